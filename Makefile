@@ -1,0 +1,49 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or data have changed
+	@python stages/check.py
+	dvc repro
+
+test: .venv/dev.txt ## set up, then run the tests
+	python -m pytest
+
+test-slow: .venv/dev.txt ## run the tests that take minutes
+	python -m pytest -m slow
+
+lint: .venv/dev.txt ## check style and types
+	ruff check .
+	ruff format --check .
+	mypy stages tests
+
+format: .venv/dev.txt ## put the code into the house style
+	ruff check --fix .
+	ruff format .
+
+lock: .venv/dev.txt ## pin anew what pyproject.toml asks for
+	@for kind in "" -dev; do \
+	    { sed '/^#/!d' requirements$$kind.txt; \
+	      uv pip compile --quiet pyproject.toml $${kind:+--group dev --constraint requirements.txt} \
+	          --python-version 3.11 --python-platform linux --no-header --no-annotate; } > .venv/lock.txt && \
+	    mv .venv/lock.txt requirements$$kind.txt; \
+	done
+
+.venv/run.txt: requirements.txt
+	@echo "setting up .venv: installing requirements.txt, a minute or two"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "needs Python 3.11: make PYTHON=/path/to/it")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
+	@cp requirements.txt $@
+
+.venv/dev.txt: requirements-dev.txt .venv/run.txt
+	@echo "setting up .venv: installing requirements-dev.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.txt
+	@cp requirements-dev.txt $@
+
+.PHONY: help repro test test-slow lint format lock
