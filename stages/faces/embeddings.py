@@ -1,0 +1,36 @@
+"""data/embeddings.npy as later stages read it: unit vectors, so that a dot product is a cosine."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.files import open_npy
+from faces.stage import StageError
+
+EMBEDDINGS_PATH = Path("data/embeddings.npy")
+
+
+def read_embeddings(images: int, path: Path = EMBEDDINGS_PATH) -> NDArray[np.float32]:
+    """Return the embeddings of the split's `images` images, float32 (images, D), as the backbone gave them."""
+    embeddings = open_npy(path)
+    if embeddings.ndim != 2 or len(embeddings) != images or embeddings.dtype != np.float32:
+        raise StageError(f"{path}: {embeddings.dtype} {embeddings.shape}; expected float32 ({images}, D)")
+    return np.array(embeddings)
+
+
+def unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows of (N, D) scaled to length 1; StageError if a row has no direction."""
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not np.all(np.isfinite(norms) & (norms > 0)):
+        raise StageError(f"vector {int(np.argmin(np.isfinite(norms) & (norms > 0)))} is zero or not finite")
+    return (vectors / norms).astype(np.float32)
+
+
+def cosine_of_pairs(unit: NDArray[np.float32], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the cosine of rows a[i] and b[i] of unit vectors (N, D), shape (len(a),), in -1..1."""
+    cosines = np.empty(len(a), dtype=np.float64)
+    for start in range(0, len(a), 65536):  # bounds the gathered copies at a few hundred MB
+        rows = slice(start, start + 65536)
+        cosines[rows] = np.einsum("nd,nd->n", unit[a[rows]], unit[b[rows]], dtype=np.float64)
+    return np.clip(cosines, -1.0, 1.0)

@@ -1,0 +1,70 @@
+"""Writing files so that a reader sees the old content or the new, never half of it, and the same bytes every time."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from faces.stage import StageError
+
+CSV_DECIMALS = "%.9g"  # enough for every float32 to come back as it was
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and takes the place of `path`, else it goes.
+
+    The temporary name keeps the suffix, since libraries choose their format by it. It is always the same: what a
+    killed run left behind, the next one overwrites.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 with "\\n" line ends."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_metrics(path: Path, metrics: Mapping[str, float | int]) -> None:
+    """Write a flat metrics file for `dvc metrics`; ValueError names a metric that is not finite."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{path}: metric {name} is {value}")
+    write_text(path, json.dumps(dict(metrics), indent=2) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table with a header and no index; floats keep nine significant digits."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n", float_format=CSV_DECIMALS)
+
+
+def write_npy(path: Path, array: NDArray[np.generic]) -> None:
+    """Write one array in NumPy's own format, which holds no dates and no pickle."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def open_npy(path: Path) -> NDArray[np.generic]:
+    """Map an array from disk, read-only; StageError if the file is missing, cut short or not an array."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing; `dvc repro` makes it, `dvc pull` fetches it") from None
+    except (ValueError, EOFError) as error:
+        raise StageError(f"{path} is not a whole .npy file: {error}") from None

@@ -1,0 +1,50 @@
+"""Starting TensorFlow: quiet, with a fixed number of threads, and the same bytes from the same run.
+
+Import this module before anything that imports TensorFlow or Keras.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # notes on CPU features; errors still show
+os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # keeps large buffers instead of returning them to the OS
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hold back what native code writes to stderr; show it after all if the block fails."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(original, held.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+with _quiet_stderr():  # TensorFlow greets on stderr before any log level is read
+    import keras
+    import tensorflow as tf
+
+
+def start(threads: int, seed: int = 0) -> None:
+    """Fix what would make two runs differ: thread count (sums are split by it), op choice and random state.
+
+    Call once, before the first tensor is made; TensorFlow refuses a second, different thread count.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+    with _quiet_stderr():  # looks for GPUs, and complains where there are none
+        tf.config.list_logical_devices()

@@ -1,0 +1,46 @@
+"""The `sources:` section of params.yaml: which folders of images the pipeline runs on, and where each is packed."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, RootModel, StringConstraints
+
+from faces.stage import Params, load_params
+
+PACKED = Path("data/packed")
+
+# A name becomes a file name and a part of a stage's name, on every system and in every shell.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class Source(Params):
+    """One folder of images, `<path>/<subject>/…/<image>`; a relative path starts at the root of the project."""
+
+    path: str = Field(min_length=1)
+
+
+class _Sources(RootModel[Annotated[dict[Name, Source], Field(min_length=1)]]):
+    pass
+
+
+def load_sources() -> dict[str, Source]:
+    """Return the sources by name, in the order of params.yaml; StageError names what is wrong with one."""
+    return load_params("sources", _Sources).root
+
+
+def packed_images(name: str) -> Path:
+    """Return where a source's pixels are: uint8 (N, 112, 112, 3), RGB."""
+    return PACKED / f"{name}.npy"
+
+
+def packed_table(name: str) -> Path:
+    """Return where a source's table is: columns subject, path; row i describes image i.
+
+    Read it with `dtype=str, keep_default_na=False`: a subject may be called 007 or NA.
+    """
+    return PACKED / f"{name}.csv"
+
+
+def rejected_table(name: str) -> Path:
+    """Return where the files that could not be used are listed: columns path, reason, detail."""
+    return PACKED / f"{name}.rejected.csv"

@@ -1,0 +1,122 @@
+"""What every stage does around its work: read and check its parameters, fail in one clear line, show progress."""
+
+import errno
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from tqdm import tqdm
+
+PARAMS_FILE = Path("params.yaml")
+NOTHING_LOST = "nothing half-written was left, and `dvc checkout` brings the previous outputs back"
+QUICK_BAR_SECONDS = 0.2  # on a terminal
+SLOW_BAR_SECONDS = 15  # in a log file, where every update is a line
+
+Item = TypeVar("Item")
+
+
+class StageError(Exception):
+    """A failure that its user can mend; the message names the file, key or value. Ends a stage with exit code 1."""
+
+
+class Params(BaseModel):
+    """Base of a stage's parameters: no unknown keys, no silent conversions, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+AnyParams = TypeVar("AnyParams", bound=BaseModel)
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """PyYAML reads YAML 1.1, where `1e-4` is a string; DVC reads and writes YAML 1.2, where it is a float."""
+
+
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """Return the whole of a parameter file as a dictionary; StageError if it is missing or not one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=_Yaml12Loader)  # a SafeLoader: builds plain values only
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing; run from the root of the project") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise StageError(f"{path} must hold sections (`split:`, `train:`, …), found {type(content).__name__}")
+    return content
+
+
+def load_params(section: str, model: type[AnyParams], path: Path = PARAMS_FILE) -> AnyParams:
+    """Return one section of the parameter file, checked; StageError names every key that is wrong."""
+    content = read_params(path)
+    if section not in content:
+        raise StageError(f"{path}: the section `{section}:` is missing")
+    return check_params(content[section], model, f"{path}: {section}")
+
+
+def check_params(values: object, model: type[AnyParams], where: str) -> AnyParams:
+    """Return `values` as `model`; StageError has a line `where.key: value: what is allowed` for each problem."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise StageError("\n".join(_problem(where, detail) for detail in error.errors())) from None
+
+
+def _problem(where: str, detail: Any) -> str:
+    key = ".".join([where, *map(str, detail["loc"])])
+    allowed = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if detail["type"] == "missing":
+        return f"{key}: missing"
+    return f"{key}: {detail['input']!r}: {allowed[0].lower()}{allowed[1:]}"
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Run a stage's `main` and exit: 0 when done, 1 with a line on stderr for an expected failure, 130 on Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
+    try:
+        main()
+    except StageError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail(f"interrupted; {NOTHING_LOST}", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG):
+            raise
+        _fail(f"{error.filename or 'output'}: {error.strerror}; {NOTHING_LOST}", 1)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    for line in message.splitlines():
+        say(f"error: {line}")
+    sys.exit(code)
+
+
+def say(message: str) -> None:
+    """Tell the person at the terminal what the stage is doing."""
+    tqdm.write(message, file=sys.stderr)  # which moves a progress bar out of the way
+
+
+def warn(message: str) -> None:
+    """Tell the person at the terminal of something that is probably not what they want."""
+    say(f"warning: {message}")
+
+
+def progress(items: Iterable[Item], title: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
+    """Yield `items` behind a progress bar on stderr, which keeps to few lines when stderr is a file."""
+    seconds = QUICK_BAR_SECONDS if sys.stderr.isatty() else SLOW_BAR_SECONDS
+    yield from tqdm(items, desc=title, total=total, unit=unit, mininterval=seconds, maxinterval=seconds, leave=True)

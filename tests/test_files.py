@@ -1,0 +1,70 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from faces.files import open_npy, replacing, write_csv, write_metrics, write_npy, write_text
+from faces.stage import StageError
+
+
+def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    write_text(path, "old\n")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise RuntimeError
+    assert path.read_text(encoding="utf-8") == "old\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_temporary_name_keeps_the_suffix_and_the_folder(tmp_path: Path) -> None:
+    with replacing(tmp_path / "new" / "x.npy") as temporary:
+        assert temporary.suffix == ".npy" and temporary.parent == tmp_path / "new"
+        temporary.touch()
+
+
+def test_metrics_are_json_and_finite(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    write_metrics(path, {"accuracy": 0.25, "images": 3})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"accuracy": 0.25, "images": 3}
+    with pytest.raises(ValueError, match="metric loss is nan"):
+        write_metrics(path, {"loss": math.nan})
+    assert json.loads(path.read_text(encoding="utf-8"))["images"] == 3
+
+
+def test_csv_brings_every_float32_back(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    write_csv(tmp_path / "x.csv", pd.DataFrame({"value": values}))
+    assert b"\r" not in (tmp_path / "x.csv").read_bytes()
+    again = pd.read_csv(tmp_path / "x.csv")["value"].to_numpy().astype(np.float32)
+    np.testing.assert_array_equal(again, values)
+
+
+def test_npy_round_trip_and_same_bytes(tmp_path: Path) -> None:
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4).transpose(2, 0, 1)
+    write_npy(tmp_path / "a.npy", array)
+    write_npy(tmp_path / "b.npy", array.copy())
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), array)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_a_damaged_or_missing_array_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    with pytest.raises(StageError, match="x.npy is missing"):
+        open_npy(path)
+    write_npy(path, np.zeros((100, 10)))
+    whole = path.read_bytes()
+    for content in (b"", whole[:50], whole[:-1], b"not an array" * 30):
+        path.write_bytes(content)
+        with pytest.raises(StageError, match=r"x\.npy is not a whole"):
+            open_npy(path)
+
+
+def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(StageError, match=r"x\.npy is not a whole"):
+        open_npy(path)

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from faces.sources import load_sources, packed_images, packed_table
+from faces.stage import StageError
+
+
+@pytest.fixture(autouse=True)
+def _in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write_params(text: str) -> None:
+    Path("params.yaml").write_text(text, encoding="utf-8")
+
+
+def test_sources_keep_their_order_and_paths() -> None:
+    write_params("sources:\n  zoo-1: {path: data/zoo}\n  Lfw_2: {path: '/faces/my folder'}\n")
+    sources = load_sources()
+    assert [(name, source.path) for name, source in sources.items()] == [
+        ("zoo-1", "data/zoo"),
+        ("Lfw_2", "/faces/my folder"),
+    ]
+
+
+def test_a_source_is_packed_under_its_name() -> None:
+    assert packed_images("lfw") == Path("data/packed/lfw.npy")
+    assert packed_table("lfw") == Path("data/packed/lfw.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("pack: {}", "`sources:` is missing"),
+        ("sources:", "params.yaml: sources: None: input should be a valid dictionary"),
+        ("sources: {}", "params.yaml: sources: {}: dictionary should have at least 1 item"),
+        ("sources: [a]", "params.yaml: sources: ['a']: input should be a valid dictionary"),
+        ("sources: {a: data/a}", "params.yaml: sources.a: 'data/a': input should be a valid dictionary"),
+        ("sources: {a: {}}", "params.yaml: sources.a.path: missing"),
+        ("sources: {a: {path: }}", "params.yaml: sources.a.path: None: input should be a valid string"),
+        ("sources: {a: {path: ''}}", "params.yaml: sources.a.path: '': string should have at least 1 character"),
+        ("sources: {a: {path: 7}}", "params.yaml: sources.a.path: 7: input should be a valid string"),
+        ("sources: {a: {path: x, glob: y}}", "params.yaml: sources.a.glob: unknown key"),
+        ("sources: {7: {path: x}}", "7: input should be a valid string"),
+        ("sources: {a/b: {path: x}}", "'a/b': string should match pattern '^[A-Za-z0-9]"),
+        ("sources: {..: {path: x}}", "'..': string should match pattern"),
+        ("sources: {_a: {path: x}}", "'_a': string should match pattern"),
+        ("sources: {'a b': {path: x}}", "'a b': string should match pattern"),
+        ('sources: {"a\\n": {path: x}}', r"'a\n': string should match pattern"),
+        ("sources: {é: {path: x}}", "'é': string should match pattern"),
+        ("sources: {'': {path: x}}", "'': string should match pattern"),
+    ],
+)
+def test_a_wrong_source_is_named(text: str, named: str) -> None:
+    write_params(text)
+    with pytest.raises(StageError) as error:
+        load_sources()
+    assert named in str(error.value)
