@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from faces import mobilefacenet
 from faces.files import write_text
-from faces.runtime import keras, tf
+from faces.runtime import keras
 from faces.stage import StageError, progress
 from faces.weights import load_weights, save_weights
 
@@ -48,16 +48,11 @@ def embed(
         total: images in all batches together.
         title: what a progress bar is labelled with; no bar without it.
     """
-
-    @tf.function(reduce_retracing=True)
-    def infer(images: Any) -> Any:
-        return backbone(images, training=False)
-
     embeddings = np.empty((total, backbone.output_shape[-1]), dtype=np.float32)
     filled = 0
     if title:
         batches = progress(batches, title, unit="batch")
     for batch in batches:
-        embeddings[filled : filled + len(batch)] = infer(tf.constant(batch, dtype=tf.float32))
+        embeddings[filled : filled + len(batch)] = backbone.predict_on_batch(batch)
         filled += len(batch)
     return embeddings

@@ -1,0 +1,65 @@
+"""Check params.yaml and the source folders before DVC starts; not a stage, but what `make repro` runs first.
+
+DVC clears a stage's outputs before the stage can look at its parameters. What can be known to be wrong is found here,
+all of it at once, while every output is still in place.
+
+Run     python stages/check.py
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pack
+import train
+from faces.sources import load_sources
+from faces.stage import PARAMS_FILE, StageError, load_params, read_params, run
+
+STAGES = ("synthesize", "pack", "split", "train", "embed", "identify", "mine", "similarity", "pairs", "evaluate")
+
+
+def check_section(stage: str) -> Any:
+    """Return the checked parameters of a stage, by the model in its script."""
+    return load_params(stage, getattr(import_module(stage), f"{stage.capitalize()}Params"))
+
+
+def check_sections() -> None:
+    """Raise StageError if params.yaml has a section that no stage reads."""
+    unknown = read_params().keys() - {"sources", *STAGES}
+    if unknown:
+        raise StageError("\n".join(f"{PARAMS_FILE}: {name}: unknown key" for name in sorted(map(str, unknown))))
+
+
+def check_sources() -> None:
+    """Raise StageError if a folder cannot be packed; what is missing inside the project may be DVC's to bring."""
+    for name, source in load_sources().items():
+        path = Path(source.path)
+        if path.exists() or path.is_absolute() or ".." in path.parts:
+            pack.check(name, source)
+
+
+def checks() -> Iterator[Callable[[], object]]:
+    """Yield the checks that do not depend on each other."""
+    yield check_sections
+    for stage in STAGES:
+        yield partial(check_section, stage)
+    yield check_sources
+    yield lambda: train.check_initial_weights(check_section("train"))
+
+
+def main() -> None:
+    """Report every problem at once."""
+    problems: dict[str, None] = {}  # in order, each once
+    for check in checks():
+        try:
+            check()
+        except StageError as error:
+            problems |= dict.fromkeys(str(error).splitlines())
+    if problems:
+        raise StageError("\n".join(problems))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,68 @@
+"""Embed every image of the split with the trained backbone.
+
+Reads   data/packed, data/split.csv, models/backbone.{json,weights.h5}
+Writes  data/embeddings.npy (float32, row i is image i of the split, not normalised), metrics/embed.json
+Run     python stages/embed.py
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from faces.embeddings import EMBEDDINGS_PATH
+from faces.files import write_metrics, write_npy
+from faces.packed_images import PackedImages
+from faces.split_table import read_split
+from faces.stage import Params, StageError, load_params, run
+
+
+class EmbedParams(Params):
+    batch_size: int = Field(ge=1)
+    threads: int = Field(ge=1)
+
+
+def describe(embeddings: NDArray[np.float32]) -> dict[str, float | int]:
+    """Return the number, size and lengths of embeddings (N, D); StageError if one is not finite or has no length."""
+    norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
+    if len(bad):
+        raise StageError(
+            f"the embedding of image {bad[0]} has length {norms[bad[0]]}, and so have {len(bad) - 1} more: "
+            "training diverged; lower train.learning_rate"
+        )
+    return {
+        "images": len(embeddings),
+        "embedding_size": embeddings.shape[1],
+        "norm_mean": float(norms.mean()),
+        "norm_std": float(norms.std()),
+        "norm_min": float(norms.min()),
+        "norm_max": float(norms.max()),
+    }
+
+
+def main() -> None:
+    """Write the embeddings and what they look like in numbers."""
+    params = load_params("embed", EmbedParams)
+    images = PackedImages(read_split())
+
+    from faces import backbone, runtime  # TensorFlow takes seconds to import: errors above come first
+
+    runtime.start(params.threads)
+    model = backbone.load_backbone()
+    numbers = np.arange(len(images))
+    batches = (images[numbers[i : i + params.batch_size]] for i in range(0, len(images), params.batch_size))
+    began = time.perf_counter()
+    embeddings = backbone.embed(model, batches, len(images), "embedding")
+    seconds = time.perf_counter() - began
+
+    metrics = describe(embeddings)
+    write_npy(EMBEDDINGS_PATH, embeddings)
+    write_metrics(Path("metrics/embed.json"), metrics)
+    write_metrics(Path("metrics/speed/embed.json"), {"images_per_second": len(images) / seconds})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,95 @@
+"""Mine comparisons: pairs of images that hashing finds close, which is where a similarity model has to decide.
+
+Reads   data/embeddings.npy, data/split.csv
+Writes  data/comparisons_train.csv, data/comparisons_test.csv (a, b, cosine, same; a < b are image numbers),
+        metrics/mine.json
+Run     python stages/mine.py
+
+Queries are drawn from one part and searched within that part: `train` for the training table, `test_seen` for the
+test table, so that no test image reaches training.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from faces.embeddings import read_embeddings, unit_length
+from faces.files import write_csv, write_metrics
+from faces.lsh import HyperplaneIndex, exact_neighbours
+from faces.split_table import TEST_SEEN, TRAIN, images_of, labels_of, read_split
+from faces.stage import Params, StageError, load_params, progress, run, say
+
+TABLES = {TRAIN: Path("data/comparisons_train.csv"), TEST_SEEN: Path("data/comparisons_test.csv")}
+
+
+class MineParams(Params):
+    hyperplanes: int = Field(ge=8, le=64, multiple_of=8)
+    radius: int = Field(ge=0, le=8)
+    neighbours: int = Field(ge=1)
+    queries: int = Field(ge=1)
+    recall_queries: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
+def recall(found: dict[int, NDArray[np.int64]], unit: NDArray[np.float32], k: int, sample: int) -> float:
+    """Return the share of the k exact nearest neighbours that hashing found, over `sample` of the queries."""
+    queries = np.array(list(found)[:sample], dtype=np.int64)
+    exact = exact_neighbours(unit, queries, k)
+    hits = [np.isin(truth, found[query]).mean() for query, truth in zip(queries.tolist(), exact, strict=True)]
+    return float(np.mean(hits))
+
+
+def mine_part(
+    unit: NDArray[np.float32], labels: NDArray[np.int64], params: MineParams, title: str
+) -> tuple[pd.DataFrame, dict[str, float], float]:
+    """Return the comparisons of one part by position in it, metrics without the part's name, and queries a second."""
+    random = np.random.default_rng(params.seed)
+    queries = random.choice(len(unit), size=min(params.queries, len(unit)), replace=False)
+    began = time.perf_counter()
+    index = HyperplaneIndex(unit, params.hyperplanes, params.radius, params.seed)
+    found, tables = {}, []
+    for query, near, cosines in progress(index.search(queries, params.neighbours), title, len(queries), "query"):
+        found[query] = near
+        tables.append((np.minimum(query, near), np.maximum(query, near), cosines))
+    seconds = time.perf_counter() - began
+
+    a, b, cosine = (np.concatenate(column) for column in zip(*tables, strict=True))
+    table = pd.DataFrame({"a": a, "b": b, "cosine": cosine}).drop_duplicates(["a", "b"], ignore_index=True)
+    table["same"] = (labels[table["a"]] == labels[table["b"]]).astype(np.int64)
+    metrics = {
+        f"recall_at_{params.neighbours}": recall(found, unit, params.neighbours, params.recall_queries),
+        "comparisons": len(table),
+        "positive_share": float(table["same"].mean()) if len(table) else 0.0,
+    }
+    return table, metrics, len(queries) / seconds
+
+
+def main() -> None:
+    """Write the comparison tables and how well hashing did."""
+    params = load_params("mine", MineParams)
+    split = read_split()
+    unit, labels = unit_length(read_embeddings(len(split))), labels_of(split)
+    metrics: dict[str, float] = {}
+    speed: dict[str, float] = {}
+    for (part, path), name in zip(TABLES.items(), ("train", "test"), strict=True):
+        images = images_of(split, part)
+        table, of_part, queries_per_second = mine_part(unit[images], labels[images], params, f"mining {name}")
+        if table["same"].nunique() < 2:
+            raise StageError(
+                f"{len(table)} mined comparisons of `{part}` are all of one label, so nothing can be learned from "
+                "them: raise mine.queries or mine.radius, or pack more images"
+            )
+        write_csv(path, table.assign(a=images[table["a"]], b=images[table["b"]]))
+        metrics |= {f"{key}_{name}": value for key, value in of_part.items()}
+        speed[f"queries_per_second_{name}"] = queries_per_second
+    write_metrics(Path("metrics/mine.json"), metrics)
+    write_metrics(Path("metrics/speed/mine.json"), speed)
+    say(", ".join(f"{name}: {value:.3g}" for name, value in metrics.items()))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,161 @@
+"""Train the Siamese similarity model on the mined comparisons, on top of the frozen backbone.
+
+Reads   data/comparisons_{train,test}.csv, data/embeddings.npy, data/split.csv, data/packed,
+        models/backbone.{json,weights.h5}
+Writes  models/similarity.npz, metrics/similarity.json, metrics/similarity/ (curves per epoch)
+Run     python stages/similarity.py
+
+The notebook augments both images of a pair anew and runs the backbone on them every time. Frozen, the backbone gives
+the same answer for the same view: so each image gets a few augmented views, embedded once, and a pair draws from them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from faces.augmentation import Augmenter
+from faces.embeddings import read_embeddings
+from faces.files import write_metrics
+from faces.packed_images import PackedImages
+from faces.similarity_model import SimilarityModel, save_similarity
+from faces.split_table import read_split
+from faces.stage import Params, StageError, load_params, progress, run, say
+
+TRAIN_TABLE, TEST_TABLE = Path("data/comparisons_train.csv"), Path("data/comparisons_test.csv")
+CURVES = Path("metrics/similarity")
+
+
+class SimilarityParams(Params):
+    hidden_units: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    augmented_views: int = Field(ge=0)
+    embedding_batch_size: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
+def read_comparisons(path: Path, images: int) -> pd.DataFrame:
+    """Return a comparison table with a, b (image numbers) and same; StageError if it is missing or damaged."""
+    try:
+        table = pd.read_csv(path, usecols=["a", "b", "same"], dtype=np.int64)
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing; `dvc repro mine` makes it, `dvc pull` fetches it") from None
+    except ValueError as error:
+        raise StageError(f"{path}: {error}") from None
+    for column, allowed in (("a", range(images)), ("b", range(images)), ("same", (0, 1))):
+        wrong = table[~table[column].isin(allowed)]
+        if len(wrong):
+            raise StageError(f"{path}: line {wrong.index[0] + 2}: {column} is {wrong[column].iloc[0]}")
+    return table
+
+
+def embed_views(
+    backbone: Any, images: PackedImages, numbers: NDArray[np.int64], params: SimilarityParams
+) -> NDArray[np.float32]:
+    """Return embeddings of augmented views of the images, (len(numbers) * views, D), those of an image in a row."""
+    from faces.backbone import embed
+
+    augmenter = Augmenter()
+    repeated = np.repeat(numbers, params.augmented_views)
+    size = params.embedding_batch_size
+    batches = (
+        augmenter(images[repeated[start : start + size]], (params.seed, start))
+        for start in range(0, len(repeated), size)
+    )
+    return embed(backbone, batches, len(repeated), "embedding augmented views")
+
+
+def build(params: SimilarityParams, embedding_size: int) -> Any:
+    """Return the compiled Siamese head: two embeddings (n, D) -> probability of "same" (n, 1)."""
+    from faces.runtime import keras
+
+    a, b = keras.Input((embedding_size,), name="a"), keras.Input((embedding_size,), name="b")
+    hidden = keras.layers.Dense(params.hidden_units, activation="gelu")(keras.layers.Concatenate()([a, b]))
+    model = keras.Model([a, b], keras.layers.Dense(1, activation="sigmoid")(hidden), name="similarity")
+    model.compile(keras.optimizers.Adam(params.learning_rate), loss="binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def train_epoch(
+    model: Any,
+    pairs: pd.DataFrame,
+    vectors: NDArray[np.float32],
+    views: int,
+    epoch: int,
+    params: SimilarityParams,
+) -> None:
+    """Train on every pair once, in random order, each time with a random view of both images.
+
+    `pairs` has a and b as positions p such that rows p * views to (p + 1) * views of `vectors` are the image's views.
+    """
+    random = np.random.default_rng((params.seed, epoch))
+    order = random.permutation(len(pairs))
+    view = random.integers(views, size=(2, len(pairs)))
+    a = pairs["a"].to_numpy()[order] * views + view[0]
+    b = pairs["b"].to_numpy()[order] * views + view[1]
+    same = pairs["same"].to_numpy()[order].astype(np.float32)
+    starts = range(0, len(pairs), params.batch_size)
+    for start in progress(starts, f"epoch {epoch + 1}/{params.epochs}", unit="batch"):
+        rows = slice(start, start + params.batch_size)
+        model.train_on_batch([vectors[a[rows]], vectors[b[rows]]], same[rows])
+
+
+def score(model: Any, pairs: pd.DataFrame, embeddings: NDArray[np.float32], name: str) -> dict[str, float]:
+    """Return loss and accuracy (at 0.5) on plain embeddings."""
+    a, b, same = (pairs[column].to_numpy() for column in ("a", "b", "same"))
+    probability = to_numpy(model).predict_pairs(embeddings, a, b).astype(np.float64)
+    likelihood = np.where(same == 1, probability, 1 - probability)
+    return {
+        f"{name}_loss": float(-np.log(np.clip(likelihood, 1e-7, 1)).mean()),
+        f"{name}_accuracy": float(((probability >= 0.5) == same).mean()),
+    }
+
+
+def to_numpy(model: Any) -> SimilarityModel:
+    """Return the weights of the Keras model."""
+    return SimilarityModel(*model.get_weights())
+
+
+def main() -> None:
+    """Write the similarity model and its curves."""
+    params = load_params("similarity", SimilarityParams)
+    split = read_split()
+    embeddings = read_embeddings(len(split))
+    train_pairs, test_pairs = read_comparisons(TRAIN_TABLE, len(split)), read_comparisons(TEST_TABLE, len(split))
+
+    from dvclive import Live
+
+    from faces import backbone, runtime
+
+    runtime.start(params.threads, params.seed)
+    numbers, positions = np.unique(train_pairs[["a", "b"]].to_numpy(), return_inverse=True)
+    positions = positions.reshape(-1, 2)
+    views, vectors = 1, embeddings[numbers]
+    if params.augmented_views:
+        views = params.augmented_views
+        vectors = embed_views(backbone.load_backbone(), PackedImages(split), numbers, params)
+    positioned = train_pairs.assign(a=positions[:, 0], b=positions[:, 1])
+    model = build(params, embeddings.shape[1])
+    figures: dict[str, float] = {}
+    with Live(str(CURVES), save_dvc_exp=False, dvcyaml=None) as live:
+        for epoch in range(params.epochs):
+            train_epoch(model, positioned, vectors, views, epoch, params)
+            figures = score(model, train_pairs, embeddings, "train") | score(model, test_pairs, embeddings, "test")
+            for name, value in figures.items():
+                live.log_metric(name, value)
+            live.next_step()
+            say(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+    save_similarity(to_numpy(model))
+    majority = max(test_pairs["same"].mean(), 1 - test_pairs["same"].mean())
+    write_metrics(Path("metrics/similarity.json"), {**figures, "test_majority_share": float(majority)})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,125 @@
+"""Split the images of all sources into `train`, `test_seen` and `test_unseen`.
+
+Reads   data/packed/<source>.csv of every source in params.yaml (never what else lies in that folder)
+Writes  data/split.csv, metrics/split.json
+Run     python stages/split.py
+
+Every choice is made by a hash of the seed and the names, not by position in a list. So a new subject or image moves
+no other subject or image to another part, beyond what keeping the shares asks for.
+"""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field
+
+from faces.files import write_csv, write_metrics
+from faces.sources import load_sources, packed_table
+from faces.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of
+from faces.stage import Params, StageError, load_params, run, say, warn
+
+
+class SplitParams(Params):
+    seed: int = Field(ge=0)
+    test_size: float = Field(gt=0, lt=1)
+    unseen_subjects: float = Field(ge=0, lt=1)
+
+
+def read_packed_tables(sources: list[str]) -> pd.DataFrame:
+    """Return all packed images as source, row, subject, path, sorted by source, then as packed."""
+    tables = []
+    for source in sorted(sources):
+        path = packed_table(source)
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")[["subject", "path"]]
+        except FileNotFoundError:
+            raise StageError(f"{path} is missing; `dvc repro pack@{source}` makes it") from None
+        except (KeyError, ValueError) as error:
+            raise StageError(f"{path}: {error}") from None
+        table.insert(0, "source", source)
+        table.insert(1, "row", range(len(table)))
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def draw(seed: int, *names: str) -> bytes:
+    """Return a value that is uniform over names and fixed for each: what stands in for a shuffle."""
+    text = "\0".join([str(seed), *names])
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
+
+
+def choose_unseen(subjects: list[tuple[str, str]], params: SplitParams) -> set[tuple[str, str]]:
+    """Return the (source, subject) held out of training: the share asked for, rounded, but not fewer than two."""
+    if params.unseen_subjects == 0:
+        return set()
+    count = max(2, round(params.unseen_subjects * len(subjects)))
+    if len(subjects) - count < 2:
+        raise StageError(
+            f"params.yaml: split.unseen_subjects: {params.unseen_subjects}: holds out {count} of {len(subjects)} "
+            "subjects (two at least, to have impostors); two must be left to train on. Use 0 to hold out none"
+        )
+    return set(sorted(subjects, key=lambda subject: draw(params.seed, *subject))[:count])
+
+
+def choose_test(group: pd.DataFrame, params: SplitParams) -> list[int]:
+    """Return the index of the images of one training subject that go to `test_seen`; one image is left to train on."""
+    count = min(round(params.test_size * len(group)), len(group) - 1)
+    drawn = [draw(params.seed, *names) for names in group[["source", "subject", "path"]].itertuples(index=False)]
+    return pd.Series(drawn, index=group.index).sort_values().index[:count].tolist()
+
+
+def split_images(images: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
+    """Return `images` with their label and part; StageError if a part that must have images has none."""
+    identities = images.groupby(["source", "subject"], sort=True)
+    subjects = sorted(set(zip(images["source"], images["subject"], strict=True)))
+    if len(subjects) < 2:
+        raise StageError(f"found {len(subjects)} subject(s) in all sources together; at least two are needed")
+    unseen = choose_unseen(subjects, params)
+    known = [subject for subject in subjects if subject not in unseen]
+    label = {subject: number for number, subject in enumerate([*known, *sorted(unseen)])}
+
+    split = images.copy()
+    split["label"] = [label[key] for key in zip(images["source"], images["subject"], strict=True)]
+    split["part"] = TRAIN
+    for subject, group in identities:
+        if subject in unseen:
+            split.loc[group.index, "part"] = TEST_UNSEEN
+        else:
+            split.loc[choose_test(group, params), "part"] = TEST_SEEN
+    if not (split["part"] == TEST_SEEN).any():
+        raise StageError(
+            f"params.yaml: split.test_size: {params.test_size}: leaves nothing to test on: no training subject has "
+            "enough images for one of them to be set aside"
+        )
+    return split[list(COLUMNS)]
+
+
+def describe(split: pd.DataFrame) -> dict[str, int]:
+    """Return images and subjects of each part, and how many training subjects have a single image."""
+    sizes = {}
+    for part in PARTS:
+        members = split.loc[images_of(split, part)]
+        sizes[f"images_{part}"] = len(members)
+        sizes[f"subjects_{part}"] = members["label"].nunique()
+    in_training = split[split["part"] != TEST_UNSEEN].groupby("label").size()
+    sizes["subjects_with_one_image"] = int((in_training == 1).sum())
+    return sizes
+
+
+def main() -> None:
+    """Write the split and its sizes."""
+    params = load_params("split", SplitParams)
+    split = split_images(read_packed_tables(list(load_sources())), params)
+    sizes = describe(split)
+    if sizes["subjects_with_one_image"]:
+        warn(f"{sizes['subjects_with_one_image']} training subjects have one image: they are trained on, never tested")
+    write_csv(SPLIT_PATH, split)
+    write_metrics(Path("metrics/split.json"), sizes)
+    say(
+        ", ".join(f"{part}: {sizes[f'images_{part}']} images of {sizes[f'subjects_{part}']} subjects" for part in PARTS)
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,277 @@
+"""Train MobileFaceNet with ArcFace on the `train` part of the split.
+
+Reads   data/packed, data/split.csv, and the file that train.initial_weights names
+Writes  models/backbone.{json,weights.h5}, metrics/train.json, metrics/train/ (curves per epoch)
+Run     python stages/train.py
+
+An interrupted run goes on from its last finished epoch: checkpoints lie in models/checkpoints, under a hash of the
+parameters, the inputs and the code, so that no other experiment is ever continued.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from faces.augmentation import Augmenter
+from faces.embeddings import unit_length
+from faces.files import replacing, write_metrics
+from faces.packed_images import PACKED_DIRECTORY, PackedImages
+from faces.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, images_of, labels_of, read_split, training_identities
+from faces.stage import Params, StageError, load_params, progress, run, say
+from faces.verification import area_under_roc, equal_error_rate
+
+CHECKPOINTS = Path("models/checkpoints")
+CURVES = Path("metrics/train")
+FROM_SCRATCH = Path("models/from_scratch")
+ARCHITECTURE = ("width", "embedding_size", "l2", "batch_norm_momentum")
+
+
+class TrainParams(Params):
+    initial_weights: str = Field(min_length=1)
+    width: float = Field(gt=0, le=4)
+    embedding_size: int = Field(ge=8, le=4096)
+    batch_norm_momentum: float = Field(ge=0, lt=1)
+    l2: float = Field(ge=0)
+    scale: float = Field(gt=0)
+    margin: float = Field(ge=0, le=math.pi / 2)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    learning_rate_min: float = Field(ge=0)
+    momentum: float = Field(ge=0, lt=1)
+    schedule: Literal["cosine", "notebook_cosine", "constant"]
+    hold_epochs: int = Field(ge=0)
+    cosine_epochs: int = Field(ge=1)
+    augment: bool
+    validation_images: int = Field(ge=2)
+    keep_checkpoints: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
+def learning_rate(epoch: int, params: TrainParams) -> float:
+    """Return the learning rate of an epoch, counted from 0.
+
+    Held at `learning_rate` for `hold_epochs`, then half a cosine down to `learning_rate_min`, reached `cosine_epochs`
+    later and kept. The notebook's cosine counts from the first epoch instead of from the hold's end, and goes on past
+    its half period: it jumps at the end of the hold unless that is a multiple of twice `cosine_epochs`.
+    """
+    if params.schedule == "constant" or epoch < params.hold_epochs:
+        return params.learning_rate
+    elapsed = epoch if params.schedule == "notebook_cosine" else min(epoch - params.hold_epochs, params.cosine_epochs)
+    share = (1 + math.cos(math.pi * elapsed / params.cosine_epochs)) / 2
+    return params.learning_rate_min + (params.learning_rate - params.learning_rate_min) * share
+
+
+@dataclass
+class Batches:
+    """The training batches of any epoch: a function of the seed and the epoch alone, so a resumed run sees the same."""
+
+    images: PackedImages
+    numbers: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    params: TrainParams
+    augmenter: Augmenter = field(default_factory=Augmenter)
+
+    def __len__(self) -> int:
+        """Batches an epoch. Images that fill no whole batch wait for another epoch, whose order differs."""
+        return max(1, len(self.numbers) // self.params.batch_size)
+
+    def load(self, epoch: int, index: int, order: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        chosen = order[index * self.params.batch_size : (index + 1) * self.params.batch_size]
+        pixels = self.images[chosen]
+        if self.params.augment:
+            pixels = self.augmenter(pixels, (self.params.seed, epoch, index))
+        return pixels.astype(np.float32), self.labels[chosen]
+
+    def epoch(self, epoch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Yield images float32 (B, 112, 112, 3) of 0..255 and labels (B,); the next batch is made meanwhile."""
+        order = np.random.default_rng((self.params.seed, epoch)).permutation(self.numbers)
+        with ThreadPoolExecutor(max_workers=1) as worker:
+            upcoming = worker.submit(self.load, epoch, 0, order)
+            for index in range(len(self)):
+                ready = upcoming.result()
+                if index + 1 < len(self):
+                    upcoming = worker.submit(self.load, epoch, index + 1, order)
+                yield ready
+
+
+def run_key(params: TrainParams) -> str:
+    """Return a name for what this run computes: a hash of parameters, inputs and code."""
+    versions = [version(package) for package in ("keras", "numpy", "tensorflow")]
+    digest = hashlib.blake2b(json.dumps([params.model_dump(), versions]).encode(), digest_size=8)
+    code = [Path(__file__), *sorted(Path(__file__).parent.glob("faces/*.py"))]
+    sources = sorted(set(read_split()["source"]))
+    inputs = [SPLIT_PATH, Path(params.initial_weights), *(PACKED_DIRECTORY / f"{source}.npy" for source in sources)]
+    for path in [*code, *inputs]:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
+
+
+@dataclass
+class Checkpoints:
+    """What an interrupted run goes on from: all variables and the curves so far, a file an epoch."""
+
+    directory: Path
+    keep: int
+
+    def save(self, variables: list[Any], history: list[dict[str, float]]) -> None:
+        path = self.directory / f"epoch_{len(history):04d}.npz"
+        arrays = {f"variable_{index:04d}": np.asarray(variable) for index, variable in enumerate(variables)}
+        with replacing(path) as temporary:
+            np.savez(temporary, history=np.array(json.dumps(history)), **arrays)
+        for old in sorted(self.directory.glob("epoch_*.npz"))[: -self.keep]:
+            old.unlink()
+
+    def restore(self, variables: list[Any]) -> list[dict[str, float]]:
+        """Set `variables` to the newest whole checkpoint and return its history, empty if there is none."""
+        for path in sorted(self.directory.glob("epoch_*.npz"), reverse=True):
+            with np.load(path, allow_pickle=False) as arrays:
+                for index, variable in enumerate(variables):
+                    variable.assign(arrays[f"variable_{index:04d}"])
+                return json.loads(str(arrays["history"]))
+        return []
+
+
+@dataclass
+class Validation:
+    """Verification of held-out images on their embeddings, which a training identity's label cannot help."""
+
+    images: PackedImages
+    split: pd.DataFrame
+    params: TrainParams
+
+    def __post_init__(self) -> None:
+        candidates = images_of(self.split, TEST_SEEN)
+        size = min(self.params.validation_images, len(candidates))
+        random = np.random.default_rng(self.params.seed)
+        self.numbers = np.sort(random.choice(candidates, size=size, replace=False))
+        labels = labels_of(self.split)[self.numbers]
+        self.a, self.b = np.triu_indices(size, k=1)
+        self.same = labels[self.a] == labels[self.b]
+
+    def measure(self, backbone: Any) -> dict[str, float]:
+        """Return AUC and EER over all pairs of the validation images; nothing if they are all of one label."""
+        from faces.backbone import embed
+
+        if not 0 < self.same.sum() < len(self.same):
+            return {}
+        size = self.params.batch_size
+        batches = (self.images[self.numbers[start : start + size]] for start in range(0, len(self.numbers), size))
+        unit = unit_length(embed(backbone, batches, len(self.numbers)))
+        cosines = (unit @ unit.T)[self.a, self.b]
+        return {
+            "validation_auc": area_under_roc(cosines, self.same),
+            "validation_eer": equal_error_rate(cosines, self.same),
+        }
+
+
+def build(params: TrainParams, classes: int) -> tuple[Any, Any]:
+    """Return the backbone, started from `initial_weights`, and the compiled model that trains it."""
+    from faces import arcface, mobilefacenet, runtime, weights
+
+    runtime.start(params.threads, params.seed)
+    keras = runtime.keras
+    backbone = mobilefacenet.build(**{name: getattr(params, name) for name in ARCHITECTURE})
+    if Path(params.initial_weights) != FROM_SCRATCH:
+        weights.load_initial_weights(backbone, Path(params.initial_weights))
+    regularizer = keras.regularizers.L2(params.l2) if params.l2 else None
+    model = keras.Sequential([backbone, arcface.CosineHead(classes, regularizer)])
+    model.compile(
+        optimizer=keras.optimizers.SGD(params.learning_rate, momentum=params.momentum),
+        loss=arcface.ArcFaceLoss(params.scale, params.margin),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )
+    model.optimizer.build(model.trainable_variables)
+    return backbone, model
+
+
+def train_epoch(model: Any, batches: Batches, epoch: int, params: TrainParams) -> dict[str, float]:
+    """Train one epoch and return the means of loss and accuracy over it; StageError if the loss is not finite."""
+    model.optimizer.learning_rate = learning_rate(epoch, params)
+    title = f"epoch {epoch + 1}/{params.epochs}"
+    losses, accuracies = [], []
+    for images, labels in progress(batches.epoch(epoch), title, len(batches), "batch"):
+        of_batch = model.train_on_batch(images, labels, return_dict=True)
+        losses.append(of_batch["loss"])
+        accuracies.append(of_batch["accuracy"])
+    loss = float(np.mean(losses))
+    if not math.isfinite(loss):
+        raise StageError(
+            f"params.yaml: train.learning_rate: {params.learning_rate}: training diverged in epoch {epoch + 1} "
+            f"(loss {loss}); choose a lower one"
+        )
+    return {"loss": loss, "train_accuracy": float(np.mean(accuracies))}
+
+
+def train(params: TrainParams, split: pd.DataFrame) -> tuple[Any, list[dict[str, float]], float | None]:
+    """Return the trained backbone, the figures of each epoch, and images a second if any epoch was left to train."""
+    from dvclive import Live
+
+    images = PackedImages(split)
+    batches = Batches(images, images_of(split, TRAIN), labels_of(split), params)
+    validation = Validation(images, split, params)
+    checkpoints = Checkpoints(CHECKPOINTS / run_key(params), params.keep_checkpoints)
+    backbone, model = build(params, training_identities(split))
+    variables = [*model.variables, *model.optimizer.variables]
+    history = checkpoints.restore(variables)
+    if history:
+        say(f"going on after epoch {len(history)}, from {checkpoints.directory}")
+
+    trained, seconds = 0, 0.0
+    with Live(str(CURVES), save_dvc_exp=False, dvcyaml=None) as live:
+        for epoch in range(params.epochs):
+            if epoch >= len(history):
+                began = time.perf_counter()
+                figures = {"learning_rate": learning_rate(epoch, params)} | train_epoch(model, batches, epoch, params)
+                seconds += time.perf_counter() - began
+                trained += len(batches) * min(params.batch_size, len(batches.numbers))
+                history.append(figures | validation.measure(backbone))
+                checkpoints.save(variables, history)
+            for name, value in history[epoch].items():
+                live.log_metric(name, value)
+            live.next_step()
+            say(", ".join(f"{name} {value:.4g}" for name, value in history[epoch].items()))
+    return backbone, history, trained / seconds if trained else None
+
+
+def check_initial_weights(params: TrainParams) -> None:
+    """Raise StageError if the file to start from is not there."""
+    path = Path(params.initial_weights)
+    if not path.is_file():
+        raise StageError(
+            f"params.yaml: train.initial_weights: {str(path)!r}: no such file; "
+            f"name a weights file, or {FROM_SCRATCH} to start from random weights"
+        )
+
+
+def main() -> None:
+    """Write the trained backbone and its curves."""
+    params = load_params("train", TrainParams)
+    check_initial_weights(params)
+    split = read_split()
+    backbone, history, images_per_second = train(params, split)
+
+    from faces.backbone import save_backbone
+
+    save_backbone(backbone, {name: getattr(params, name) for name in ARCHITECTURE})
+    write_metrics(Path("metrics/train.json"), {"epochs": len(history), **history[-1]})
+    if images_per_second:
+        write_metrics(Path("metrics/speed/train.json"), {"images_per_second": images_per_second})
+
+
+if __name__ == "__main__":
+    run(main)

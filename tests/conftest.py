@@ -1,0 +1,45 @@
+"""The small project in which every stage has run, and what a failing stage looks like to its user."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from small_project import STAGES_AFTER_PACK, new_project, run_stage, working_in
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project in which every stage has run once. Shared: take `project` to change anything."""
+    folder = new_project(tmp_path_factory.mktemp("pristine") / "project")
+    with working_in(folder):
+        run_stage("pack", "drawn")
+        for stage in STAGES_AFTER_PACK:
+            run_stage(stage)
+    return folder
+
+
+@pytest.fixture
+def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished small project, which is the current folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(pristine, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def fails_with(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a stage that must fail as a user sees it: exit code 1, `error:` lines, no traceback. Returns its stderr."""
+    from faces.stage import run
+
+    def check(name: str, *arguments: str) -> str:
+        with pytest.raises(SystemExit) as exit_:
+            run(lambda: run_stage(name, *arguments))
+        assert exit_.value.code == 1
+        printed = capsys.readouterr().err
+        assert "error: " in printed and "Traceback" not in printed
+        return printed
+
+    return check

@@ -1,0 +1,93 @@
+"""Small projects on images made here, so that a stage can be run as its user runs it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+STAGES_AFTER_PACK = ("split", "train", "embed", "identify", "mine", "similarity", "pairs", "evaluate")
+SMALL: dict[str, dict[str, Any]] = {
+    "sources": {"drawn": {"path": "images"}},
+    "split": {"unseen_subjects": 0.3},
+    "train": {"width": 0.125, "embedding_size": 16, "epochs": 2, "batch_size": 8, "validation_images": 12},
+    "embed": {"batch_size": 8},
+    "identify": {"neighbours": 3, "pixel_images": 20},
+    "mine": {"hyperplanes": 8, "neighbours": 10, "queries": 20, "recall_queries": 5},
+    "similarity": {"hidden_units": 8, "augmented_views": 2, "embedding_batch_size": 8},
+}
+
+
+def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the project's parameters at a size for tests, with the given sections changed."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in [*SMALL.items(), *changes.items()]:
+        params[section] = values if section == "sources" else params[section] | values
+    return params
+
+
+def write_params(folder: Path, **changes: dict[str, Any]) -> None:
+    (folder / "params.yaml").write_text(yaml.safe_dump(small_params(**changes)), encoding="utf-8")
+
+
+def draw_images(root: Path, subjects: int = 6, images: int = 6, seed: int = 0) -> None:
+    """Write <root>/<subject>/<image>.png: each subject a coarse colour pattern, each image that and noise."""
+    random = np.random.default_rng(seed)
+    for subject in range(subjects):
+        folder = root / f"subject {subject}"
+        folder.mkdir(parents=True)
+        pattern = random.integers(0, 256, (7, 7, 3)).repeat(16, axis=0).repeat(16, axis=1)
+        for image in range(images):
+            noisy = np.clip(pattern + random.normal(0, 30, pattern.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(folder / f"{image}.png")
+
+
+def run_stage(name: str, *arguments: str) -> None:
+    """Call the `main` of a stage's script in the current folder, with command-line arguments."""
+    argv, sys.argv = sys.argv, [f"stages/{name}.py", *arguments]
+    try:
+        import_module(name).main()
+    finally:
+        sys.argv = argv
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def new_project(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "models").mkdir()
+    shutil.copy(ROOT / "models/from_scratch", folder / "models")
+    draw_images(folder / "images")
+    write_params(folder)
+    return folder
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    """Run a DVC command in a folder, with this Python and nothing kept outside; return what it prints."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_SITE_CACHE_DIR": str(folder.parent / "site-cache"),
+        "DVC_NO_ANALYTICS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

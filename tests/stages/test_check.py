@@ -1,0 +1,52 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from small_project import ROOT, run_stage, small_params, write_params
+
+
+def test_the_projects_own_parameters_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    run_stage("check")
+
+
+def test_every_problem_of_every_stage_is_reported_at_once(project: Path, fails_with: Callable[..., str]) -> None:
+    params = small_params(split={"test_size": 2.0}, train={"epochs": 0, "batchsize": 3})
+    params["sources"] = {"x": {"path": "/no/such/folder"}}
+    params["extra"] = {}
+    del params["pairs"]
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    printed = fails_with("check")
+    for message in (
+        "params.yaml: extra: unknown key",
+        "split.test_size: 2.0: input should be less than 1",
+        "train.epochs: 0: input should be greater than or equal to 1",
+        "train.batchsize: unknown key",
+        "section `pairs:` is missing",
+        "/no/such/folder",
+    ):
+        assert printed.count(message) == 1, printed
+
+
+@pytest.mark.parametrize("subjects", [0, 1])
+def test_a_folder_without_two_subjects_is_found_before_anything_runs(
+    project: Path, subjects: int, fails_with: Callable[..., str]
+) -> None:
+    for number in range(subjects):
+        (project / f"few/{number}").mkdir(parents=True)
+        (project / f"few/{number}/1.png").write_bytes(b"")
+    (project / "few").mkdir(exist_ok=True)
+    write_params(project, sources={"few": {"path": "few"}})
+    assert "few" in fails_with("check")
+
+
+def test_a_folder_that_dvc_has_yet_to_bring_is_no_problem(project: Path) -> None:
+    write_params(project, sources={"later": {"path": "data/later"}})
+    run_stage("check")
+
+
+def test_missing_weights_are_found(project: Path, fails_with: Callable[..., str]) -> None:
+    write_params(project, train={"initial_weights": "models/gone.h5"})
+    assert "train.initial_weights: 'models/gone.h5': no such file" in fails_with("check")

@@ -1,0 +1,67 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from embed import describe
+from faces.backbone import load_backbone
+from faces.split_table import read_split
+from faces.stage import StageError
+from small_project import run_stage, write_params
+
+
+def test_describe_by_hand() -> None:
+    figures = describe(np.array([[3, 4], [0, 1]], dtype=np.float32))
+    assert figures == {
+        "images": 2,
+        "embedding_size": 2,
+        "norm_mean": 3.0,
+        "norm_std": 2.0,
+        "norm_min": 1.0,
+        "norm_max": 5.0,
+    }
+
+
+@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
+def test_a_useless_embedding_is_an_error(bad: float) -> None:
+    with pytest.raises(StageError, match="embedding of image 1 has length .* 0 more"):
+        describe(np.array([[3, 4], [bad, bad]], dtype=np.float32))
+
+
+def test_row_i_is_the_embedding_of_image_i(project: Path) -> None:
+    write_params(project, embed={"batch_size": 5})
+    run_stage("embed")
+    embeddings = np.load("data/embeddings.npy")
+    paths = read_split()["path"]
+    assert embeddings.shape == (len(paths), 16)
+    backbone = load_backbone()
+    for number in (0, 4, 5, 35):
+        pixels = np.asarray(Image.open(Path("images") / paths[number]))[np.newaxis]
+        # Another batch size may round otherwise.
+        np.testing.assert_allclose(np.asarray(backbone(pixels))[0], embeddings[number], rtol=1e-4, atol=1e-5)
+    figures = json.loads(Path("metrics/embed.json").read_text())
+    assert figures["norm_mean"] == pytest.approx(np.linalg.norm(embeddings, axis=1).mean(), rel=1e-5)
+
+
+def test_the_same_bytes_again(project: Path) -> None:
+    before = Path("data/embeddings.npy").read_bytes()
+    run_stage("embed")
+    assert Path("data/embeddings.npy").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "path, content",
+    [
+        ("models/backbone.weights.h5", b"\x89HDF\r\n\x1a\n but no more"),
+        ("models/backbone.json", b"{}}"),
+        ("models/backbone.json", b'{"depth": 3}'),
+        ("models/backbone.json", b'{"width": 1.0}'),
+        ("data/packed/drawn.npy", b""),
+    ],
+)
+def test_damaged_inputs_are_named(project: Path, path: str, content: bytes, fails_with: Callable[..., str]) -> None:
+    Path(path).write_bytes(content)
+    assert path.split(".")[0] in fails_with("embed")

@@ -1,0 +1,85 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import similarity
+from faces.backbone import embed, load_backbone
+from faces.files import write_npy
+from faces.packed_images import PackedImages
+from faces.similarity_model import load_similarity
+from faces.split_table import labels_of, read_split
+from faces.stage import load_params
+from small_project import run_stage, write_params
+
+
+def params(**changes: object) -> similarity.SimilarityParams:
+    return load_params("similarity", similarity.SimilarityParams).model_copy(update=changes)
+
+
+def test_views_of_an_image_lie_in_a_row_and_differ(project: Path) -> None:
+    images, backbone = PackedImages(read_split()), load_backbone()
+    numbers = np.array([3, 0, 30])
+    views = similarity.embed_views(backbone, images, numbers, params(augmented_views=6))
+    assert views.shape == (18, 16)
+    plain = embed(backbone, [images[numbers]], 3)
+    # Most changes are slight: an image's views lie nearer to it than to the other images.
+    nearest = np.argmin(np.linalg.norm(views[:, None] - plain[None], axis=2), axis=1)
+    assert np.mean(nearest == np.repeat([0, 1, 2], 6)) > 0.6
+    assert len(np.unique(views.round(5), axis=0)) > 3
+
+
+def test_an_epoch_uses_every_pair_once_with_a_view_of_its_own_images(project: Path) -> None:
+    pairs = pd.DataFrame({"a": [0, 1, 2, 0, 3], "b": [1, 2, 3, 2, 4], "same": [1, 0, 0, 1, 0]})
+    vectors = np.arange(15, dtype=np.float32)[:, None]  # view v of image i is 3 i + v
+    seen: list[tuple[int, int, int]] = []
+
+    class Recorder:
+        def train_on_batch(self, inputs: list[np.ndarray], same: np.ndarray) -> None:
+            a, b = inputs
+            assert len(a) <= 2
+            seen.extend(zip((a[:, 0] // 3).astype(int), (b[:, 0] // 3).astype(int), same.astype(int), strict=True))
+
+    similarity.train_epoch(Recorder(), pairs, vectors, 3, 0, params(batch_size=2))
+    assert sorted(seen) == sorted(pairs.itertuples(index=False, name=None))
+
+
+def test_score_by_hand(project: Path) -> None:
+    network = similarity.build(params(hidden_units=4), 3)
+    embeddings = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    pairs = pd.DataFrame({"a": [0, 1, 2, 3], "b": [4, 5, 6, 7], "same": [1, 0, 1, 0]})
+    probability = np.asarray(network([embeddings[pairs["a"]], embeddings[pairs["b"]]]))[:, 0].astype(float)
+    figures = similarity.score(network, pairs, embeddings, "test")
+    assert figures["test_accuracy"] == np.mean((probability >= 0.5) == (pairs["same"] == 1))
+    likelihood = [p if same else 1 - p for p, same in zip(probability, pairs["same"], strict=True)]
+    assert figures["test_loss"] == pytest.approx(-np.mean(np.log(likelihood)), rel=1e-5)
+
+
+def test_it_learns_which_embeddings_belong_together(project: Path) -> None:
+    labels, random = labels_of(read_split()), np.random.default_rng(0)
+    centres = random.normal(size=(labels.max() + 1, 16))
+    write_npy(Path("data/embeddings.npy"), (centres[labels] + random.normal(0, 0.1, (36, 16))).astype(np.float32))
+    write_params(project, similarity={"epochs": 60, "learning_rate": 0.01, "augmented_views": 0})
+    run_stage("similarity")
+    figures = json.loads(Path("metrics/similarity.json").read_text())
+    assert figures["train_accuracy"] > 0.95 and figures["test_accuracy"] > 0.9 > figures["test_majority_share"]
+    curve = pd.read_csv("metrics/similarity/plots/metrics/test_accuracy.tsv", sep="\t")
+    assert len(curve) == 60 and curve["test_accuracy"].iloc[-1] == figures["test_accuracy"]
+
+
+def test_the_same_bytes_again(project: Path) -> None:
+    before = Path("models/similarity.npz").read_bytes()
+    run_stage("similarity")
+    assert Path("models/similarity.npz").read_bytes() == before
+    assert load_similarity().hidden_kernel.shape == (32, 8)
+
+
+@pytest.mark.parametrize("edit, message", [("0.5,2", "same is 2"), ("x", "comparisons_train.csv")])
+def test_a_hand_edited_table_is_named(project: Path, edit: str, message: str, fails_with: Callable[..., str]) -> None:
+    path = Path("data/comparisons_train.csv")
+    path.write_text(path.read_text() + f"0,1,{edit}\n", encoding="utf-8")
+    printed = fails_with("similarity")
+    assert str(path) in printed and message in printed

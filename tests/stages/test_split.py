@@ -1,0 +1,135 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from faces.stage import StageError
+from small_project import run_stage, write_params
+from split import SplitParams, describe, split_images
+
+
+def images_of(sizes: dict[str, int], source: str = "s") -> pd.DataFrame:
+    rows = [(source, subject, f"{subject}/{n}.png") for subject, size in sizes.items() for n in range(size)]
+    table = pd.DataFrame(rows, columns=["source", "subject", "path"])
+    table.insert(1, "row", range(len(table)))
+    return table
+
+
+def params(test_size: float = 0.3, unseen: float = 0.2, seed: int = 0) -> SplitParams:
+    return SplitParams(seed=seed, test_size=test_size, unseen_subjects=unseen)
+
+
+MANY = {f"subject {n}": 10 for n in range(30)}
+
+
+def test_shares_by_hand() -> None:
+    sizes = describe(split_images(images_of(MANY), params()))
+    # 6 of 30 subjects are held out; of each of the other 24, 3 of 10 images are tested on.
+    assert sizes == {
+        "images_train": 168,
+        "subjects_train": 24,
+        "images_test_seen": 72,
+        "subjects_test_seen": 24,
+        "images_test_unseen": 60,
+        "subjects_test_unseen": 6,
+        "subjects_with_one_image": 0,
+    }
+
+
+def test_parts_are_what_their_names_say() -> None:
+    split = split_images(images_of(MANY), params())
+    subjects = {part: set(group["subject"]) for part, group in split.groupby("part")}
+    assert subjects["train"] == subjects["test_seen"]
+    assert not subjects["train"] & subjects["test_unseen"]
+    labels = split.groupby("subject")["label"].unique()
+    assert all(len(label) == 1 for label in labels)
+    assert sorted(split.loc[split["part"] == "train", "label"].unique()) == list(range(24))
+    assert sorted(split.loc[split["part"] == "test_unseen", "label"].unique()) == list(range(24, 30))
+
+
+def test_labels_follow_sorted_names() -> None:
+    split = split_images(images_of({"b": 4, "10": 4, "9": 4, "a": 4}), params(unseen=0.0))
+    assert dict(zip(split["subject"], split["label"], strict=True)) == {"10": 0, "9": 1, "a": 2, "b": 3}
+
+
+def test_the_same_name_in_two_sources_is_two_people() -> None:
+    both = pd.concat([images_of(MANY, "x"), images_of(MANY, "y")], ignore_index=True)
+    assert split_images(both, params())["label"].nunique() == 60
+
+
+def test_the_seed_decides_and_the_order_does_not() -> None:
+    images = images_of(MANY)
+    split = split_images(images, params())
+    shuffled = split_images(images.sample(frac=1, random_state=0), params()).sort_index()
+    pd.testing.assert_frame_equal(split, shuffled)
+    assert (split["part"] != split_images(images, params(seed=1))["part"]).any()
+
+
+def test_a_new_image_or_subject_moves_few_others() -> None:
+    before = split_images(images_of(MANY), params()).set_index("path")["part"]
+    one_more = split_images(images_of(MANY | {"subject 7": 11}), params()).set_index("path")["part"]
+    subject_more = split_images(images_of(MANY | {"newcomer": 10}), params()).set_index("path")["part"]
+    # 3.3 of 11 rounds to 3, as 3.0 of 10 did: the new image can take one place at the most.
+    assert (before != one_more[before.index]).sum() <= 1
+    # 6.2 of 31 rounds to 6, as 6.0 of 30 did: the new subject can push out one of 10 images at the most.
+    assert (before != subject_more[before.index]).sum() <= 10
+
+
+@pytest.mark.parametrize("size, tested", [(1, 0), (2, 1), (3, 1), (4, 1), (5, 2), (10, 3), (50, 15)])
+def test_every_subject_keeps_an_image_to_train_on(size: int, tested: int) -> None:
+    split = split_images(images_of({"a": size, "b": 10}), params(unseen=0.0))
+    assert (split.loc[split["subject"] == "a", "part"] == "test_seen").sum() == tested
+
+
+def test_greedy_test_size_leaves_one_image_each() -> None:
+    split = split_images(images_of({"a": 5, "b": 3}), params(test_size=0.99, unseen=0.0))
+    assert (split["part"] == "train").sum() == 2
+
+
+def test_unseen_subjects_are_none_or_at_least_two() -> None:
+    five = {name: 4 for name in "abcde"}
+    assert describe(split_images(images_of(five), params(unseen=0.01)))["subjects_test_unseen"] == 2
+    assert describe(split_images(images_of(five), params(unseen=0.0)))["subjects_test_unseen"] == 0
+    with pytest.raises(StageError, match=r"split\.unseen_subjects: 0\.9: holds out 4 of 5"):
+        split_images(images_of(five), params(unseen=0.9))
+
+
+def test_nothing_to_test_on_is_an_error() -> None:
+    with pytest.raises(StageError, match=r"split\.test_size: 0\.3: leaves nothing to test on"):
+        split_images(images_of({"a": 1, "b": 1}), params(unseen=0.0))
+    with pytest.raises(StageError, match=r"split\.test_size: 0\.01: leaves nothing to test on"):
+        split_images(images_of(MANY), params(test_size=0.01))
+
+
+def test_one_subject_is_an_error() -> None:
+    with pytest.raises(StageError, match="found 1 subject"):
+        split_images(images_of({"a": 9}), params())
+
+
+def test_the_stage_writes_what_it_counts_and_the_same_bytes(project: Path) -> None:
+    before = Path("data/split.csv").read_bytes()
+    run_stage("split")
+    assert Path("data/split.csv").read_bytes() == before
+    split = pd.read_csv("data/split.csv")
+    assert json.loads(Path("metrics/split.json").read_text())["images_train"] == (split["part"] == "train").sum()
+    assert len(split) == 36
+
+
+def test_a_source_that_is_no_longer_listed_is_not_read(project: Path) -> None:
+    Path("data/packed/old.csv").write_text("subject,path\nx,x/1.png\n", encoding="utf-8")
+    run_stage("split")
+    assert set(pd.read_csv("data/split.csv")["source"]) == {"drawn"}
+
+
+@pytest.mark.parametrize("content", ["", "who,path\na,b\n"])
+def test_a_damaged_table_is_named(project: Path, content: str, fails_with: Callable[..., str]) -> None:
+    Path("data/packed/drawn.csv").write_text(content, encoding="utf-8")
+    assert "data/packed/drawn.csv" in fails_with("split")
+
+
+@pytest.mark.parametrize("test_size", [0.0, 1.0, -0.1, 1.5, "0.3", None])
+def test_test_size_out_of_range(project: Path, test_size: object, fails_with: Callable[..., str]) -> None:
+    write_params(project, split={"test_size": test_size})
+    assert f"params.yaml: split.test_size: {test_size!r}: input should be" in fails_with("split")

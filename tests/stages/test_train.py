@@ -1,0 +1,227 @@
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import train
+from faces.packed_images import PackedImages
+from faces.split_table import images_of, labels_of, read_split
+from faces.stage import load_params
+from faces.verification import area_under_roc
+from small_project import run_stage, write_params
+
+OUTPUTS = [Path("models/backbone.weights.h5"), Path("models/backbone.json"), Path("metrics/train.json")]
+
+
+def params(**changes: object) -> train.TrainParams:
+    return load_params("train", train.TrainParams).model_copy(update=changes)
+
+
+def output_bytes() -> dict[str, bytes]:
+    curves = sorted(Path("metrics/train/plots").rglob("*.tsv"))
+    assert curves
+    return {str(path): path.read_bytes() for path in [*OUTPUTS, *curves]}
+
+
+def test_schedule_by_hand(project: Path) -> None:
+    shared = {"learning_rate": 0.1, "learning_rate_min": 0.001, "hold_epochs": 10, "cosine_epochs": 5}
+    cosine = [train.learning_rate(epoch, params(schedule="cosine", **shared)) for epoch in range(17)]
+    # Angles after the hold: 0, 36, 72, 108, 144, 180 degrees, and 180 from then on.
+    shares = [1.0] * 11 + [0.9045085, 0.6545085, 0.3454915, 0.0954915, 0.0, 0.0]
+    np.testing.assert_allclose(cosine, [0.001 + 0.099 * share for share in shares], rtol=1e-6)
+    constant = params(schedule="constant", **shared)
+    assert [train.learning_rate(epoch, constant) for epoch in (0, 16)] == [0.1, 0.1]
+
+
+def test_the_notebooks_schedule_jumps_where_hold_is_no_multiple_of_its_period(project: Path) -> None:
+    shared = {"learning_rate": 0.1, "learning_rate_min": 0.001, "schedule": "notebook_cosine", "cosine_epochs": 5}
+    even, odd = params(hold_epochs=10, **shared), params(hold_epochs=7, **shared)
+    assert train.learning_rate(10, even) == pytest.approx(0.1)
+    for epoch in (11, 14):
+        expected = 0.001 + 0.099 * (1 + math.cos(math.pi * epoch / 5)) / 2
+        assert train.learning_rate(epoch, even) == pytest.approx(expected)
+    assert train.learning_rate(7, odd) == pytest.approx(0.001 + 0.099 * 0.3454915)  # cos(252 degrees)
+
+
+def batches_of(project: Path, **changes: object) -> train.Batches:
+    split = read_split()
+    return train.Batches(PackedImages(split), images_of(split, "train"), labels_of(split), params(**changes))
+
+
+def test_an_epoch_shows_each_training_image_once_with_its_label(project: Path) -> None:
+    batches = batches_of(project, augment=False, batch_size=4)
+    split = read_split()
+    pixels = [np.asarray(Image.open(Path("images") / path)) for path in split["path"]]
+    shown = []
+    for images, labels in batches.epoch(3):
+        assert images.shape == (4, 112, 112, 3) and images.dtype == np.float32
+        for image, label in zip(images, labels, strict=True):
+            (number,) = [n for n, known in enumerate(pixels) if np.array_equal(image, known)]
+            assert split["label"][number] == label and split["part"][number] == "train"
+            shown.append(number)
+    assert len(set(shown)) == len(shown) == 4 * len(batches)
+    assert len(images_of(split, "train")) - len(shown) < 4
+
+
+def test_epochs_differ_and_repeat(project: Path) -> None:
+    batches = batches_of(project)
+    again = batches_of(project)
+    first, second = (np.concatenate([images for images, _ in batches.epoch(epoch)]) for epoch in (0, 1))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(second, np.concatenate([images for images, _ in again.epoch(1)]))
+
+
+def test_fewer_images_than_a_batch_are_one_batch(project: Path) -> None:
+    batches = batches_of(project, batch_size=500)
+    ((images, labels),) = batches.epoch(0)
+    assert len(images) == len(labels) == len(images_of(read_split(), "train"))
+
+
+def test_validation_is_verification_of_held_out_images(project: Path) -> None:
+    split = read_split()
+    validation = train.Validation(PackedImages(split), split, params(validation_images=7))
+    assert len(set(validation.numbers.tolist())) == 7
+    assert set(split["part"][validation.numbers]) == {"test_seen"}
+
+    class FirstPixels:
+        output_shape = (None, 5)
+
+        def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+            return images[:, 0, 0:10:2, 0]
+
+    vectors = PackedImages(split)[validation.numbers][:, 0, 0:10:2, 0].astype(float)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = labels_of(split)[validation.numbers]
+    pairs = [(float(vectors[i] @ vectors[j]), labels[i] == labels[j]) for i in range(7) for j in range(i + 1, 7)]
+    scores, same = map(np.array, zip(*pairs, strict=True))
+    assert validation.measure(FirstPixels())["validation_auc"] == pytest.approx(area_under_roc(scores, same))
+
+
+def test_an_epochs_figures_are_means_over_its_batches(project: Path) -> None:
+    class Replies:
+        class optimizer:
+            learning_rate = 0.0
+
+        losses = iter([1.0, 2.0, 6.0])
+
+        def train_on_batch(self, images: np.ndarray, labels: np.ndarray, return_dict: bool) -> dict[str, float]:
+            assert return_dict and len(images) == len(labels) == 5
+            return {"loss": (loss := next(self.losses)), "accuracy": loss / 10}
+
+    figures = train.train_epoch(Replies(), batches_of(project, batch_size=5), 0, params())
+    assert figures == {"loss": 3.0, "train_accuracy": pytest.approx(0.3)}
+
+
+def test_training_learns_and_reports(project: Path) -> None:
+    write_params(project, train={"epochs": 6, "augment": False, "learning_rate": 0.02})
+    run_stage("train")
+    history = pd.read_csv("metrics/train/plots/metrics/loss.tsv", sep="\t", float_precision="round_trip")
+    assert history["step"].tolist() == list(range(6))
+    assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
+    figures = json.loads(Path("metrics/train.json").read_text())
+    assert figures["epochs"] == 6 and figures["loss"] == history["loss"].iloc[-1]
+    assert figures["train_accuracy"] > 0.9
+    assert json.loads(Path("metrics/speed/train.json").read_text())["images_per_second"] > 0
+
+
+def test_a_run_cut_off_after_an_epoch_ends_with_the_bytes_of_one_that_was_not(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = output_bytes()
+    shutil.rmtree("models/checkpoints")
+    whole_epoch, trained = train.train_epoch, list[int]()
+
+    class Cut(Exception):
+        pass
+
+    def cut_off_once(model: object, batches: train.Batches, epoch: int, params: train.TrainParams) -> dict[str, float]:
+        trained.append(epoch)
+        if trained == [0, 1]:
+            raise Cut
+        return whole_epoch(model, batches, epoch, params)
+
+    monkeypatch.setattr(train, "train_epoch", cut_off_once)
+    with pytest.raises(Cut):
+        run_stage("train")
+    run_stage("train")
+    assert trained == [0, 1, 1]  # the finished epoch was not trained again
+    assert output_bytes() == expected
+
+
+def test_a_checkpoint_belongs_to_one_experiment(project: Path) -> None:
+    keys = {train.run_key(params()), train.run_key(params(seed=1)), train.run_key(params(margin=0.2))}
+    assert len(keys) == 3
+    split = Path("data/split.csv")
+    split.write_text(split.read_text().replace("test_seen", "train", 1))
+    assert train.run_key(params()) not in keys
+
+
+def test_the_newest_checkpoints_are_kept_and_restored(tmp_path: Path) -> None:
+    class Variable:
+        def __init__(self, value: float) -> None:
+            self.assign(np.array([value, -value], np.float32))
+
+        def assign(self, value: np.ndarray) -> None:
+            self.value = value
+
+        def __array__(self, dtype: object = None) -> np.ndarray:
+            return self.value
+
+    checkpoints = train.Checkpoints(tmp_path / "key", keep=2)
+    assert checkpoints.restore([Variable(0)]) == []
+    for epoch in (1, 2, 3):
+        checkpoints.save([Variable(epoch), Variable(10 * epoch)], [{"loss": 1 / n} for n in range(1, epoch + 1)])
+    assert sorted(path.name for path in (tmp_path / "key").iterdir()) == ["epoch_0002.npz", "epoch_0003.npz"]
+    variables = [Variable(0), Variable(0)]
+    assert checkpoints.restore(variables) == [{"loss": 1 / n} for n in (1, 2, 3)]
+    assert [variable.value.tolist() for variable in variables] == [[3, -3], [30, -30]]
+
+
+def test_a_warm_start_begins_where_the_other_ended(project: Path) -> None:
+    shutil.copy("models/backbone.weights.h5", "start.weights.h5")
+    # A learning rate this small moves no float32 weight by a visible amount.
+    write_params(
+        project,
+        train={"initial_weights": "start.weights.h5", "learning_rate": 1e-12, "epochs": 1, "schedule": "constant"},
+    )
+    before = np.load("data/embeddings.npy")
+    run_stage("train")
+    from faces import weights
+    from faces.backbone import load_backbone
+    from faces.runtime import keras
+
+    trained = load_backbone()
+    started = keras.models.clone_model(trained)
+    weights.load_initial_weights(started, Path("start.weights.h5"))
+    for variable, old in zip(trained.trainable_variables, started.trainable_variables, strict=True):
+        np.testing.assert_allclose(np.asarray(variable), np.asarray(old), atol=1e-6)
+    assert before.shape[1] == trained.output_shape[-1]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"epochs": 0}, "train.epochs: 0: input should be greater than or equal to 1"),
+        ({"margin": 2.0}, "train.margin: 2.0: input should be less than or equal to 1.57"),
+        ({"schedule": "step"}, "train.schedule: 'step': input should be 'cosine', 'notebook_cosine' or 'constant'"),
+        ({"initial_weights": "models/none.h5"}, "train.initial_weights: 'models/none.h5': no such file"),
+    ],
+)
+def test_bad_parameters_are_named(
+    project: Path, changes: dict[str, object], message: str, fails_with: Callable[..., str]
+) -> None:
+    before = output_bytes()
+    write_params(project, train=changes)
+    assert message in fails_with("train")
+    assert output_bytes() == before
+
+
+def test_divergence_is_an_error(project: Path, fails_with: Callable[..., str]) -> None:
+    write_params(project, train={"learning_rate": 1e30})
+    assert "train.learning_rate: 1e+30: training diverged in epoch" in fails_with("train")

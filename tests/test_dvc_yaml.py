@@ -1,0 +1,179 @@
+"""dvc.yaml against the code, and what reruns after a change against a table written by hand."""
+
+import ast
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from small_project import ROOT, dvc
+
+STAGES = ("synthesize", "pack", "split", "train", "embed", "identify", "mine", "similarity", "pairs", "evaluate")
+AFTER_TRAIN = "embed identify mine similarity evaluate"
+AFTER_SPLIT = f"train {AFTER_TRAIN} pairs"
+
+# What is changed -> the stages that must run, and no others. A stage reruns if what it reads has changed.
+RERUN = {
+    "synthesize.subjects": f"synthesize pack split {AFTER_SPLIT}",
+    "pack.max_images_per_subject": f"pack split {AFTER_SPLIT}",
+    "split.test_size": f"split {AFTER_SPLIT}",
+    "train.margin": f"train {AFTER_TRAIN}",
+    "embed.threads": AFTER_TRAIN,
+    "identify.neighbours": "identify",
+    "mine.radius": "mine similarity evaluate",
+    "similarity.epochs": "similarity evaluate",
+    "pairs.anchors": "pairs evaluate",
+    "evaluate.histogram_bins": "evaluate",
+    "stages/mine.py": "mine similarity evaluate",
+    "stages/faces/lsh.py": "mine similarity evaluate",
+    "stages/faces/verification.py": f"train {AFTER_TRAIN}",
+    "README.md": "",
+}
+
+# Stands in for every stage's script: writes, into each output, a hash of all that dvc.yaml says the stage reads.
+STAND_IN = """
+import hashlib, sys, yaml
+from pathlib import Path
+
+name = Path(sys.argv[0]).stem
+with open("ran.txt", "a") as log:
+    log.write(name + "\\n")
+home = Path("data/synthetic/dvc.yaml" if name == "synthesize" else "dvc.yaml")
+params = yaml.safe_load(Path("params.yaml").read_text())
+stage = yaml.safe_load(home.read_text())["stages"][name]
+for key, value in {"${key}": "synthetic", "${item.path}": params["sources"]["synthetic"]["path"],
+                   "${train.initial_weights}": params["train"]["initial_weights"]}.items():
+    stage = yaml.safe_load(yaml.safe_dump(stage).replace(key, value))
+stage = stage.get("do", stage)
+digest = hashlib.sha256(repr([params[key.split(".")[0]] for key in stage["params"]]).encode())
+for dep in stage["deps"]:
+    for path in sorted(Path(dep).rglob("*")) if Path(dep).is_dir() else [Path(dep)]:
+        digest.update(path.read_bytes())
+for out in [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]:
+    path = Path(out if isinstance(out, str) else next(iter(out)))
+    if not path.suffix:
+        path = path / "content.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"digest": 0}' if path.suffix == ".json" else digest.hexdigest())
+"""
+
+
+def stage_of(name: str) -> dict[str, Any]:
+    path = ROOT / ("data/synthetic/dvc.yaml" if name == "synthesize" else "dvc.yaml")
+    stage = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"][name]
+    return stage.get("do", stage)
+
+
+def names(entries: list[Any]) -> list[str]:
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+def imported(script: Path, found: set[Path]) -> set[Path]:
+    """Return the files of stages/faces/ that a script imports, directly or through another, wherever it does."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    for module in modules:
+        path = ROOT / "stages" / (module.replace(".", "/") + ".py")
+        if module.startswith("faces.") and path.exists() and path not in found:
+            imported(path, found | {path})
+            found |= {path}
+            found |= imported(path, found)
+    return found
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_deps_are_the_script_and_what_it_imports(name: str) -> None:
+    script = ROOT / f"stages/{name}.py"
+    expected = {script, *imported(script, set())}
+    listed = [dep for dep in stage_of(name)["deps"] if dep.startswith("stages/")]
+    assert set(listed) == {path.relative_to(ROOT).as_posix() for path in expected}
+    assert len(set(listed)) == len(listed)
+
+
+def test_every_shared_file_is_used_by_some_stage() -> None:
+    used = set().union(*(imported(ROOT / f"stages/{name}.py", set()) for name in STAGES))
+    assert used == set((ROOT / "stages/faces").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_one_name_everywhere(name: str) -> None:
+    stage = stage_of(name)
+    assert stage["cmd"].split()[:2] == ["python", f"stages/{name}.py"]
+    assert name in stage["params"]
+    assert any(Path(path).name.split("@")[0].removesuffix(".json") == name for path in names(stage["metrics"]))
+    assert name in yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_dvc_caches_is_ignored_by_git_and_the_rest_is_not(name: str) -> None:
+    stage = stage_of(name)
+    for kind in ("outs", "metrics", "plots"):
+        for entry in stage.get(kind, []):
+            path, options = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+            path = path.replace("${key}", "synthetic")
+            ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT).returncode == 0
+            assert ignored == options.get("cache", True), path
+
+
+def test_every_parameter_has_a_comment() -> None:
+    for line in (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines():
+        if line.startswith("  "):
+            assert " # " in line, line
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with stand-ins for its stages, run once."""
+    folder = tmp_path_factory.mktemp("stand_in") / "project"
+    shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in STAGES:
+        (folder / f"stages/{name}.py").write_text(STAND_IN, encoding="utf-8")
+    (folder / "data/synthetic").mkdir(parents=True)
+    (folder / "models").mkdir()
+    for path in ("data/synthetic/dvc.yaml", "dvc.yaml", "params.yaml", "models/from_scratch", ".dvcignore"):
+        shutil.copy(ROOT / path, folder / path)
+    (folder / "README.md").touch()
+    dvc(folder, "init", "--no-scm", "--quiet")
+    assert ran_by_repro(folder) == list(STAGES)
+    return folder
+
+
+def ran_by_repro(folder: Path) -> list[str]:
+    log = folder / "ran.txt"
+    log.write_text("", encoding="utf-8")
+    dvc(folder, "repro", "--quiet")
+    return sorted(log.read_text(encoding="utf-8").split(), key=STAGES.index)
+
+
+def change(folder: Path, what: str) -> None:
+    if what.endswith((".py", ".md")):
+        path = folder / what
+        path.write_text(path.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+        return
+    section, key = what.split(".")
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params[section][key] += type(params[section][key])(1)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+
+
+@pytest.mark.parametrize("what", RERUN)
+def test_a_change_reruns_what_it_affects_and_nothing_else(stand_in: Path, what: str) -> None:
+    change(stand_in, what)
+    assert ran_by_repro(stand_in) == sorted(RERUN[what].split(), key=STAGES.index)
+
+
+def test_without_the_synthetic_source_nothing_is_rendered(stand_in: Path) -> None:
+    (stand_in / "mine").mkdir()
+    (stand_in / "mine/x.png").touch()
+    params = yaml.safe_load((stand_in / "params.yaml").read_text(encoding="utf-8"))
+    params["sources"] = {"synthetic": {"path": "mine"}}
+    (stand_in / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    shutil.rmtree(stand_in / "data/synthetic/images")
+    assert "synthesize" not in ran_by_repro(stand_in)

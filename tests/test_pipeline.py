@@ -1,0 +1,106 @@
+"""The whole pipeline as its user runs it: `dvc repro` on synthetic faces, in a checkout of its own."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from small_project import ROOT, SMALL, dvc, write_params
+
+STAGES = "synthesize pack@synthetic split train embed identify mine similarity pairs evaluate".split()
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=tester", "-c", "user.email=tester@example.com")
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def ran(output: str) -> list[str]:
+    """Return the stages that a `dvc repro` says it ran."""
+    return [line.split("'")[1].split(":")[-1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, as Git has it, with small parameters."""
+    folder = tmp_path_factory.mktemp("checkout") / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        path = ROOT / name
+        if path.is_file() and not name.startswith(("tests/", "metrics/")) and not name.endswith("dvc.lock"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / name)
+    small_faces = {"subjects": 6, "images_per_subject": 6, "contact_sheet_subjects": 2, "contact_sheet_images": 3}
+    sources = {"synthetic": {"path": "data/synthetic/images"}}
+    write_params(folder, synthesize=small_faces, sources=sources, split=SMALL["split"])
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "a small project")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first_run(checkout: Path) -> str:
+    output = dvc(checkout, "repro")
+    git(checkout, "add", "--all")
+    git(checkout, "commit", "--quiet", "--message", "run")
+    return output
+
+
+def test_one_repro_runs_every_stage_and_leaves_nothing_to_do(checkout: Path, first_run: str) -> None:
+    assert ran(first_run) == STAGES
+    figures = json.loads((checkout / "metrics/evaluate.json").read_text())
+    assert {"accuracy_test_seen", "accuracy_test_unseen", "similarity_accuracy", "threshold"} <= figures.keys()
+    assert "up to date" in dvc(checkout, "status")
+    assert ran(dvc(checkout, "repro")) == []
+    assert git(checkout, "status", "--porcelain") == ""  # what is not for Git is ignored by it
+
+
+def test_every_stage_wrote_the_metrics_file_of_its_name(checkout: Path, first_run: str) -> None:
+    shown = json.loads(dvc(checkout, "metrics", "show", "--json"))[""]["data"]
+    assert set(shown) == {f"metrics/{stage}.json" for stage in STAGES}
+
+
+def test_an_experiment_with_one_parameter_reruns_one_stage(checkout: Path, first_run: str) -> None:
+    output = dvc(checkout, "exp", "run", "--name", "coarse", "--set-param", "evaluate.cosine_thresholds=[0.5,0.3]")
+    assert ran(output) == ["evaluate"]
+    params = json.loads(dvc(checkout, "params", "diff", "--json"))["params.yaml"]
+    assert list(params) == ["evaluate.cosine_thresholds"]
+    changed = json.loads(dvc(checkout, "metrics", "diff", "--json"))["metrics/evaluate.json"]
+    assert set(changed) == {"cosine_accuracy_0.30", "cosine_accuracy_0.42"}
+    assert "coarse" in dvc(checkout, "exp", "show", "--csv")
+    dvc(checkout, "plots", "diff", "--quiet", "--out", "compared")
+    page = (checkout / "compared/index.html").read_text()
+    assert all(title in page for title in ("ROC of all parts", "cosines of test_unseen pairs", "validation_auc"))
+    shutil.rmtree(checkout / "compared")
+    git(checkout, "checkout", "--quiet", ".")
+
+
+def test_an_older_state_comes_back_from_the_run_cache(checkout: Path, first_run: str) -> None:
+    params = checkout / "params.yaml"
+    before, metrics = params.read_text(), (checkout / "metrics/pairs.json").read_bytes()
+    params.write_text(before.replace("anchors: 4", "anchors: 2"))
+    assert set(ran(dvc(checkout, "repro", "pairs"))) == {"pairs"}
+    assert (checkout / "metrics/pairs.json").read_bytes() != metrics
+    params.write_text(before)
+    output = dvc(checkout, "repro", "pairs")
+    assert "'pairs' is cached" in output and ran(output) == []
+    assert (checkout / "metrics/pairs.json").read_bytes() == metrics
+
+
+def test_the_graph_has_every_stage(checkout: Path) -> None:
+    assert all(stage in dvc(checkout, "dag") for stage in STAGES)
+
+
+def test_a_stage_runs_bare(checkout: Path, first_run: str) -> None:
+    metrics = (checkout / "metrics/evaluate.json").read_bytes()
+    subprocess.run([sys.executable, "stages/evaluate.py"], cwd=checkout, check=True, capture_output=True)
+    assert (checkout / "metrics/evaluate.json").read_bytes() == metrics
