@@ -3,6 +3,8 @@
 Reads   data/packed, data/split.csv, models/backbone.{json,weights.h5}
 Writes  data/embeddings.npy (float32, row i is image i of the split, not normalised), metrics/embed.json
 Run     python stages/embed.py
+
+An interrupted run goes on from its last finished chunk of batches.
 """
 
 import time
@@ -12,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from faces.checkpoints import checkpoint_folder, keep_only
 from faces.embeddings import EMBEDDINGS_PATH
 from faces.files import write_metrics, write_npy
 from faces.packed_images import PackedImages
-from faces.split_table import read_split
+from faces.split_table import SPLIT_PATH, read_split
 from faces.stage import Params, StageError, load_params, run
 
 
@@ -52,16 +55,26 @@ def main() -> None:
 
     runtime.start(params.threads)
     model = backbone.load_backbone()
-    numbers = np.arange(len(images))
-    batches = (images[numbers[i : i + params.batch_size]] for i in range(0, len(images), params.batch_size))
+    inputs = [SPLIT_PATH, backbone.WEIGHTS_PATH, backbone.ARCHITECTURE_PATH, *images.paths]
+    checkpoints = checkpoint_folder("embed", params, inputs)
+    resumed = checkpoints.exists()
     began = time.perf_counter()
-    embeddings = backbone.embed(model, batches, len(images), "embedding")
+    embeddings = backbone.embed(
+        model,
+        lambda start, stop: images[np.arange(start, stop)],
+        len(images),
+        params.batch_size,
+        "embedding",
+        checkpoints,
+    )
     seconds = time.perf_counter() - began
 
     metrics = describe(embeddings)
     write_npy(EMBEDDINGS_PATH, embeddings)
     write_metrics(Path("metrics/embed.json"), metrics)
-    write_metrics(Path("metrics/speed/embed.json"), {"images_per_second": len(images) / seconds})
+    if not resumed:
+        write_metrics(Path("metrics/speed/embed.json"), {"images_per_second": len(images) / seconds})
+    keep_only(checkpoints)
 
 
 if __name__ == "__main__":

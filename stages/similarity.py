@@ -7,6 +7,8 @@ Run     python stages/similarity.py
 
 The notebook augments both images of a pair anew and runs the backbone on them every time. Frozen, the backbone gives
 the same answer for the same view: so each image gets a few augmented views, embedded once, and a pair draws from them.
+
+An interrupted run goes on from its last finished epoch, or chunk of views.
 """
 
 from pathlib import Path
@@ -18,12 +20,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from faces.augmentation import Augmenter
-from faces.embeddings import read_embeddings
+from faces.checkpoints import Epochs, checkpoint_folder, keep_only
+from faces.curves import log_epoch, open_curves
+from faces.embeddings import EMBEDDINGS_PATH, read_embeddings
 from faces.files import write_metrics
 from faces.packed_images import PackedImages
 from faces.similarity_model import SimilarityModel, save_similarity
-from faces.split_table import read_split
-from faces.stage import Params, StageError, load_params, progress, run, say
+from faces.split_table import SPLIT_PATH, read_split
+from faces.stage import Params, StageError, load_params, progress, run
 
 TRAIN_TABLE, TEST_TABLE = Path("data/comparisons_train.csv"), Path("data/comparisons_test.csv")
 CURVES = Path("metrics/similarity")
@@ -56,19 +60,23 @@ def read_comparisons(path: Path, images: int) -> pd.DataFrame:
 
 
 def embed_views(
-    backbone: Any, images: PackedImages, numbers: NDArray[np.int64], params: SimilarityParams
+    backbone: Any,
+    images: PackedImages,
+    numbers: NDArray[np.int64],
+    params: SimilarityParams,
+    checkpoints: Path | None = None,
 ) -> NDArray[np.float32]:
     """Return embeddings of augmented views of the images, (len(numbers) * views, D), those of an image in a row."""
     from faces.backbone import embed
 
     augmenter = Augmenter()
     repeated = np.repeat(numbers, params.augmented_views)
-    size = params.embedding_batch_size
-    batches = (
-        augmenter(images[repeated[start : start + size]], (params.seed, start))
-        for start in range(0, len(repeated), size)
-    )
-    return embed(backbone, batches, len(repeated), "embedding augmented views")
+
+    def load(start: int, stop: int) -> NDArray[np.uint8]:
+        return augmenter(images[repeated[start:stop]], (params.seed, start))
+
+    title = "embedding augmented views"
+    return embed(backbone, load, len(repeated), params.embedding_batch_size, title, checkpoints)
 
 
 def build(params: SimilarityParams, embedding_size: int) -> Any:
@@ -78,7 +86,8 @@ def build(params: SimilarityParams, embedding_size: int) -> Any:
     a, b = keras.Input((embedding_size,), name="a"), keras.Input((embedding_size,), name="b")
     hidden = keras.layers.Dense(params.hidden_units, activation="gelu")(keras.layers.Concatenate()([a, b]))
     model = keras.Model([a, b], keras.layers.Dense(1, activation="sigmoid")(hidden), name="similarity")
-    model.compile(keras.optimizers.Adam(params.learning_rate), loss="binary_crossentropy", metrics=["accuracy"])
+    model.compile(keras.optimizers.Adam(params.learning_rate), loss="binary_crossentropy")
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -122,15 +131,15 @@ def to_numpy(model: Any) -> SimilarityModel:
     return SimilarityModel(*model.get_weights())
 
 
-def main() -> None:
-    """Write the similarity model and its curves."""
-    params = load_params("similarity", SimilarityParams)
-    split = read_split()
-    embeddings = read_embeddings(len(split))
-    train_pairs, test_pairs = read_comparisons(TRAIN_TABLE, len(split)), read_comparisons(TEST_TABLE, len(split))
-
-    from dvclive import Live
-
+def train(
+    params: SimilarityParams,
+    images: PackedImages,
+    embeddings: NDArray[np.float32],
+    train_pairs: pd.DataFrame,
+    test_pairs: pd.DataFrame,
+    checkpoints: Path,
+) -> tuple[Any, dict[str, float]]:
+    """Return the trained model and its figures after the last epoch."""
     from faces import backbone, runtime
 
     runtime.start(params.threads, params.seed)
@@ -139,22 +148,41 @@ def main() -> None:
     views, vectors = 1, embeddings[numbers]
     if params.augmented_views:
         views = params.augmented_views
-        vectors = embed_views(backbone.load_backbone(), PackedImages(split), numbers, params)
+        vectors = embed_views(backbone.load_backbone(), images, numbers, params, checkpoints / "views")
     positioned = train_pairs.assign(a=positions[:, 0], b=positions[:, 1])
     model = build(params, embeddings.shape[1])
-    figures: dict[str, float] = {}
-    with Live(str(CURVES), save_dvc_exp=False, dvcyaml=None) as live:
+    variables = [*model.variables, *model.optimizer.variables]
+    epochs = Epochs(checkpoints, keep=1)
+    history = epochs.restore(variables)
+    with open_curves(CURVES) as curves:
         for epoch in range(params.epochs):
-            train_epoch(model, positioned, vectors, views, epoch, params)
-            figures = score(model, train_pairs, embeddings, "train") | score(model, test_pairs, embeddings, "test")
-            for name, value in figures.items():
-                live.log_metric(name, value)
-            live.next_step()
-            say(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+            if epoch >= len(history):
+                train_epoch(model, positioned, vectors, views, epoch, params)
+                of_train = score(model, train_pairs, embeddings, "train")
+                history.append(of_train | score(model, test_pairs, embeddings, "test"))
+                epochs.save(variables, history)
+            log_epoch(curves, history[epoch])
+    return model, history[-1]
 
+
+def main() -> None:
+    """Write the similarity model and its curves."""
+    params = load_params("similarity", SimilarityParams)
+    split = read_split()
+    embeddings = read_embeddings(len(split))
+    train_pairs, test_pairs = read_comparisons(TRAIN_TABLE, len(split)), read_comparisons(TEST_TABLE, len(split))
+
+    images = PackedImages(split)
+
+    from faces.backbone import WEIGHTS_PATH  # TensorFlow takes seconds to import: errors above come first
+
+    inputs = [SPLIT_PATH, EMBEDDINGS_PATH, TRAIN_TABLE, TEST_TABLE, WEIGHTS_PATH, *images.paths]
+    checkpoints = checkpoint_folder("similarity", params, inputs)
+    model, figures = train(params, images, embeddings, train_pairs, test_pairs, checkpoints)
     save_similarity(to_numpy(model))
     majority = max(test_pairs["same"].mean(), 1 - test_pairs["same"].mean())
     write_metrics(Path("metrics/similarity.json"), {**figures, "test_majority_share": float(majority)})
+    keep_only(checkpoints)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,22 @@ Run     python stages/synthesize.py
 
 Every identity and every image has random numbers of its own, keyed by the seed and its place. So the same seed gives
 the same files whatever the number of workers, and asking for more identities or images leaves the others as they were.
+An interrupted run goes on after the identities that are finished.
 (A processor without AVX2 rounds otherwise: there, one value in ten thousand differs, by one or two of 255.)
 """
 
+import json
 import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import cv2
@@ -30,7 +33,8 @@ import pandas as pd
 from pydantic import Field
 
 from faces.camera import SIZE, Camera
-from faces.files import replacing, write_csv, write_metrics
+from faces.checkpoints import checkpoint_folder, keep_only
+from faces.files import replacing, write_csv, write_metrics, write_text
 from faces.head import Expression, draw_shape
 from faces.occlusion import Worn
 from faces.photo import Light, Scene, photograph
@@ -183,13 +187,24 @@ def attributes(subject: str, image: str, scene: Scene) -> Row:
 
 
 def draw_subject(index: int, params: SynthesizeParams, folder: Path) -> list[Row]:
-    """Draw all images of one identity into `folder`/<subject>; return their attributes."""
+    """Draw all images of one identity into `folder`/images/<subject>, unless it is there; return their attributes."""
+    subject = f"{index:04d}"
+    images, finished = folder / "images" / subject, folder / f"{subject}.json"
+    if finished.exists() and images.exists():
+        return json.loads(finished.read_text(encoding="utf-8"))
+    shutil.rmtree(images, ignore_errors=True)  # of a run that was cut off
+    images.mkdir(parents=True)
+    rows = draw_images(index, subject, params, images)
+    write_text(finished, json.dumps(rows))
+    return rows
+
+
+def draw_images(index: int, subject: str, params: SynthesizeParams, folder: Path) -> list[Row]:
+    """Draw all images of one identity into `folder`; return their attributes."""
     cv2.setNumThreads(1)  # the workers are the parallelism
     rng = random_numbers(params.seed, index)
     shape = draw_shape(rng, params.geometry_variation)
     look = make_look(rng, draw_traits(rng, params.colour_variation))
-    subject = f"{index:04d}"
-    (folder / subject).mkdir()
     rows = []
     for number in range(params.images_per_subject):
         rng = random_numbers(params.seed, index, number)
@@ -197,7 +212,7 @@ def draw_subject(index: int, params: SynthesizeParams, folder: Path) -> list[Row
         picture = photograph(shape, look, scene, rng)
         name = f"{number:03d}.png"
         _, data = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
-        (folder / subject / name).write_bytes(data.tobytes())  # unlike cv2.imwrite, it says why it fails
+        (folder / name).write_bytes(data.tobytes())  # unlike cv2.imwrite, it says why it fails
         rows.append(attributes(subject, name, scene))
     return rows
 
@@ -210,7 +225,7 @@ def draw_subjects(params: SynthesizeParams, folder: Path) -> Iterator[list[Row]]
         yield from map(draw, range(params.subjects))
         return
     # Spawned, not forked: a fork copies locks that other threads hold.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_ctrl_c_to_the_parent)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_live_and_die_with_the_parent)
     try:
         yield from pool.map(draw, range(params.subjects))
     except BrokenProcessPool:
@@ -219,25 +234,25 @@ def draw_subjects(params: SynthesizeParams, folder: Path) -> Iterator[list[Row]]
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_ctrl_c_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _live_and_die_with_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    threading.Thread(target=_exit_after, args=[multiprocessing.parent_process()], daemon=True).start()
 
 
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; on success it takes the place of `path`, else it goes."""
-    temporary, old = (path.with_name(f".{path.name}.tmp{ending}") for ending in ("", ".old"))
-    for leftover in (temporary, old):  # of a killed run
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+def _exit_after(parent: BaseProcess) -> None:
+    parent.join()  # a parent that is killed cannot end its workers
+    os._exit(1)
+
+
+def put_in_place(folder: Path, path: Path) -> None:
+    """Make `folder` the new `path`; what was there goes last."""
+    old = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(old, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        path.rename(old)
+    folder.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_contact_sheet(params: SynthesizeParams, folder: Path) -> None:
@@ -257,15 +272,17 @@ def summarise(table: pd.DataFrame) -> dict[str, int | float]:
 
 
 def main() -> None:
-    """Draw everything beside the old images, then put it in their place."""
+    """Draw everything aside, then put it in the place of what was there."""
     params = load_params("synthesize", SynthesizeParams)
     started = time.monotonic()
-    with replacing_folder(IMAGES) as folder:
-        drawn = progress(draw_subjects(params, folder), "synthesize", params.subjects, "identity")
-        table = pd.DataFrame([row for rows in drawn for row in rows])
-        write_contact_sheet(params, folder)
+    folder = checkpoint_folder("synthesize", params)
+    drawn = progress(draw_subjects(params, folder), "synthesize", params.subjects, "identity")
+    table = pd.DataFrame([row for rows in drawn for row in rows])
+    write_contact_sheet(params, folder / "images")
     write_csv(ATTRIBUTES, table)
     write_metrics(METRICS, summarise(table))
+    put_in_place(folder / "images", IMAGES)
+    keep_only(folder)
     pace = len(table) / (time.monotonic() - started)
     say(f"{IMAGES}: {len(table)} images of {params.subjects} identities, {pace:.0f} a second")
 

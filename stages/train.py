@@ -4,18 +4,14 @@ Reads   data/packed, data/split.csv, and the file that train.initial_weights nam
 Writes  models/backbone.{json,weights.h5}, metrics/train.json, metrics/train/ (curves per epoch)
 Run     python stages/train.py
 
-An interrupted run goes on from its last finished epoch: checkpoints lie in models/checkpoints, under a hash of the
-parameters, the inputs and the code, so that no other experiment is ever continued.
+An interrupted run goes on from its last finished epoch; the last `keep_checkpoints` of them stay in models/checkpoints.
 """
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,14 +21,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from faces.augmentation import Augmenter
+from faces.checkpoints import Epochs, checkpoint_folder
+from faces.curves import log_epoch, open_curves
 from faces.embeddings import unit_length
-from faces.files import replacing, write_metrics
-from faces.packed_images import PACKED_DIRECTORY, PackedImages
+from faces.files import write_metrics
+from faces.packed_images import PackedImages
 from faces.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, images_of, labels_of, read_split, training_identities
 from faces.stage import Params, StageError, load_params, progress, run, say
 from faces.verification import area_under_roc, equal_error_rate
 
-CHECKPOINTS = Path("models/checkpoints")
 CURVES = Path("metrics/train")
 FROM_SCRATCH = Path("models/from_scratch")
 ARCHITECTURE = ("width", "embedding_size", "l2", "batch_norm_momentum")
@@ -108,44 +105,6 @@ class Batches:
                 yield ready
 
 
-def run_key(params: TrainParams) -> str:
-    """Return a name for what this run computes: a hash of parameters, inputs and code."""
-    versions = [version(package) for package in ("keras", "numpy", "tensorflow")]
-    digest = hashlib.blake2b(json.dumps([params.model_dump(), versions]).encode(), digest_size=8)
-    code = [Path(__file__), *sorted(Path(__file__).parent.glob("faces/*.py"))]
-    sources = sorted(set(read_split()["source"]))
-    inputs = [SPLIT_PATH, Path(params.initial_weights), *(PACKED_DIRECTORY / f"{source}.npy" for source in sources)]
-    for path in [*code, *inputs]:
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
-
-
-@dataclass
-class Checkpoints:
-    """What an interrupted run goes on from: all variables and the curves so far, a file an epoch."""
-
-    directory: Path
-    keep: int
-
-    def save(self, variables: list[Any], history: list[dict[str, float]]) -> None:
-        path = self.directory / f"epoch_{len(history):04d}.npz"
-        arrays = {f"variable_{index:04d}": np.asarray(variable) for index, variable in enumerate(variables)}
-        with replacing(path) as temporary:
-            np.savez(temporary, history=np.array(json.dumps(history)), **arrays)
-        for old in sorted(self.directory.glob("epoch_*.npz"))[: -self.keep]:
-            old.unlink()
-
-    def restore(self, variables: list[Any]) -> list[dict[str, float]]:
-        """Set `variables` to the newest whole checkpoint and return its history, empty if there is none."""
-        for path in sorted(self.directory.glob("epoch_*.npz"), reverse=True):
-            with np.load(path, allow_pickle=False) as arrays:
-                for index, variable in enumerate(variables):
-                    variable.assign(arrays[f"variable_{index:04d}"])
-                return json.loads(str(arrays["history"]))
-        return []
-
-
 @dataclass
 class Validation:
     """Verification of held-out images on their embeddings, which a training identity's label cannot help."""
@@ -169,9 +128,8 @@ class Validation:
 
         if not 0 < self.same.sum() < len(self.same):
             return {}
-        size = self.params.batch_size
-        batches = (self.images[self.numbers[start : start + size]] for start in range(0, len(self.numbers), size))
-        unit = unit_length(embed(backbone, batches, len(self.numbers)))
+        load = lambda start, stop: self.images[self.numbers[start:stop]]  # noqa: E731
+        unit = unit_length(embed(backbone, load, len(self.numbers), self.params.batch_size))
         cosines = (unit @ unit.T)[self.a, self.b]
         return {
             "validation_auc": area_under_roc(cosines, self.same),
@@ -219,20 +177,19 @@ def train_epoch(model: Any, batches: Batches, epoch: int, params: TrainParams) -
 
 def train(params: TrainParams, split: pd.DataFrame) -> tuple[Any, list[dict[str, float]], float | None]:
     """Return the trained backbone, the figures of each epoch, and images a second if any epoch was left to train."""
-    from dvclive import Live
-
     images = PackedImages(split)
     batches = Batches(images, images_of(split, TRAIN), labels_of(split), params)
     validation = Validation(images, split, params)
-    checkpoints = Checkpoints(CHECKPOINTS / run_key(params), params.keep_checkpoints)
+    inputs = [SPLIT_PATH, Path(params.initial_weights), *images.paths]
+    checkpoints = Epochs(checkpoint_folder("train", params, inputs), params.keep_checkpoints)
     backbone, model = build(params, training_identities(split))
     variables = [*model.variables, *model.optimizer.variables]
     history = checkpoints.restore(variables)
     if history:
-        say(f"going on after epoch {len(history)}, from {checkpoints.directory}")
+        say(f"going on after epoch {len(history)}, from {checkpoints.folder}")
 
     trained, seconds = 0, 0.0
-    with Live(str(CURVES), save_dvc_exp=False, dvcyaml=None) as live:
+    with open_curves(CURVES) as curves:
         for epoch in range(params.epochs):
             if epoch >= len(history):
                 began = time.perf_counter()
@@ -241,10 +198,7 @@ def train(params: TrainParams, split: pd.DataFrame) -> tuple[Any, list[dict[str,
                 trained += len(batches) * min(params.batch_size, len(batches.numbers))
                 history.append(figures | validation.measure(backbone))
                 checkpoints.save(variables, history)
-            for name, value in history[epoch].items():
-                live.log_metric(name, value)
-            live.next_step()
-            say(", ".join(f"{name} {value:.4g}" for name, value in history[epoch].items()))
+            log_epoch(curves, history[epoch])
     return backbone, history, trained / seconds if trained else None
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from faces import runtime
 from small_project import STAGES_AFTER_PACK, new_project, run_stage, working_in
+
+runtime.start(threads=2)  # TensorFlow takes the number of threads once a process, before its first tensor
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ class PackedImages:
         """Map the packed array of every source in `split`; StageError if one does not fit the split."""
         names, self._source = np.unique(split["source"].to_numpy(dtype=str), return_inverse=True)
         self._row = split["row"].to_numpy()
-        self._arrays = [open_npy(directory / f"{name}.npy") for name in names]
+        self.paths = [directory / f"{name}.npy" for name in names]
+        self._arrays = [open_npy(path) for path in self.paths]
         for number, (name, array) in enumerate(zip(names, self._arrays, strict=True)):
             if array.shape[1:] != IMAGE_SHAPE or array.dtype != np.uint8:
                 raise StageError(

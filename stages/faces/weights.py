@@ -32,10 +32,13 @@ def save_weights(model: keras.Model, path: Path) -> None:
     """
     if not path.name.endswith(SUFFIX):
         raise ValueError(f"{path} must end in {SUFFIX}")
-    with replacing(path) as temporary, tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        written = Path(folder, f"model{SUFFIX}")  # the name of `temporary` has another ending, which Keras refuses
-        model.save_weights(written)
-        os.replace(written, temporary)
+    with replacing(path) as temporary:
+        written = temporary.with_name(f"{temporary.name}{SUFFIX}")  # Keras refuses other endings
+        try:
+            model.save_weights(written)
+            os.replace(written, temporary)
+        finally:
+            written.unlink(missing_ok=True)
 
 
 def load_weights(model: keras.Model, path: Path) -> None:

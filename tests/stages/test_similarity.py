@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def test_views_of_an_image_lie_in_a_row_and_differ(project: Path) -> None:
     numbers = np.array([3, 0, 30])
     views = similarity.embed_views(backbone, images, numbers, params(augmented_views=6))
     assert views.shape == (18, 16)
-    plain = embed(backbone, [images[numbers]], 3)
+    plain = embed(backbone, lambda start, stop: images[numbers[start:stop]], 3, 3)
     # Most changes are slight: an image's views lie nearer to it than to the other images.
     nearest = np.argmin(np.linalg.norm(views[:, None] - plain[None], axis=2), axis=1)
     assert np.mean(nearest == np.repeat([0, 1, 2], 6)) > 0.6
@@ -75,6 +76,26 @@ def test_the_same_bytes_again(project: Path) -> None:
     run_stage("similarity")
     assert Path("models/similarity.npz").read_bytes() == before
     assert load_similarity().hidden_kernel.shape == (32, 8)
+
+
+def test_a_run_cut_off_after_an_epoch_ends_with_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = [Path("models/similarity.npz"), Path("metrics/similarity.json")]
+    expected = [path.read_bytes() for path in outputs]
+    shutil.rmtree("models/checkpoints")
+    whole_epoch, trained = similarity.train_epoch, list[int]()
+
+    def cut_off_once(model: object, pairs: object, vectors: object, views: object, epoch: int, params: object) -> None:
+        trained.append(epoch)
+        if trained == [0, 1]:
+            raise KeyboardInterrupt
+        whole_epoch(model, pairs, vectors, views, epoch, params)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(similarity, "train_epoch", cut_off_once)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("similarity")
+    run_stage("similarity")
+    assert trained == [0, 1, 1, 2]
+    assert [path.read_bytes() for path in outputs] == expected
 
 
 @pytest.mark.parametrize("edit, message", [("0.5,2", "same is 2"), ("x", "comparisons_train.csv")])

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,8 @@ from synthesize import (
     draw_scene,
     draw_subject,
     main,
+    put_in_place,
     random_numbers,
-    replacing_folder,
 )
 
 SMALL: dict[str, Any] = {
@@ -121,10 +122,9 @@ def test_the_same_bytes_from_one_worker_and_from_two(project: Path) -> None:
 def test_more_identities_and_images_leave_the_others_as_they_were(tmp_path: Path) -> None:
     few, many = tmp_path / "few", tmp_path / "many"
     for folder, wanted in ((few, params()), (many, params(subjects=9, images_per_subject=4))):
-        folder.mkdir()
         draw_subject(1, wanted, folder)
-    assert len(digests(many)) == 4
-    assert digests(few).items() <= digests(many).items()
+    assert len(digests(many / "images")) == 4
+    assert digests(few / "images").items() <= digests(many / "images").items()
 
 
 @pytest.mark.parametrize("index", range(4))
@@ -147,7 +147,7 @@ def test_identities_differ_more_than_images_of_one_identity(tmp_path: Path) -> N
     calm = params(**CALM | {"light_contrast": 0.0, "background_contrast": 0.0})
     for index in range(4):
         draw_subject(index, calm, tmp_path)
-    faces = np.array([[picture(tmp_path, s, n)[30:100, 30:82] for n in range(2)] for s in range(4)])
+    faces = np.array([[picture(tmp_path / "images", s, n)[30:100, 30:82] for n in range(2)] for s in range(4)])
     within = np.abs(faces[:, 0] - faces[:, 1]).mean(axis=(1, 2, 3))
     between = [np.abs(faces[a, 0] - faces[b, 0]).mean() for a in range(4) for b in range(a)]
     # In still light the face alone differs, so two images of a person are the same but for the exposure's rounding.
@@ -175,9 +175,8 @@ def test_every_range_is_read(key: str, tmp_path: Path) -> None:
         changed = 1.0
     before, after = tmp_path / "before", tmp_path / "after"
     for folder, wanted in ((before, params()), (after, params(**{key: changed}))):
-        folder.mkdir()
         draw_subject(0, wanted, folder)
-    assert digests(before) != digests(after)
+    assert digests(before / "images") != digests(after / "images")
 
 
 @pytest.mark.parametrize(
@@ -200,30 +199,39 @@ def test_a_wrong_parameter_is_named(project: Path, key: str, value: object, allo
     assert not (project / "data").exists()
 
 
-def test_a_failure_leaves_the_old_images_and_nothing_half_written(
+def test_a_run_that_fails_leaves_the_old_images_and_the_next_one_goes_on(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main()
-    before = digests(project)
+    old = digests(project / "data") | digests(project / "metrics")
+    write(project, seed=6)
+    draw: Callable[..., Any] = synthesize.draw_images
     drawn: list[int] = []
-    draw: Callable[..., Any] = draw_subject
 
-    def fails_at_the_second(index: int, **arguments: Any) -> Any:
-        if drawn:
-            raise OSError(28, "No space left on device")
+    def fails_once_at_the_second(index: int, *arguments: Any) -> Any:
         drawn.append(index)
-        return draw(index, **arguments)
+        rows = draw(index, *arguments)
+        if len(drawn) == 2:
+            raise OSError(28, "No space left on device")
+        return rows
 
-    monkeypatch.setattr(synthesize, "draw_subject", fails_at_the_second)
+    monkeypatch.setattr(synthesize, "draw_images", fails_once_at_the_second)
     with pytest.raises(OSError, match="No space"):
         main()
-    assert drawn and digests(project) == before
-    assert not list(project.glob("data/synthetic/.*"))
+    assert digests(project / "data") | digests(project / "metrics") == old
+    main()
+    assert drawn == [0, 1, 1, 2]  # what was finished was not drawn again
+    resumed = digests(project / "data") | digests(project / "metrics")
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    shutil.rmtree("models")
+    main()
+    assert digests(project / "data") | digests(project / "metrics") == resumed != old
 
 
-def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
-    (tmp_path / ".images.tmp").mkdir()
-    (tmp_path / ".images.tmp" / "half").write_text("", encoding="utf-8")
-    with replacing_folder(tmp_path / "images") as folder:
-        (folder / "whole").write_text("", encoding="utf-8")
-    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["images", "images/whole"]
+def test_images_take_the_place_of_what_a_killed_run_left(tmp_path: Path) -> None:
+    for name in ("new", "images", ".images.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name.strip(".")).write_text("", encoding="utf-8")
+    put_in_place(tmp_path / "new", tmp_path / "images")
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["images", "images/new"]

@@ -154,35 +154,6 @@ def test_a_run_cut_off_after_an_epoch_ends_with_the_bytes_of_one_that_was_not(
     assert output_bytes() == expected
 
 
-def test_a_checkpoint_belongs_to_one_experiment(project: Path) -> None:
-    keys = {train.run_key(params()), train.run_key(params(seed=1)), train.run_key(params(margin=0.2))}
-    assert len(keys) == 3
-    split = Path("data/split.csv")
-    split.write_text(split.read_text().replace("test_seen", "train", 1))
-    assert train.run_key(params()) not in keys
-
-
-def test_the_newest_checkpoints_are_kept_and_restored(tmp_path: Path) -> None:
-    class Variable:
-        def __init__(self, value: float) -> None:
-            self.assign(np.array([value, -value], np.float32))
-
-        def assign(self, value: np.ndarray) -> None:
-            self.value = value
-
-        def __array__(self, dtype: object = None) -> np.ndarray:
-            return self.value
-
-    checkpoints = train.Checkpoints(tmp_path / "key", keep=2)
-    assert checkpoints.restore([Variable(0)]) == []
-    for epoch in (1, 2, 3):
-        checkpoints.save([Variable(epoch), Variable(10 * epoch)], [{"loss": 1 / n} for n in range(1, epoch + 1)])
-    assert sorted(path.name for path in (tmp_path / "key").iterdir()) == ["epoch_0002.npz", "epoch_0003.npz"]
-    variables = [Variable(0), Variable(0)]
-    assert checkpoints.restore(variables) == [{"loss": 1 / n} for n in (1, 2, 3)]
-    assert [variable.value.tolist() for variable in variables] == [[3, -3], [30, -30]]
-
-
 def test_a_warm_start_begins_where_the_other_ended(project: Path) -> None:
     shutil.copy("models/backbone.weights.h5", "start.weights.h5")
     # A learning rate this small moves no float32 weight by a visible amount.

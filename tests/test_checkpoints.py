@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+from faces import checkpoints
+from faces.checkpoints import Epochs, checkpoint_folder, keep_only, remembered
+
+
+class Values(BaseModel):
+    seed: int = 0
+
+
+def test_a_folder_belongs_to_one_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, table = tmp_path / "stages", tmp_path / "table.csv"
+    (stages / "faces").mkdir(parents=True)
+    for path in (stages / "train.py", stages / "embed.py", stages / "faces/files.py", table):
+        path.write_text("one", encoding="utf-8")
+    monkeypatch.setattr(checkpoints, "STAGES", stages)
+    seen = [checkpoint_folder("train", Values(), [table]), checkpoint_folder("embed", Values(), [table])]
+    assert checkpoint_folder("train", Values(), [table]) == seen[0]
+    seen.append(checkpoint_folder("train", Values(seed=1), [table]))
+    for path in (table, stages / "train.py", stages / "faces/files.py"):
+        path.write_text("two", encoding="utf-8")
+        seen.append(checkpoint_folder("train", Values(), [table]))
+    monkeypatch.setattr(checkpoints, "version", "{}.0".format)
+    seen.append(checkpoint_folder("train", Values(), [table]))
+    assert len(set(seen)) == len(seen) == 7
+    assert all(folder.parent.parent == Path("models/checkpoints") for folder in seen)
+
+
+def test_what_is_remembered_is_computed_once(tmp_path: Path) -> None:
+    computed: list[int] = []
+
+    def compute() -> np.ndarray:
+        computed.append(1)
+        return np.arange(6, dtype=np.float32).reshape(2, 3)
+
+    for _ in range(3):
+        np.testing.assert_array_equal(remembered(tmp_path / "x/1.npy", compute), [[0, 1, 2], [3, 4, 5]])
+    assert computed == [1]
+
+
+def test_a_computation_that_fails_is_not_remembered(tmp_path: Path) -> None:
+    def fails() -> np.ndarray:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        remembered(tmp_path / "1.npy", fails)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_experiments_go_when_one_has_finished(tmp_path: Path) -> None:
+    for name in ("embed/a", "embed/b", "train/c"):
+        (tmp_path / name).mkdir(parents=True)
+    keep_only(tmp_path / "embed/b")
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*")) == ["embed/b", "train/c"]
+
+
+class Variable:
+    def __init__(self, value: float) -> None:
+        self.assign(np.array([value, -value], np.float32))
+
+    def assign(self, value: np.ndarray) -> None:
+        self.value = value
+
+    def __array__(self, dtype: object = None) -> np.ndarray:
+        return self.value
+
+
+def test_the_newest_epochs_are_kept_and_restored(tmp_path: Path) -> None:
+    epochs = Epochs(tmp_path / "key", keep=2)
+    assert epochs.restore([Variable(0)]) == []
+    for epoch in (1, 2, 3):
+        epochs.save([Variable(epoch), Variable(10 * epoch)], [{"loss": 1 / n} for n in range(1, epoch + 1)])
+    assert sorted(path.name for path in (tmp_path / "key").iterdir()) == ["epoch_0002.npz", "epoch_0003.npz"]
+    variables = [Variable(0), Variable(0)]
+    assert epochs.restore(variables) == [{"loss": 1 / n} for n in (1, 2, 3)]
+    assert [variable.value.tolist() for variable in variables] == [[3, -3], [30, -30]]
