@@ -22,6 +22,7 @@ from faces.files import write_csv, write_metrics
 from faces.similarity_model import SimilarityModel, load_similarity
 from faces.split_table import PARTS, TEST_SEEN, TEST_UNSEEN, TRAIN, read_split
 from faces.stage import Params, StageError, load_params, run, say, warn
+from faces.threads import fixed_threads
 from faces.verification import accuracy, area_under_roc, best_threshold, equal_error_rate, min_max
 
 PAIRS_PATH = Path("data/pairs.csv")
@@ -32,6 +33,7 @@ class EvaluateParams(Params):
     cosine_thresholds: list[float]
     histogram_bins: int = Field(ge=2, le=1000)
     roc_points: int = Field(ge=10)
+    threads: int = Field(ge=1)
 
 
 def read_pairs(images: int, path: Path = PAIRS_PATH) -> pd.DataFrame:
@@ -120,7 +122,9 @@ def main() -> None:
     embeddings = read_embeddings(len(split))
     pairs["cosine"] = cosine_of_pairs(unit_length(embeddings), pairs["a"].to_numpy(), pairs["b"].to_numpy())
     parts = scored_parts(pairs)
-    metrics = verification_figures(parts) | notebook_figures(parts[TEST_SEEN], embeddings, load_similarity(), params)
+    with fixed_threads(params.threads):
+        notebook = notebook_figures(parts[TEST_SEEN], embeddings, load_similarity(), params)
+    metrics = verification_figures(parts) | notebook
 
     write_csv(Path("metrics/evaluate/roc.csv"), roc_curves(parts, params.roc_points))
     write_csv(Path("metrics/evaluate/scores.csv"), score_histogram(parts, params.histogram_bins))

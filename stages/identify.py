@@ -23,12 +23,14 @@ from faces.files import write_metrics
 from faces.packed_images import PackedImages
 from faces.split_table import TEST_SEEN, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, load_params, progress, run, say
+from faces.threads import fixed_threads
 
 
 class IdentifyParams(Params):
     neighbours: int = Field(ge=1)
     ranks: list[Annotated[int, Field(ge=1)]]
     pixel_images: int = Field(ge=2)
+    threads: int = Field(ge=1)
     seed: int = Field(ge=0)
 
 
@@ -97,13 +99,14 @@ def main() -> None:
     train, test = images_of(split, TRAIN), images_of(split, TEST_SEEN)
     compared = unit[train], labels[train], unit[test], labels[test]
 
-    metrics: dict[str, float | int] = {"knn_accuracy": knn_accuracy(*compared, params.neighbours)}
-    ranks = ranks_of_probes(*compared)
-    for rank in params.ranks:
-        metrics[f"rank_{rank}"] = float(np.mean(ranks <= rank))
-    metrics["probes"] = len(test)
-    say("comparing raw pixels")
-    metrics |= pixel_accuracy(split, params)
+    with fixed_threads(params.threads):
+        metrics: dict[str, float | int] = {"knn_accuracy": knn_accuracy(*compared, params.neighbours)}
+        ranks = ranks_of_probes(*compared)
+        for rank in params.ranks:
+            metrics[f"rank_{rank}"] = float(np.mean(ranks <= rank))
+        metrics["probes"] = len(test)
+        say("comparing raw pixels")
+        metrics |= pixel_accuracy(split, params)
     write_metrics(Path("metrics/identify.json"), metrics)
     say(f"kNN accuracy {metrics['knn_accuracy']:.3f}, on raw pixels {metrics['knn_accuracy_pixels']:.3f}")
 

@@ -22,6 +22,7 @@ from faces.files import write_csv, write_metrics
 from faces.lsh import HyperplaneIndex, exact_neighbours
 from faces.split_table import TEST_SEEN, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, progress, run, say
+from faces.threads import fixed_threads
 
 TABLES = {TRAIN: Path("data/comparisons_train.csv"), TEST_SEEN: Path("data/comparisons_test.csv")}
 
@@ -32,6 +33,7 @@ class MineParams(Params):
     neighbours: int = Field(ge=1)
     queries: int = Field(ge=1)
     recall_queries: int = Field(ge=1)
+    threads: int = Field(ge=1)
     seed: int = Field(ge=0)
 
 
@@ -77,7 +79,8 @@ def main() -> None:
     speed: dict[str, float] = {}
     for (part, path), name in zip(TABLES.items(), ("train", "test"), strict=True):
         images = images_of(split, part)
-        table, of_part, queries_per_second = mine_part(unit[images], labels[images], params, f"mining {name}")
+        with fixed_threads(params.threads):
+            table, of_part, queries_per_second = mine_part(unit[images], labels[images], params, f"mining {name}")
         if table["same"].nunique() < 2:
             raise StageError(
                 f"{len(table)} mined comparisons of `{part}` are all of one label, so nothing can be learned from "

@@ -44,6 +44,7 @@ from pydantic import Field, field_validator, model_validator
 from faces.files import replacing, write_csv, write_metrics
 from faces.sources import Source, load_sources, packed_images, packed_table, rejected_table
 from faces.stage import Params, StageError, load_params, progress, run, say, warn
+from faces.threads import available_cores
 
 SIDE = 112  # pixels: what the network takes
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
@@ -423,13 +424,6 @@ def _write_header(target: BinaryIO, images: int) -> None:
     # NumPy pads the header for a first axis of any length, so that the final one fits where the first was.
     shape = (images, SIDE, SIDE, 3)
     np.lib.format.write_array_header_1_0(target, {"descr": "|u1", "fortran_order": False, "shape": shape})
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux; smaller than the machine in a container
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check_packed(name: str, source: Source, packed: Packed, params: PackParams) -> None:

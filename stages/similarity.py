@@ -28,6 +28,7 @@ from faces.packed_images import PackedImages
 from faces.similarity_model import SimilarityModel, save_similarity
 from faces.split_table import SPLIT_PATH, read_split
 from faces.stage import Params, StageError, load_params, progress, run
+from faces.threads import fixed_threads
 
 TRAIN_TABLE, TEST_TABLE = Path("data/comparisons_train.csv"), Path("data/comparisons_test.csv")
 CURVES = Path("metrics/similarity")
@@ -178,7 +179,8 @@ def main() -> None:
 
     inputs = [SPLIT_PATH, EMBEDDINGS_PATH, TRAIN_TABLE, TEST_TABLE, WEIGHTS_PATH, *images.paths]
     checkpoints = checkpoint_folder("similarity", params, inputs)
-    model, figures = train(params, images, embeddings, train_pairs, test_pairs, checkpoints)
+    with fixed_threads(params.threads):
+        model, figures = train(params, images, embeddings, train_pairs, test_pairs, checkpoints)
     save_similarity(to_numpy(model))
     majority = max(test_pairs["same"].mean(), 1 - test_pairs["same"].mean())
     write_metrics(Path("metrics/similarity.json"), {**figures, "test_majority_share": float(majority)})

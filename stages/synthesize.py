@@ -40,6 +40,7 @@ from faces.occlusion import Worn
 from faces.photo import Light, Scene, photograph
 from faces.skin import make_look
 from faces.stage import Params, StageError, load_params, progress, run, say
+from faces.threads import available_cores
 from faces.traits import draw_traits
 
 IMAGES = Path("data/synthetic/images")
@@ -220,7 +221,7 @@ def draw_images(index: int, subject: str, params: SynthesizeParams, folder: Path
 def draw_subjects(params: SynthesizeParams, folder: Path) -> Iterator[list[Row]]:
     """Yield the attributes of each identity, in order, as all of them are drawn into `folder` by all workers."""
     draw = partial(draw_subject, params=params, folder=folder)
-    workers = min(params.workers or os.cpu_count() or 1, params.subjects)
+    workers = min(params.workers or available_cores(), params.subjects)
     if workers == 1:
         yield from map(draw, range(params.subjects))
         return

@@ -28,6 +28,7 @@ from faces.files import write_metrics
 from faces.packed_images import PackedImages
 from faces.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, images_of, labels_of, read_split, training_identities
 from faces.stage import Params, StageError, load_params, progress, run, say
+from faces.threads import fixed_threads
 from faces.verification import area_under_roc, equal_error_rate
 
 CURVES = Path("metrics/train")
@@ -217,7 +218,8 @@ def main() -> None:
     params = load_params("train", TrainParams)
     check_initial_weights(params)
     split = read_split()
-    backbone, history, images_per_second = train(params, split)
+    with fixed_threads(params.threads):
+        backbone, history, images_per_second = train(params, split)
 
     from faces.backbone import save_backbone
 

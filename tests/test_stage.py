@@ -1,11 +1,14 @@
 import errno
+import fcntl
 import math
+import threading
 from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import Field
 
+from faces import stage
 from faces.stage import Params, StageError, load_params, read_params, run
 
 
@@ -113,3 +116,28 @@ def test_a_bug_keeps_its_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError):
         run(main)
+
+
+def test_a_stage_waits_for_one_that_outlived_its_dvc(
+    params_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(write(params_file).parent)
+    order: list[str] = []
+
+    def main() -> None:
+        order.append("stage")
+
+    def run_main() -> None:
+        with pytest.raises(SystemExit):
+            stage._finish(main)
+
+    with open(params_file, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=run_main)
+        waiting.start()
+        waiting.join(timeout=0.5)
+        assert waiting.is_alive()
+        order.append("other")
+    waiting.join(timeout=10)
+    assert order == ["other", "stage"]
+    assert "another stage is still at work" in capsys.readouterr().err

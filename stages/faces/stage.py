@@ -1,10 +1,12 @@
 """What every stage does around its work: read and check its parameters, fail in one clear line, show progress."""
 
 import errno
+import fcntl
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -87,8 +89,13 @@ def _problem(where: str, detail: Any) -> str:
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a stage's `main` and exit: 0 when done, 1 with a line on stderr for an expected failure, 130 on Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
+    _finish(main)
+
+
+def _finish(main: Callable[[], None]) -> NoReturn:
     try:
-        main()
+        with _alone():
+            main()
     except StageError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
@@ -98,6 +105,26 @@ def run(main: Callable[[], None]) -> NoReturn:
             raise
         _fail(f"{error.filename or 'output'}: {error.strerror}; {NOTHING_LOST}", 1)
     sys.exit(0)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other stage works in this project: one may have outlived a `dvc` that was killed.
+
+    The lock is on params.yaml itself and ends with the process, however that ends, so none is ever left behind.
+    """
+    if not PARAMS_FILE.exists():
+        yield  # the stage says what is wrong
+        return
+    with open(PARAMS_FILE, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another stage is still at work in this project; waiting for it to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # some network file systems have no locks
+            pass
+        yield
 
 
 def _fail(message: str, code: int) -> NoReturn:
