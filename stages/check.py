@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pack
+import synthesize
 import train
 from faces.sources import load_sources
 from faces.stage import PARAMS_FILE, StageError, load_params, read_params, run
@@ -33,11 +34,19 @@ def check_sections() -> None:
 
 
 def check_sources() -> None:
-    """Raise StageError if a folder cannot be packed; what is missing inside the project may be DVC's to bring."""
+    """Raise StageError if a folder cannot be packed; one that DVC has yet to bring is left to DVC."""
+    names: dict[Path, str] = {}
     for name, source in load_sources().items():
         path = Path(source.path)
-        if path.exists() or path.is_absolute() or ".." in path.parts:
+        if (other := names.setdefault(path.resolve(), name)) != name:
+            raise StageError(f"{PARAMS_FILE}: sources.{name}.path: {source.path!r}: is packed already as {other!r}")
+        if path.exists() or not made_by_dvc(path):
             pack.check(name, source)
+
+
+def made_by_dvc(path: Path) -> bool:
+    """Tell whether a path is, or lies in, what the synthesize stage or a .dvc file of this project stands for."""
+    return any(place == synthesize.IMAGES or Path(f"{place}.dvc").is_file() for place in (path, *path.parents))
 
 
 def checks() -> Iterator[Callable[[], object]]:

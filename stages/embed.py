@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.checkpoints import checkpoint_folder, keep_only
+from faces.checkpoints import checkpoint_folder, finish
 from faces.embeddings import EMBEDDINGS_PATH
 from faces.files import write_metrics, write_npy
 from faces.packed_images import PackedImages
@@ -74,7 +74,7 @@ def main() -> None:
     write_metrics(Path("metrics/embed.json"), metrics)
     if not resumed:
         write_metrics(Path("metrics/speed/embed.json"), {"images_per_second": len(images) / seconds})
-    keep_only(checkpoints)
+    finish(checkpoints)
 
 
 if __name__ == "__main__":

@@ -10,47 +10,37 @@ similarity model at 0.5) and `cosine_accuracy_<t>` (cosine mapped to 0..1 over t
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from sklearn.metrics import roc_curve
 
 from faces.embeddings import cosine_of_pairs, read_embeddings, unit_length
 from faces.files import write_csv, write_metrics
+from faces.pair_table import PAIRS_PATH, read_pair_table
 from faces.similarity_model import SimilarityModel, load_similarity
 from faces.split_table import PARTS, TEST_SEEN, TEST_UNSEEN, TRAIN, read_split
 from faces.stage import Params, StageError, load_params, run, say, warn
 from faces.threads import fixed_threads
 from faces.verification import accuracy, area_under_roc, best_threshold, equal_error_rate, min_max
 
-PAIRS_PATH = Path("data/pairs.csv")
-
 
 class EvaluateParams(Params):
     similarity_threshold: float = Field(ge=0, le=1)
-    cosine_thresholds: list[float]
+    cosine_thresholds: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1)
     histogram_bins: int = Field(ge=2, le=1000)
     roc_points: int = Field(ge=10)
     threads: int = Field(ge=1)
 
-
-def read_pairs(images: int, path: Path = PAIRS_PATH) -> pd.DataFrame:
-    """Return the pairs as part, a, b, same; StageError if the table is missing or names an image that is not there."""
-    try:
-        pairs = pd.read_csv(path, dtype={"part": str, "a": np.int64, "b": np.int64, "same": np.int64})
-    except FileNotFoundError:
-        raise StageError(f"{path} is missing; `dvc repro pairs` makes it, `dvc pull` fetches it") from None
-    except ValueError as error:
-        raise StageError(f"{path}: {error}") from None
-    if list(pairs.columns) != ["part", "a", "b", "same"]:
-        raise StageError(f"{path}: columns are {', '.join(pairs.columns)}; expected part, a, b, same")
-    for column, allowed in (("a", range(images)), ("b", range(images)), ("same", (0, 1)), ("part", PARTS)):
-        wrong = pairs[~pairs[column].isin(allowed)]
-        if len(wrong):
-            raise StageError(f"{path}: line {wrong.index[0] + 2}: {column} is {wrong[column].iloc[0]!r}")
-    return pairs
+    @field_validator("cosine_thresholds")
+    @classmethod
+    def _distinct_names(cls, value: list[float]) -> list[float]:
+        if len({f"{threshold:.2f}" for threshold in value}) < len(value):
+            raise ValueError("Should differ in the first two decimals, which name the metrics")
+        return value
 
 
 def notebook_figures(
@@ -95,7 +85,9 @@ def scored_parts(pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the pairs of each part that has both labels; StageError if `train` or `test_seen` has not."""
     parts = {part: pairs[pairs["part"] == part] for part in PARTS}
     scored = {part: group for part, group in parts.items() if group["same"].nunique() == 2}
-    for part in parts.keys() - scored.keys():
+    for part in PARTS:
+        if part in scored:
+            continue
         if part != TEST_UNSEEN:
             raise StageError(f"{PAIRS_PATH}: `{part}` needs genuine and impostor pairs")
         warn(f"`{part}` has no pairs of both labels: it is not scored")
@@ -118,12 +110,12 @@ def main() -> None:
     """Write the figures and the curves behind them."""
     params = load_params("evaluate", EvaluateParams)
     split = read_split()
-    pairs = read_pairs(len(split))
+    pairs = read_pair_table(PAIRS_PATH, len(split))
     embeddings = read_embeddings(len(split))
     pairs["cosine"] = cosine_of_pairs(unit_length(embeddings), pairs["a"].to_numpy(), pairs["b"].to_numpy())
     parts = scored_parts(pairs)
     with fixed_threads(params.threads):
-        notebook = notebook_figures(parts[TEST_SEEN], embeddings, load_similarity(), params)
+        notebook = notebook_figures(parts[TEST_SEEN], embeddings, load_similarity(embeddings.shape[1]), params)
     metrics = verification_figures(parts) | notebook
 
     write_csv(Path("metrics/evaluate/roc.csv"), roc_curves(parts, params.roc_points))

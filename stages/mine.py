@@ -9,22 +9,24 @@ Queries are drawn from one part and searched within that part: `train` for the t
 test table, so that no test image reaches training.
 """
 
+import math
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from faces.embeddings import read_embeddings, unit_length
 from faces.files import write_csv, write_metrics
 from faces.lsh import HyperplaneIndex, exact_neighbours
-from faces.split_table import TEST_SEEN, TRAIN, images_of, labels_of, read_split
+from faces.pair_table import COMPARISONS_PATHS
+from faces.split_table import images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, progress, run, say
 from faces.threads import fixed_threads
 
-TABLES = {TRAIN: Path("data/comparisons_train.csv"), TEST_SEEN: Path("data/comparisons_test.csv")}
+MOST_BUCKETS = 100_000  # some 0.1 s a query
 
 
 class MineParams(Params):
@@ -35,6 +37,13 @@ class MineParams(Params):
     recall_queries: int = Field(ge=1)
     threads: int = Field(ge=1)
     seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _few_enough_buckets(self) -> "MineParams":
+        buckets = sum(math.comb(self.hyperplanes, flips) for flips in range(self.radius + 1))
+        if buckets > MOST_BUCKETS:
+            raise ValueError(f"Hyperplanes and radius make {buckets} buckets a query; allowed: {MOST_BUCKETS}")
+        return self
 
 
 def recall(found: dict[int, NDArray[np.int64]], unit: NDArray[np.float32], k: int, sample: int) -> float:
@@ -77,7 +86,7 @@ def main() -> None:
     unit, labels = unit_length(read_embeddings(len(split))), labels_of(split)
     metrics: dict[str, float] = {}
     speed: dict[str, float] = {}
-    for (part, path), name in zip(TABLES.items(), ("train", "test"), strict=True):
+    for (part, path), name in zip(COMPARISONS_PATHS.items(), ("train", "test"), strict=True):
         images = images_of(split, part)
         with fixed_threads(params.threads):
             table, of_part, queries_per_second = mine_part(unit[images], labels[images], params, f"mining {name}")

@@ -4,28 +4,18 @@ Reads   the folder `sources.<source>.path` of params.yaml: <subject>/<image> or 
 Writes  data/packed/<source>.npy             uint8 (N, 112, 112, 3), RGB
         data/packed/<source>.csv             subject,path: row i is image i; path is relative to the folder
         metrics/pack@<source>.json           counts
-        data/packed/<source>.rejected.csv    path,reason,detail: what looks like an image and could not be used
+        data/rejected/<source>.csv           path,reason,detail: what looks like an image and could not be used
 Run     python stages/pack.py <source>
 
 What counts as an image: a file that ends in .png, .jpg, .jpeg, .bmp, .webp, .ppm or .pgm, in any case, and holds one of
-these formats, whichever. Other files, and hidden files and folders, are ignored and counted. Links to files and folders
-are followed; a folder that is reached twice is packed once.
+these formats, whichever. faces/image_folder.py says how a folder is listed, faces/decoding.py what becomes of an image.
 
-What becomes of it: the first frame of an animation; 16-bit grey by its high byte; transparent pixels over black, which
-is what face alignment puts beyond the edge of a photo; then RGB, without regard to colour profiles; then stretched to
-112 x 112, without a crop, by `resize_filter`, which averages when it shrinks; then turned upright as EXIF says.
-
-Subjects are the folders directly in the source, named as they are on disk (é in one code point and in two are two
-subjects). Subjects, and the images of one, are taken in order of code points; `max_images_per_subject` keeps the first
-that can be used and opens no more, `max_subjects` the first subjects that have `min_images_per_subject` of them.
+Subjects, and the images of one, are taken in order of code points; `max_images_per_subject` keeps the first that can be
+used and opens no more, `max_subjects` the first subjects that have `min_images_per_subject` of them.
 """
 
 import argparse
-import errno
-import heapq
 import os
-import stat
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -33,57 +23,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from pydantic import Field, field_validator, model_validator
 
+from faces.decoding import PILLOW_MEGAPIXELS, SIDE, Limits, ResizeFilter, read_image, ready_to_read
 from faces.files import replacing, write_csv, write_metrics
-from faces.sources import Source, load_sources, packed_images, packed_table, rejected_table
+from faces.image_folder import ENDINGS, ImageFile, Listing, list_images
+from faces.rejection import REASONS, Rejected, Rejection
+from faces.sources import Source, images_path, load_sources, rejects_path, table_path
 from faces.stage import Params, StageError, load_params, progress, run, say, warn
 from faces.threads import available_cores
 
-SIDE = 112  # pixels: what the network takes
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # no others: some of Pillow's run programs or read further files
-PILLOW_MEGAPIXELS = 178  # beyond it Pillow refuses on its own
 PART_FILES = 256  # 10 MB of pixels: the most that a worker holds of a subject without a limit
-ORIENTATION = 0x0112  # the EXIF tag
-MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # say nothing about the file
-
-REASONS = {
-    "bad_name": "a name that is not UTF-8, or that has a carriage return, where a csv reader ends the row",
-    "outside_subject": "a file beside the subjects' folders",
-    "not_a_file": "a pipe, socket or device; never opened",
-    "link": "a link that leads nowhere, in a circle, or to a folder that is packed already",
-    "unreadable": "no permission, or the disk fails",
-    "empty": "zero bytes",
-    "unrecognised": "none of the image formats, whatever the ending says",
-    "damaged": "cut short or broken",
-    "too_small": "a side under `min_side`",
-    "too_large": "over `max_megapixels`",
-}
-
-RESIZE_FILTERS = {
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-
-# What turns an image upright, by EXIF orientation; ROTATE_ is counterclockwise.
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -93,7 +48,7 @@ class PackParams(Params):
     max_subjects: int = Field(ge=0)
     min_images_per_subject: int = Field(ge=1)
     max_images_per_subject: int = Field(ge=0)
-    resize_filter: Literal["box", "bilinear", "bicubic", "lanczos"]
+    resize_filter: ResizeFilter
     min_side: int = Field(ge=1)
     max_megapixels: float = Field(gt=0, le=PILLOW_MEGAPIXELS)
     workers: int = Field(ge=0, le=256)
@@ -112,45 +67,6 @@ class PackParams(Params):
         return self
 
 
-class ImageFile(NamedTuple):
-    subject: str
-    path: str  # relative to the source
-    size: int  # bytes
-    mtime_ns: int
-
-
-class Rejected(NamedTuple):
-    path: str
-    reason: str
-    detail: str
-
-
-@dataclass(eq=False)
-class Rejection(Exception):
-    """One file or folder that cannot be used; `reason` is a key of `REASONS`."""
-
-    reason: str
-    detail: str
-
-    def of(self, path: str) -> Rejected:
-        """Return the row for the list of rejects, with a path that any csv reader can take."""
-        printable = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\r", "\\r")
-        return Rejected(printable, self.reason, self.detail)
-
-
-@dataclass
-class Listing:
-    """What a source holds, before any file is opened."""
-
-    files: list[ImageFile] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-    ignored: int = 0
-
-    @property
-    def subjects(self) -> set[str]:
-        return {file.subject for file in self.files}
-
-
 class Part(NamedTuple):
     """Images of one subject, in order: uint8 (112, 112, 3) for each of `files`."""
 
@@ -166,78 +82,6 @@ class Packed:
     files: list[ImageFile] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     subjects: int = 0
-
-
-def list_images(root: Path) -> Listing:
-    """Return the image files below `root`, sorted by subject and path; nothing is opened.
-
-    Links to folders wait until all else is listed, so that a folder keeps its own name rather than a link's.
-    """
-    listing = Listing()
-    folders, links = [""], list[str]()
-    seen: set[tuple[int, int]] = set()
-    while folders or links:
-        folder = folders.pop() if folders else heapq.heappop(links)
-        try:
-            for entry in _entries(root / folder, seen):
-                _list_entry(entry, folder, listing, folders, links)
-        except Rejection as rejection:
-            listing.rejected.append(rejection.of(folder or "."))
-    listing.files.sort()
-    return listing
-
-
-def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
-    try:
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
-            raise Rejection("link", "leads to a folder that is packed under another name")
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise _unreadable(error) from None
-
-
-def _list_entry(entry: os.DirEntry[str], folder: str, listing: Listing, folders: list[str], links: list[str]) -> None:
-    path = f"{folder}/{entry.name}" if folder else entry.name
-    if entry.name.startswith("."):
-        listing.ignored += 1
-        return
-    try:
-        status = entry.stat()
-        if stat.S_ISDIR(status.st_mode) and entry.is_symlink():
-            heapq.heappush(links, path)
-        elif stat.S_ISDIR(status.st_mode):
-            folders.append(path)
-        elif not entry.name.lower().endswith(ENDINGS):
-            listing.ignored += 1
-        else:
-            listing.files.append(_image_file(path, status))
-    except Rejection as rejection:
-        listing.rejected.append(rejection.of(path))
-    except OSError as error:
-        broken_link = Rejection("link", str(error.strerror))
-        listing.rejected.append((broken_link if entry.is_symlink() else _unreadable(error)).of(path))
-
-
-def _image_file(path: str, status: os.stat_result) -> ImageFile:
-    subject, _, below = path.partition("/")
-    if path != path.encode("utf-8", "ignore").decode("utf-8"):
-        raise Rejection("bad_name", "not UTF-8")
-    if "\r" in path:
-        raise Rejection("bad_name", "has a carriage return")
-    if not below:
-        raise Rejection("outside_subject", "not in a subject's folder")
-    if not stat.S_ISREG(status.st_mode):
-        raise Rejection("not_a_file", "a pipe, socket or device")
-    if status.st_size == 0:
-        raise Rejection("empty", "zero bytes")
-    return ImageFile(subject, path, status.st_size, status.st_mtime_ns)
-
-
-def _unreadable(error: OSError) -> Rejection:
-    return Rejection("unreadable", str(error.strerror))
 
 
 def check(name: str, source: Source) -> Listing:
@@ -279,78 +123,16 @@ def _summary(rejected: list[Rejected]) -> str:
     return f"; rejected: {counts}; the first is {first.path} ({first.detail})"
 
 
-def read_image(path: Path, params: PackParams) -> NDArray[np.uint8]:
-    """Return an image file as uint8 (112, 112, 3), RGB; Rejection says why it cannot be."""
-    try:
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
-            _check_size(*image.size, params)  # known from the header, before any pixel is decoded
-            return to_pixels(image, RESIZE_FILTERS[params.resize_filter])
-    except (Rejection, MemoryError):
-        raise
-    except UnidentifiedImageError:
-        raise Rejection("unrecognised", "not PNG, JPEG, BMP, WebP, PPM or PGM inside") from None
-    except Image.DecompressionBombError:
-        raise Rejection("too_large", f"over {PILLOW_MEGAPIXELS} megapixels") from None
-    except OSError as error:
-        if error.errno in MACHINE_ERRORS:
-            raise
-        raise (_unreadable(error) if error.errno else Rejection("damaged", str(error))) from None
-    except Exception as error:  # a broken file leads decoders to raise anything
-        raise Rejection("damaged", str(error) or type(error).__name__) from None
-
-
-def _check_size(width: int, height: int, params: PackParams) -> None:
-    if width * height > params.max_megapixels * 1e6:
-        raise Rejection("too_large", f"{width} x {height}: over {params.max_megapixels:g} megapixels")
-    if min(width, height) < params.min_side:
-        raise Rejection("too_small", f"{width} x {height}: a side under {params.min_side} pixels")
-
-
-def to_pixels(image: Image.Image, resize_filter: Image.Resampling) -> NDArray[np.uint8]:
-    """Return an image of any mode and size as uint8 (112, 112, 3), RGB, upright."""
-    small = to_rgb(image).resize((SIDE, SIDE), resize_filter)
-    turn = TURNS.get(_orientation(image))
-    # Turned last, when there is least to turn: the frame is a square, so the picture comes out the same.
-    return np.asarray(small if turn is None else small.transpose(turn))
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return the image in mode RGB, 8 bits a channel."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        opaque = Image.new("RGB", image.size)  # black
-        opaque.paste(layer, mask=layer.getchannel("A"))
-        return opaque
-    return image.convert("RGB")
-
-
-def _to_8_bits(grey: NDArray[Any]) -> NDArray[np.uint8]:
-    # Pillow's own conversion clips at 255, so that nearly all of a 16-bit image would be white.
-    if grey.dtype.kind == "f":  # 1.0 is white
-        if not np.isfinite(grey).all():
-            raise Rejection("damaged", "has pixels that are not finite")
-        return np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
-    return (grey.astype(np.int32) >> 8).astype(np.uint8)  # as Pillow does for 16-bit colour: 257 v comes back as v
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # a broken EXIF block is no reason to lose the pixels
-        return 1
-
-
 def pack_part(root: Path, params: PackParams, files: list[ImageFile]) -> Part:
     """Read images of one subject until there are `max_images_per_subject` of them."""
     part = Part([], [], [])
     limit = params.max_images_per_subject or len(files)
+    limits = Limits(params.min_side, params.max_megapixels)
     for file in files:
         if len(part.files) == limit:
             break
         try:
-            part.images.append(read_image(root / file.path, params))
+            part.images.append(read_image(root / file.path, limits, params.resize_filter))
             part.files.append(file)
         except Rejection as rejection:
             part.rejected.append(rejection.of(file.path))
@@ -408,9 +190,7 @@ def pack(root: Path, files: list[ImageFile], params: PackParams, path: Path, tit
     """
     workers = params.workers or available_cores()
     parts = parts_of(files, params)
-    Image.init()  # finds the formats; not safe in several threads at once
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool, open(path, "wb") as target:
-        warnings.simplefilter("ignore")  # Pillow's, on files that it reads all the same
+    with ready_to_read(), ThreadPoolExecutor(workers) as pool, open(path, "wb") as target:
         _write_header(target, 0)
         results = in_order(pool, partial(pack_part, root, params), parts, ahead=2 * workers)
         bar = progress(results, title, total=len(parts), unit="subject")
@@ -468,14 +248,14 @@ def main() -> None:
         raise StageError(f"params.yaml: sources: {name!r} is not among them; allowed: {', '.join(sources)}")
     source = sources[name]
     listing = check(name, source)
-    with replacing(packed_images(name)) as temporary:
+    with replacing(images_path(name)) as temporary:
         packed = pack(Path(source.path), listing.files, params, temporary, f"packing {name}")
         packed.rejected = sorted(listing.rejected + packed.rejected)
         check_unchanged(name, source, listing)
         check_packed(name, source, packed, params)
     rows = [(file.subject, file.path) for file in packed.files]
-    write_csv(packed_table(name), pd.DataFrame(rows, columns=["subject", "path"]))
-    rejects = rejected_table(name)
+    write_csv(table_path(name), pd.DataFrame(rows, columns=["subject", "path"]))
+    rejects = rejects_path(name)
     write_csv(rejects, pd.DataFrame(packed.rejected, columns=Rejected._fields))
     write_metrics(Path(f"metrics/pack@{name}.json"), describe(packed, listing))
     if packed.rejected:
@@ -484,4 +264,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, takes_arguments=True)

@@ -5,8 +5,8 @@ Writes  data/pairs.csv (part, a, b, same; a and b are image numbers), metrics/pa
 Run     python stages/pairs.py
 
 As in the notebook, a subject gives an anchor, three positives and three negatives; unlike there, an image is never
-paired with itself, no unordered pair comes twice, and a subject with fewer than four images gives as many negatives as
-it has positives, so that both labels weigh the same.
+paired with itself, no unordered pair comes twice, and an anchor with fewer positives than asked for, since its subject
+has few images or other anchors have met them, gets fewer negatives in proportion: both labels keep their weight.
 """
 
 from pathlib import Path
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from faces.files import write_csv, write_metrics
+from faces.pair_table import PAIRS_PATH
 from faces.split_table import PARTS, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, run, say, warn
-
-PAIRS_PATH = Path("data/pairs.csv")
 
 
 class PairsParams(Params):
@@ -49,20 +48,26 @@ def draw_pairs(labels: NDArray[np.int64], params: PairsParams) -> NDArray[np.int
     stops = [*starts[1:], len(labels)][: len(starts)]
     seen: set[tuple[int, int]] = set()
     pairs: list[tuple[int, int, int]] = []
-    for start, stop in zip(starts, stops, strict=True):
-        size = stop - start
-        positives = min(params.positives, size - 1)
-        negatives = min(params.negatives, len(labels) - size)
-        if positives < params.positives:
-            negatives = min(negatives, positives)
-        for anchor in random.choice(size, size=min(params.anchors, size), replace=False):
-            same = others(anchor, anchor + 1, size, positives, random) + start
-            different = others(start, stop, len(labels), negatives, random)
-            for other, is_same in [(other, 1) for other in same] + [(other, 0) for other in different]:
-                a, b = int(order[start + anchor]), int(order[other])
-                if (key := (min(a, b), max(a, b))) not in seen:
-                    seen.add(key)
-                    pairs.append((a, b, is_same))
+
+    def add(anchor: int, others: NDArray[np.int64], same: int, most: int) -> int:
+        """Pair the anchor with the first `most` others that it has not met; return how many there were."""
+        added = 0
+        for other in others.tolist():
+            pair = min(anchor, other), max(anchor, other)
+            if added < most and pair not in seen:
+                seen.add(pair)
+                pairs.append((int(order[anchor]), int(order[other]), same))
+                added += 1
+        return added
+
+    for start, stop in zip(starts.tolist(), stops, strict=True):
+        size, outside = stop - start, len(labels) - (stop - start)
+        for anchor in (start + random.choice(size, size=min(params.anchors, size), replace=False)).tolist():
+            same = start + others(anchor - start, anchor - start + 1, size, size - 1, random)
+            positives = add(anchor, same, 1, params.positives)
+            negatives = round(params.negatives * positives / params.positives)
+            different = others(start, stop, len(labels), min(2 * negatives, outside), random)
+            add(anchor, different, 0, negatives)  # twice as many are drawn, for some may have been met
     return np.array(pairs, dtype=np.int64).reshape(-1, 3)
 
 

@@ -20,17 +20,19 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from faces.augmentation import Augmenter
-from faces.checkpoints import Epochs, checkpoint_folder, keep_only
+from faces.checkpoints import Epochs, checkpoint_folder, finish
 from faces.curves import log_epoch, open_curves
 from faces.embeddings import EMBEDDINGS_PATH, read_embeddings
 from faces.files import write_metrics
 from faces.packed_images import PackedImages
+from faces.pair_table import COMPARISONS_PATHS, read_pair_table
 from faces.similarity_model import SimilarityModel, save_similarity
-from faces.split_table import SPLIT_PATH, read_split
+from faces.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, read_split
 from faces.stage import Params, StageError, load_params, progress, run
 from faces.threads import fixed_threads
+from faces.verification import accuracy
 
-TRAIN_TABLE, TEST_TABLE = Path("data/comparisons_train.csv"), Path("data/comparisons_test.csv")
+TRAIN_TABLE, TEST_TABLE = COMPARISONS_PATHS[TRAIN], COMPARISONS_PATHS[TEST_SEEN]
 CURVES = Path("metrics/similarity")
 
 
@@ -42,22 +44,7 @@ class SimilarityParams(Params):
     augmented_views: int = Field(ge=0)
     embedding_batch_size: int = Field(ge=1)
     threads: int = Field(ge=1)
-    seed: int = Field(ge=0)
-
-
-def read_comparisons(path: Path, images: int) -> pd.DataFrame:
-    """Return a comparison table with a, b (image numbers) and same; StageError if it is missing or damaged."""
-    try:
-        table = pd.read_csv(path, usecols=["a", "b", "same"], dtype=np.int64)
-    except FileNotFoundError:
-        raise StageError(f"{path} is missing; `dvc repro mine` makes it, `dvc pull` fetches it") from None
-    except ValueError as error:
-        raise StageError(f"{path}: {error}") from None
-    for column, allowed in (("a", range(images)), ("b", range(images)), ("same", (0, 1))):
-        wrong = table[~table[column].isin(allowed)]
-        if len(wrong):
-            raise StageError(f"{path}: line {wrong.index[0] + 2}: {column} is {wrong[column].iloc[0]}")
-    return table
+    seed: int = Field(ge=0, lt=2**32)
 
 
 def embed_views(
@@ -100,15 +87,15 @@ def train_epoch(
     epoch: int,
     params: SimilarityParams,
 ) -> None:
-    """Train on every pair once, in random order, each time with a random view of both images.
+    """Train on every pair once, in random order, with a random one of its images first, and a random view of both.
 
     `pairs` has a and b as positions p such that rows p * views to (p + 1) * views of `vectors` are the image's views.
     """
     random = np.random.default_rng((params.seed, epoch))
     order = random.permutation(len(pairs))
     view = random.integers(views, size=(2, len(pairs)))
-    a = pairs["a"].to_numpy()[order] * views + view[0]
-    b = pairs["b"].to_numpy()[order] * views + view[1]
+    sides = random.permuted(pairs[["a", "b"]].to_numpy()[order], axis=1)  # the model must not care who comes first
+    a, b = (sides * views + view.T).T
     same = pairs["same"].to_numpy()[order].astype(np.float32)
     starts = range(0, len(pairs), params.batch_size)
     for start in progress(starts, f"epoch {epoch + 1}/{params.epochs}", unit="batch"):
@@ -123,7 +110,7 @@ def score(model: Any, pairs: pd.DataFrame, embeddings: NDArray[np.float32], name
     likelihood = np.where(same == 1, probability, 1 - probability)
     return {
         f"{name}_loss": float(-np.log(np.clip(likelihood, 1e-7, 1)).mean()),
-        f"{name}_accuracy": float(((probability >= 0.5) == same).mean()),
+        f"{name}_accuracy": accuracy(probability, same, 0.5),
     }
 
 
@@ -160,6 +147,11 @@ def train(
             if epoch >= len(history):
                 train_epoch(model, positioned, vectors, views, epoch, params)
                 of_train = score(model, train_pairs, embeddings, "train")
+                if not np.isfinite(of_train["train_loss"]):
+                    raise StageError(
+                        f"params.yaml: similarity.learning_rate: {params.learning_rate}: training diverged in epoch "
+                        f"{epoch + 1}; choose a lower one"
+                    )
                 history.append(of_train | score(model, test_pairs, embeddings, "test"))
                 epochs.save(variables, history)
             log_epoch(curves, history[epoch])
@@ -171,7 +163,7 @@ def main() -> None:
     params = load_params("similarity", SimilarityParams)
     split = read_split()
     embeddings = read_embeddings(len(split))
-    train_pairs, test_pairs = read_comparisons(TRAIN_TABLE, len(split)), read_comparisons(TEST_TABLE, len(split))
+    train_pairs, test_pairs = (read_pair_table(path, len(split)) for path in (TRAIN_TABLE, TEST_TABLE))
 
     images = PackedImages(split)
 
@@ -184,7 +176,7 @@ def main() -> None:
     save_similarity(to_numpy(model))
     majority = max(test_pairs["same"].mean(), 1 - test_pairs["same"].mean())
     write_metrics(Path("metrics/similarity.json"), {**figures, "test_majority_share": float(majority)})
-    keep_only(checkpoints)
+    finish(checkpoints)
 
 
 if __name__ == "__main__":

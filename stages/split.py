@@ -1,7 +1,7 @@
 """Split the images of all sources into `train`, `test_seen` and `test_unseen`.
 
 Reads   data/packed/<source>.csv of every source in params.yaml (never what else lies in that folder)
-Writes  data/split.csv, metrics/split.json
+Writes  data/split.csv, metrics/split.json; removes from data/packed what belongs to no source any more
 Run     python stages/split.py
 
 Every choice is made by a hash of the seed and the names, not by position in a list. So a new subject or image moves
@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import Field
 
 from faces.files import write_csv, write_metrics
-from faces.sources import load_sources, packed_table
+from faces.sources import PACKED, load_sources, table_path
 from faces.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of
 from faces.stage import Params, StageError, load_params, run, say, warn
 
@@ -30,7 +30,7 @@ def read_packed_tables(sources: list[str]) -> pd.DataFrame:
     """Return all packed images as source, row, subject, path, sorted by source, then as packed."""
     tables = []
     for source in sorted(sources):
-        path = packed_table(source)
+        path = table_path(source)
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")[["subject", "path"]]
         except FileNotFoundError:
@@ -41,6 +41,17 @@ def read_packed_tables(sources: list[str]) -> pd.DataFrame:
         table.insert(1, "row", range(len(table)))
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
+
+
+def remove_unlisted(sources: list[str]) -> None:
+    """Remove the packed files of sources that params.yaml no longer lists.
+
+    DVC does not: they would stay in the folder that later stages depend on, and be missing from a colleague's. Its
+    cache still has them.
+    """
+    for path in PACKED.iterdir():
+        if path.suffix in (".npy", ".csv") and path.stem not in sources:
+            path.unlink()
 
 
 def draw(seed: int, *names: str) -> bytes:
@@ -109,13 +120,14 @@ def describe(split: pd.DataFrame) -> dict[str, int]:
 
 def main() -> None:
     """Write the split and its sizes."""
-    params = load_params("split", SplitParams)
-    split = split_images(read_packed_tables(list(load_sources())), params)
+    params, sources = load_params("split", SplitParams), list(load_sources())
+    split = split_images(read_packed_tables(sources), params)
     sizes = describe(split)
     if sizes["subjects_with_one_image"]:
         warn(f"{sizes['subjects_with_one_image']} training subjects have one image: they are trained on, never tested")
     write_csv(SPLIT_PATH, split)
     write_metrics(Path("metrics/split.json"), sizes)
+    remove_unlisted(sources)
     say(
         ", ".join(f"{part}: {sizes[f'images_{part}']} images of {sizes[f'subjects_{part}']} subjects" for part in PARTS)
     )

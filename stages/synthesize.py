@@ -33,7 +33,7 @@ import pandas as pd
 from pydantic import Field
 
 from faces.camera import SIZE, Camera
-from faces.checkpoints import checkpoint_folder, keep_only
+from faces.checkpoints import checkpoint_folder, finish
 from faces.files import replacing, write_csv, write_metrics, write_text
 from faces.head import Expression, draw_shape
 from faces.occlusion import Worn
@@ -228,7 +228,10 @@ def draw_subjects(params: SynthesizeParams, folder: Path) -> Iterator[list[Row]]
     # Spawned, not forked: a fork copies locks that other threads hold.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_live_and_die_with_the_parent)
     try:
-        yield from pool.map(draw, range(params.subjects))
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the workers while they start
+        drawn = pool.map(draw, range(params.subjects))
+        signal.signal(signal.SIGINT, handler)
+        yield from drawn
     except BrokenProcessPool:
         raise StageError(f"a worker was killed, probably for want of memory; synthesize.workers: {workers}") from None
     finally:
@@ -283,7 +286,7 @@ def main() -> None:
     write_csv(ATTRIBUTES, table)
     write_metrics(METRICS, summarise(table))
     put_in_place(folder / "images", IMAGES)
-    keep_only(folder)
+    finish(folder)
     pace = len(table) / (time.monotonic() - started)
     say(f"{IMAGES}: {len(table)} images of {params.subjects} identities, {pace:.0f} a second")
 

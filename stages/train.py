@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from faces.augmentation import Augmenter
-from faces.checkpoints import Epochs, checkpoint_folder
+from faces.checkpoints import Epochs, checkpoint_folder, finish
 from faces.curves import log_epoch, open_curves
 from faces.embeddings import unit_length
 from faces.files import write_metrics
@@ -33,7 +33,8 @@ from faces.verification import area_under_roc, equal_error_rate
 
 CURVES = Path("metrics/train")
 FROM_SCRATCH = Path("models/from_scratch")
-ARCHITECTURE = ("width", "embedding_size", "l2", "batch_norm_momentum")
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+ARCHITECTURE = ("width", "embedding_size")
 
 
 class TrainParams(Params):
@@ -56,7 +57,13 @@ class TrainParams(Params):
     validation_images: int = Field(ge=2)
     keep_checkpoints: int = Field(ge=1)
     threads: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _falling(self) -> "TrainParams":
+        if self.learning_rate_min > self.learning_rate:
+            raise ValueError(f"Learning_rate_min {self.learning_rate_min} is above learning_rate {self.learning_rate}")
+        return self
 
 
 def learning_rate(epoch: int, params: TrainParams) -> float:
@@ -108,20 +115,24 @@ class Batches:
 
 @dataclass
 class Validation:
-    """Verification of held-out images on their embeddings, which a training identity's label cannot help."""
+    """Verification of `test_seen` images of some subjects, whole ones, so that there are genuine pairs.
+
+    It is watched, not used: nothing is chosen by it.
+    """
 
     images: PackedImages
     split: pd.DataFrame
     params: TrainParams
 
     def __post_init__(self) -> None:
-        candidates = images_of(self.split, TEST_SEEN)
-        size = min(self.params.validation_images, len(candidates))
-        random = np.random.default_rng(self.params.seed)
-        self.numbers = np.sort(random.choice(candidates, size=size, replace=False))
-        labels = labels_of(self.split)[self.numbers]
-        self.a, self.b = np.triu_indices(size, k=1)
-        self.same = labels[self.a] == labels[self.b]
+        candidates, labels = images_of(self.split, TEST_SEEN), labels_of(self.split)
+        subjects = np.random.default_rng(self.params.seed).permutation(np.unique(labels[candidates]))
+        sizes = np.bincount(labels[candidates], minlength=subjects.max() + 1)[subjects]
+        chosen = subjects[: 1 + np.searchsorted(np.cumsum(sizes), self.params.validation_images)]
+        self.numbers = candidates[np.isin(labels[candidates], chosen)]
+        of_images = labels[self.numbers]
+        self.a, self.b = np.triu_indices(len(self.numbers), k=1)
+        self.same = of_images[self.a] == of_images[self.b]
 
     def measure(self, backbone: Any) -> dict[str, float]:
         """Return AUC and EER over all pairs of the validation images; nothing if they are all of one label."""
@@ -144,7 +155,7 @@ def build(params: TrainParams, classes: int) -> tuple[Any, Any]:
 
     runtime.start(params.threads, params.seed)
     keras = runtime.keras
-    backbone = mobilefacenet.build(**{name: getattr(params, name) for name in ARCHITECTURE})
+    backbone = mobilefacenet.build(params.width, params.embedding_size, params.l2, params.batch_norm_momentum)
     if Path(params.initial_weights) != FROM_SCRATCH:
         weights.load_initial_weights(backbone, Path(params.initial_weights))
     regularizer = keras.regularizers.L2(params.l2) if params.l2 else None
@@ -176,13 +187,23 @@ def train_epoch(model: Any, batches: Batches, epoch: int, params: TrainParams) -
     return {"loss": loss, "train_accuracy": float(np.mean(accuracies))}
 
 
-def train(params: TrainParams, split: pd.DataFrame) -> tuple[Any, list[dict[str, float]], float | None]:
-    """Return the trained backbone, the figures of each epoch, and images a second if any epoch was left to train."""
+class Trained(NamedTuple):
+    """A trained network, the figures of each epoch, images a second if any epoch was left to train, and its work."""
+
+    backbone: Any
+    history: list[dict[str, float]]
+    images_per_second: float | None
+    checkpoints: Path
+
+
+def train(params: TrainParams, split: pd.DataFrame) -> Trained:
+    """Train all epochs that a former run has not."""
     images = PackedImages(split)
     batches = Batches(images, images_of(split, TRAIN), labels_of(split), params)
     validation = Validation(images, split, params)
     inputs = [SPLIT_PATH, Path(params.initial_weights), *images.paths]
-    checkpoints = Epochs(checkpoint_folder("train", params, inputs), params.keep_checkpoints)
+    folder = checkpoint_folder("train", params, inputs, ignored={"keep_checkpoints"})
+    checkpoints = Epochs(folder, params.keep_checkpoints)
     backbone, model = build(params, training_identities(split))
     variables = [*model.variables, *model.optimizer.variables]
     history = checkpoints.restore(variables)
@@ -200,17 +221,24 @@ def train(params: TrainParams, split: pd.DataFrame) -> tuple[Any, list[dict[str,
                 history.append(figures | validation.measure(backbone))
                 checkpoints.save(variables, history)
             log_epoch(curves, history[epoch])
-    return backbone, history, trained / seconds if trained else None
+    return Trained(backbone, history, trained / seconds if trained else None, folder)
 
 
 def check_initial_weights(params: TrainParams) -> None:
     """Raise StageError if the file to start from is not there."""
     path = Path(params.initial_weights)
+    if path.resolve() == Path("models/backbone.weights.h5").resolve():
+        raise StageError(
+            f"params.yaml: train.initial_weights: {str(path)!r}: training replaces this file; start from a copy of it"
+        )
     if not path.is_file():
         raise StageError(
             f"params.yaml: train.initial_weights: {str(path)!r}: no such file; "
             f"name a weights file, or {FROM_SCRATCH} to start from random weights"
         )
+    with open(path, "rb") as file:
+        if path != FROM_SCRATCH and file.read(len(HDF5_SIGNATURE)) != HDF5_SIGNATURE:
+            raise StageError(f"params.yaml: train.initial_weights: {str(path)!r}: not an HDF5 file, as weights are")
 
 
 def main() -> None:
@@ -219,14 +247,15 @@ def main() -> None:
     check_initial_weights(params)
     split = read_split()
     with fixed_threads(params.threads):
-        backbone, history, images_per_second = train(params, split)
+        trained = train(params, split)
 
     from faces.backbone import save_backbone
 
-    save_backbone(backbone, {name: getattr(params, name) for name in ARCHITECTURE})
-    write_metrics(Path("metrics/train.json"), {"epochs": len(history), **history[-1]})
-    if images_per_second:
-        write_metrics(Path("metrics/speed/train.json"), {"images_per_second": images_per_second})
+    save_backbone(trained.backbone, {name: getattr(params, name) for name in ARCHITECTURE})
+    write_metrics(Path("metrics/train.json"), {"epochs": len(trained.history), **trained.history[-1]})
+    if trained.images_per_second:
+        write_metrics(Path("metrics/speed/train.json"), {"images_per_second": trained.images_per_second})
+    finish(trained.checkpoints, keep=True)
 
 
 if __name__ == "__main__":

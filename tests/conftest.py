@@ -35,11 +35,11 @@ def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def fails_with(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a stage that must fail as a user sees it: exit code 1, `error:` lines, no traceback. Returns its stderr."""
-    from faces.stage import run
+    from faces.stage import _finish
 
     def check(name: str, *arguments: str) -> str:
         with pytest.raises(SystemExit) as exit_:
-            run(lambda: run_stage(name, *arguments))
+            _finish(lambda: run_stage(name, *arguments))
         assert exit_.value.code == 1
         printed = capsys.readouterr().err
         assert "error: " in printed and "Traceback" not in printed

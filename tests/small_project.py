@@ -16,6 +16,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 STAGES_AFTER_PACK = ("split", "train", "embed", "identify", "mine", "similarity", "pairs", "evaluate")
+PIPELINE = ["synthesize", "pack@synthetic", *STAGES_AFTER_PACK]
 SMALL: dict[str, dict[str, Any]] = {
     "sources": {"drawn": {"path": "images"}},
     "split": {"unseen_subjects": 0.3},
@@ -91,3 +92,36 @@ def dvc(folder: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run a Git command in a folder, as somebody; return what it prints."""
+    identity = ("-c", "user.name=tester", "-c", "user.email=tester@example.com")
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def ran(output: str) -> list[str]:
+    """Return the stages that a `dvc repro` says it ran."""
+    return [line.split("'")[1].split(":")[-1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def new_checkout(folder: Path) -> Path:
+    """Make a Git checkout of the project, as it is now, with small synthetic data that have not been drawn yet."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
+    for name in names:
+        path = ROOT / name
+        if path.is_file() and not name.startswith(("tests/", "metrics/")) and not name.endswith("dvc.lock"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / name)
+    small_faces = {"subjects": 6, "images_per_subject": 6, "contact_sheet_subjects": 2, "contact_sheet_images": 3}
+    sources = {"synthetic": {"path": "data/synthetic/images"}}
+    write_params(folder, synthesize=small_faces, sources=sources)
+    git(folder, "init", "--quiet")
+    commit(folder, "a small project")
+    return folder
+
+
+def commit(folder: Path, message: str) -> None:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", message)

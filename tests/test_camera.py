@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from faces.camera import SIZE, SUPERSAMPLING, TEMPLATE, Camera, View, develop, rotation, screen_coded, similarity
 
@@ -55,6 +56,15 @@ def test_similarity_is_least_squares() -> None:
 )
 def test_rotations_by_hand(angles: tuple[int, int, int], axis: tuple[int, ...], expected: tuple[int, ...]) -> None:
     np.testing.assert_allclose(rotation(*angles) @ np.array(axis), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("yaw, pitch, roll", [(30, 15, 20), (-40, 18, -25), (75, -40, 90)])
+def test_a_head_rolls_then_nods_then_turns(yaw: float, pitch: float, roll: float) -> None:
+    # Lower case: about axes that stay, one after the other; about x a positive angle takes z down, a pitch takes it up.
+    expected = Rotation.from_euler("zxy", [roll, -pitch, yaw], degrees=True)
+    np.testing.assert_allclose(rotation(yaw, pitch, roll), expected.as_matrix(), atol=1e-6)  # float32
+    turned = View(replace(STILL, yaw=yaw, pitch=pitch, roll=roll), MARKS).turned(MARKS)
+    np.testing.assert_allclose(turned, expected.apply(MARKS), atol=1e-3)  # mm, of points some 100 mm away
 
 
 def test_a_near_camera_magnifies_what_is_near() -> None:

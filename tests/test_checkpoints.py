@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel
 
 from faces import checkpoints
-from faces.checkpoints import Epochs, checkpoint_folder, keep_only, remembered
+from faces.checkpoints import Epochs, checkpoint_folder, finish, remembered
 
 
 class Values(BaseModel):
@@ -51,11 +51,34 @@ def test_a_computation_that_fails_is_not_remembered(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_experiments_go_when_one_has_finished(tmp_path: Path) -> None:
-    for name in ("embed/a", "embed/b", "train/c"):
+def test_finished_work_goes_and_unfinished_work_of_others_stays(tmp_path: Path) -> None:
+    for name in ("embed/old", "embed/cut_off", "embed/own", "train/other"):
         (tmp_path / name).mkdir(parents=True)
-    keep_only(tmp_path / "embed/b")
-    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*")) == ["embed/b", "train/c"]
+    for name in ("embed/old", "train/other"):
+        (tmp_path / name / "finished").touch()
+
+    def left() -> list[str]:
+        return sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*"))
+
+    finish(tmp_path / "embed/own", keep=True)
+    assert left() == ["embed/cut_off", "embed/own", "train/other"]
+    finish(tmp_path / "embed/own")
+    assert left() == ["embed/cut_off", "train/other"]
+
+
+def test_a_stage_that_is_run_again_works_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = checkpoint_folder("train", Values())
+    remembered(folder / "1.npy", lambda: np.zeros(3))
+    assert checkpoint_folder("train", Values()) == folder and (folder / "1.npy").exists()
+    finish(folder, keep=True)
+    assert (folder / "1.npy").exists()
+    assert checkpoint_folder("train", Values()) == folder and not folder.exists()
+
+
+def test_parameters_without_a_say_do_not_make_another_experiment() -> None:
+    folders = {checkpoint_folder("train", Values(seed=seed), ignored={"seed"}) for seed in (1, 2)}
+    assert len(folders) == 1
 
 
 class Variable:
@@ -78,3 +101,15 @@ def test_the_newest_epochs_are_kept_and_restored(tmp_path: Path) -> None:
     variables = [Variable(0), Variable(0)]
     assert epochs.restore(variables) == [{"loss": 1 / n} for n in (1, 2, 3)]
     assert [variable.value.tolist() for variable in variables] == [[3, -3], [30, -30]]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nothing", None])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: bytes | None) -> None:
+    epochs = Epochs(tmp_path, keep=2)
+    for epoch in (1, 2):
+        epochs.save([Variable(epoch)], [{"loss": 1.0}] * epoch)
+    newest = tmp_path / "epoch_0002.npz"
+    newest.write_bytes(newest.read_bytes()[:-30] if damage is None else damage)
+    variables = [Variable(0)]
+    assert epochs.restore(variables) == [{"loss": 1.0}]
+    assert variables[0].value.tolist() == [1, -1]

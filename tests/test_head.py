@@ -70,8 +70,39 @@ def test_shut_lids_leave_no_eye() -> None:
         assert np.ptp(shut[rows, column, 1]) < 0.35 * np.ptp(open_[rows, column, 1])
 
 
-def test_every_named_mode_moves_the_face() -> None:
-    assert len(IDENTITY_MODES) >= 40
+class OneMode(np.random.Generator):
+    """Draws one deviation of one direction of variation, and nothing of any other."""
+
+    def __init__(self, mode: int) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.mode = mode
+
+    def standard_normal(self, size: int) -> np.ndarray:  # type: ignore[override]
+        return np.eye(size)[self.mode]
+
+    def normal(self, *_: float) -> float:  # type: ignore[override]
+        return 0.0
+
+
+@pytest.mark.parametrize("name", IDENTITY_MODES)
+def test_every_named_mode_moves_the_face_where_and_as_far_as_it_says(name: str) -> None:
+    mode, on = IDENTITY_MODES[name], grid()
+    moved = draw_shape(OneMode(list(IDENTITY_MODES).index(name)), 1.0).points - MEAN.points
+    length = float(np.linalg.norm([mode.outward, mode.up, mode.forward]))
+    # On the middle line the two sides pull against each other, so that nothing goes outward there.
+    assert np.linalg.norm([mode.outward if mode.x else 0, mode.up, mode.forward]) > 0.5  # mm, or nobody would see it
+    for side in (-1, 1):
+        distance = np.hypot(on.x - side * mode.x, on.y - mode.y) + 1000 * (on.z < 0)
+        nearest = np.unravel_index(distance.argmin(), distance.shape)
+        # Points stand some mm apart, and those at the side of the head ("head width") go four fifths of the way.
+        expected = [side * mode.outward, mode.up, mode.forward]
+        np.testing.assert_allclose(moved[nearest], expected, atol=0.25 * length)
+    # Past the centre by five deviations a Gaussian is 4e-6 of its height.
+    far = (np.abs(np.abs(on.x) - mode.x) > 5 * mode.spread_x) | (np.abs(on.y - mode.y) > 5 * mode.spread_y)
+    assert np.abs(moved[far]).max(initial=0) < 1e-3
+
+
+def test_people_differ_by_millimetres() -> None:
     shapes = [draw_shape(np.random.default_rng(seed), 1.0).points for seed in range(3)]
     again = draw_shape(np.random.default_rng(2), 1.0).points
     np.testing.assert_array_equal(shapes[2], again)

@@ -8,55 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from small_project import ROOT, SMALL, dvc, write_params
-
-STAGES = "synthesize pack@synthetic split train embed identify mine similarity pairs evaluate".split()
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=tester", "-c", "user.email=tester@example.com")
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def ran(output: str) -> list[str]:
-    """Return the stages that a `dvc repro` says it ran."""
-    return [line.split("'")[1].split(":")[-1] for line in output.splitlines() if line.startswith("Running stage")]
+from small_project import PIPELINE, commit, dvc, git, new_checkout, ran
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, as Git has it, with small parameters."""
-    folder = tmp_path_factory.mktemp("checkout") / "project"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        path = ROOT / name
-        if path.is_file() and not name.startswith(("tests/", "metrics/")) and not name.endswith("dvc.lock"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder / name)
-    small_faces = {"subjects": 6, "images_per_subject": 6, "contact_sheet_subjects": 2, "contact_sheet_images": 3}
-    sources = {"synthetic": {"path": "data/synthetic/images"}}
-    write_params(folder, synthesize=small_faces, sources=sources, split=SMALL["split"])
-    git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "a small project")
-    return folder
+    return new_checkout(tmp_path_factory.mktemp("checkout") / "project")
 
 
 @pytest.fixture(scope="module")
 def first_run(checkout: Path) -> str:
     output = dvc(checkout, "repro")
-    git(checkout, "add", "--all")
-    git(checkout, "commit", "--quiet", "--message", "run")
+    commit(checkout, "run")
     return output
 
 
 def test_one_repro_runs_every_stage_and_leaves_nothing_to_do(checkout: Path, first_run: str) -> None:
-    assert ran(first_run) == STAGES
+    assert ran(first_run) == PIPELINE
     figures = json.loads((checkout / "metrics/evaluate.json").read_text())
     assert {"accuracy_test_seen", "accuracy_test_unseen", "similarity_accuracy", "threshold"} <= figures.keys()
     assert "up to date" in dvc(checkout, "status")
@@ -66,7 +34,7 @@ def test_one_repro_runs_every_stage_and_leaves_nothing_to_do(checkout: Path, fir
 
 def test_every_stage_wrote_the_metrics_file_of_its_name(checkout: Path, first_run: str) -> None:
     shown = json.loads(dvc(checkout, "metrics", "show", "--json"))[""]["data"]
-    assert set(shown) == {f"metrics/{stage}.json" for stage in STAGES}
+    assert set(shown) == {f"metrics/{stage}.json" for stage in PIPELINE}
 
 
 def test_an_experiment_with_one_parameter_reruns_one_stage(checkout: Path, first_run: str) -> None:
@@ -98,7 +66,7 @@ def test_an_older_state_comes_back_from_the_run_cache(checkout: Path, first_run:
 
 def test_the_graph_has_every_stage(checkout: Path) -> None:
     graph = dvc(checkout, "dag")
-    assert all(stage in graph for stage in STAGES)
+    assert all(stage in graph for stage in PIPELINE)
 
 
 def test_a_stage_runs_bare(checkout: Path, first_run: str) -> None:

@@ -46,24 +46,36 @@ def test_round_trip_and_same_bytes(tmp_path: Path) -> None:
     os.utime(tmp_path / "a.npz", (0, 0))
     save_similarity(model(), tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    for saved, loaded in zip(model(), load_similarity(tmp_path / "a.npz"), strict=True):
+    for saved, loaded in zip(model(), load_similarity(6, tmp_path / "a.npz"), strict=True):
         np.testing.assert_array_equal(saved, loaded)
 
 
 def test_what_is_not_a_model_is_named(tmp_path: Path) -> None:
     path = tmp_path / "similarity.npz"
     with pytest.raises(StageError, match="similarity.npz is missing"):
-        load_similarity(path)
+        load_similarity(6, path)
     save_similarity(model(), path)
     whole = path.read_bytes()
-    wrong = model()._replace(output_kernel=np.zeros((4, 1), np.float32))
     for content in (b"", whole[:-40], b"PK\x03\x04" + b"x" * 100):
         path.write_bytes(content)
         with pytest.raises(StageError, match="is not a similarity model"):
-            load_similarity(path)
+            load_similarity(6, path)
     np.savez(path, other=np.zeros(3))
     with pytest.raises(StageError, match="is not a similarity model"):
-        load_similarity(path)
-    save_similarity(wrong, path)
-    with pytest.raises(StageError, match="do not fit together"):
-        load_similarity(path)
+        load_similarity(6, path)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"output_kernel": np.zeros((4, 1), np.float32)}, "are not a model of two embeddings of 6"),
+        ({"hidden_bias": np.zeros(1, np.float32)}, "are not a model of two embeddings of 6"),
+        ({"hidden_kernel": np.zeros((14, 5), np.float32)}, "are not a model of two embeddings of 6"),
+        ({"output_bias": np.full(1, np.nan, np.float32)}, "not finite float32"),
+        ({"output_bias": np.zeros(1)}, "not finite float32"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(tmp_path: Path, changes: dict[str, np.ndarray], message: str) -> None:
+    save_similarity(model()._replace(**changes), tmp_path / "similarity.npz")
+    with pytest.raises(StageError, match=f"similarity.npz: .*{message}"):
+        load_similarity(6, tmp_path / "similarity.npz")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from faces.sources import load_sources, packed_images, packed_table
+from faces.sources import images_path, load_sources, rejects_path, table_path
 from faces.stage import StageError
 
 
@@ -25,17 +25,21 @@ def test_sources_keep_their_order_and_paths() -> None:
 
 
 def test_a_source_is_packed_under_its_name() -> None:
-    assert packed_images("lfw") == Path("data/packed/lfw.npy")
-    assert packed_table("lfw") == Path("data/packed/lfw.csv")
+    assert images_path("lfw") == Path("data/packed/lfw.npy")
+    assert table_path("lfw") == Path("data/packed/lfw.csv")
+
+
+def test_rejects_are_listed_outside_the_folder_that_later_stages_depend_on() -> None:
+    assert rejects_path("lfw") == Path("data/rejected/lfw.csv")
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
         ("pack: {}", "`sources:` is missing"),
-        ("sources:", "params.yaml: sources: None: input should be a valid dictionary"),
-        ("sources: {}", "params.yaml: sources: {}: dictionary should have at least 1 item"),
-        ("sources: [a]", "params.yaml: sources: ['a']: input should be a valid dictionary"),
+        ("sources:", "params.yaml: sources: input should be a valid dictionary"),
+        ("sources: {}", "params.yaml: sources: dictionary should have at least 1 item"),
+        ("sources: [a]", "params.yaml: sources: input should be a valid dictionary"),
         ("sources: {a: data/a}", "params.yaml: sources.a: 'data/a': input should be a valid dictionary"),
         ("sources: {a: {}}", "params.yaml: sources.a.path: missing"),
         ("sources: {a: {path: }}", "params.yaml: sources.a.path: None: input should be a valid string"),

@@ -58,6 +58,24 @@ def test_hand_edits_are_found(tmp_path: Path, old: str, new: str, message: str) 
         read_split(path)
 
 
+@pytest.mark.parametrize(
+    "column, values, message",
+    [
+        ("label", [0, 1, 0, 0], "every label one subject"),
+        ("label", [0, 1, 2, 3], "needs one label"),
+        ("part", ["train", "train", "test_unseen", "test_unseen"], "label 0 is in `test_unseen` and in another part"),
+        ("part", ["train", "test_seen", "test_unseen", "train"], "label 1 is in `test_seen` but not in `train`"),
+        ("row", [0, 1, 0, 0], "lists an image twice"),
+    ],
+)
+def test_leaks_between_parts_are_found(
+    tmp_path: Path, column: str, values: list[int] | list[str], message: str
+) -> None:
+    write_csv(tmp_path / "split.csv", table().assign(**{column: np.array(values)}))
+    with pytest.raises(StageError, match=message):
+        read_split(tmp_path / "split.csv")
+
+
 def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "split.csv"
     with pytest.raises(StageError, match="split.csv is missing"):

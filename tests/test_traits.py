@@ -31,8 +31,22 @@ def test_traits_are_drawn_from_a_continuum() -> None:
     assert {person["beard"] > 0 for person in people} == {True, False}
 
 
-def test_no_variation_leaves_the_middle() -> None:
-    plain = [draw_traits(np.random.default_rng(seed), 0.0) for seed in range(5)]
-    assert {person.melanin for person in plain} == {0.42}
-    assert {person.redness for person in plain} == {0.0}
-    assert all(person.brow_thickness == pytest.approx(3.6 + 1.6 * person.masculine) for person in plain)
+def test_no_variation_leaves_skin_hairline_parting_brows_and_lips_at_their_middle() -> None:
+    for seed in range(10):
+        person = draw_traits(np.random.default_rng(seed), 0.0)
+        assert (person.melanin, person.redness, person.yellowness, person.parting) == (0.42, 0, 0, 0)
+        assert person.hairline == pytest.approx(67 + 5 * person.masculine)
+        assert person.recession == pytest.approx(5 + 14 * person.masculine * person.age)
+        assert person.brow_thickness == pytest.approx(3.6 + 1.6 * person.masculine)
+        assert person.brow_density == pytest.approx(0.72 + 0.15 * person.masculine)
+        assert person.brow_arch == pytest.approx(3.2 - 1.6 * person.masculine)
+        assert person.brow_gap == pytest.approx(10.5 - 2 * person.masculine)
+        assert person.lip_fullness == pytest.approx(1 + 0.35 * 0.42)
+        assert person.lip_redness == 0.35
+
+
+def test_variation_leaves_what_it_does_not_name_alone() -> None:
+    others = "masculine age grey fringe bald hair_length hair_volume beard moustache stubble eye_shadow lid_fold makeup"
+    for seed in range(10):
+        plain, varied = (asdict(draw_traits(np.random.default_rng(seed), amount)) for amount in (0.0, 1.5))
+        assert {name: plain[name] for name in others.split()} == {name: varied[name] for name in others.split()}

@@ -5,12 +5,13 @@ import pickle
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
-from faces import mobilefacenet
+from faces import mobilefacenet, weights
 from faces.runtime import keras
 from faces.stage import StageError
 from faces.weights import load_initial_weights, load_weights, save_weights
@@ -212,6 +213,54 @@ def test_a_reference_to_another_file_is_not_followed(backbone: keras.Model, unpa
         del file[STEM_BIAS_IN_KERAS2]
         file[STEM_BIAS_IN_KERAS2] = h5py.ExternalLink(str(unpacked / "backbone_weights.h5"), STEM_BIAS_IN_KERAS2)
     _fails(backbone, path, "stem/bias", "reference to another")
+
+
+STEM_BIAS_IN_OUR_OWN = "layers/conv2d/vars/1"
+
+
+def _rechunk(path: Path, name: str, chunk: int) -> None:
+    """Store an array of 16 numbers anew, in a chunk with room for more."""
+    with h5py.File(path, "a") as file:
+        values = file[name][()]
+        assert values.shape == (16,)
+        del file[name]
+        file.create_dataset(name, data=values, chunks=(chunk,), maxshape=(None,), compression="gzip")
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_chunk_is_not_unpacked_if_it_is_far_larger_than_its_array(
+    own: bool, backbone: keras.Model, scratch: keras.Model, unpacked: Path, tmp_path: Path
+) -> None:
+    """Zeros pack a thousandfold, so that a small file could fill the memory."""
+    path = tmp_path / "backbone.weights.h5"
+    if own:
+        save_weights(backbone, path)
+    else:
+        shutil.copy(unpacked / "backbone_weights.h5", path)
+    name = STEM_BIAS_IN_OUR_OWN if own else STEM_BIAS_IN_KERAS2
+    _rechunk(path, name, 1_000_000)
+    _fails(backbone, path, name if own else "stem/bias", "(16,)", "chunks of shape (1000000,)")
+    _rechunk(path, name, 1024)  # a little room to grow is no harm
+    load_initial_weights(scratch, path)
+
+
+def test_what_is_loaded_is_what_was_checked(
+    backbone: keras.Model, scratch: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is replaced after it was checked, as by another process, changes nothing."""
+    path, other = tmp_path / "backbone.weights.h5", tmp_path / "other.weights.h5"
+    save_weights(backbone, path)
+    scratch.set_weights([weight + 1 for weight in backbone.get_weights()])
+    save_weights(scratch, other)
+    check = weights._check_own
+
+    def check_then_replace(*arguments: Any) -> None:
+        check(*arguments)
+        other.replace(path)
+
+    monkeypatch.setattr(weights, "_check_own", check_then_replace)
+    load_weights(scratch, path)
+    assert _fingerprint(scratch) == _fingerprint(backbone)
 
 
 def test_a_long_list_of_names_may_be_split(scratch: keras.Model, unpacked: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,32 +19,42 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from faces.files import replacing, write_npy
+from faces.files import replacing, write_npy, write_text
+from faces.stage import warn
 
 CHECKPOINTS = Path("models/checkpoints")
 STAGES = Path(__file__).parent.parent
-LIBRARIES = ("keras", "numpy", "opencv-python-headless", "tensorflow")
+LIBRARIES = ("imgaug", "keras", "numpy", "opencv-python-headless", "scikit-image", "scipy", "tensorflow")
+FINISHED = "finished"  # the name of the file that says so
 
 Number = TypeVar("Number", bound=np.generic)
 
 
-def checkpoint_folder(stage: str, params: BaseModel, inputs: Iterable[Path] = ()) -> Path:
-    """Return the folder of a stage's work: named by its parameters, code, libraries and the content of its inputs."""
-    facts = [params.model_dump(mode="json"), {name: version(name) for name in LIBRARIES}, sys.version]
+def checkpoint_folder(
+    stage: str, params: BaseModel, inputs: Iterable[Path] = (), ignored: set[str] | None = None
+) -> Path:
+    """Return the folder of a stage's work: named by its parameters, code, libraries and the content of its inputs.
+
+    Parameters in `ignored` have no say in the result. What a finished run has left there is cleared, so that a stage
+    that is run again, as by `dvc repro --force`, works again.
+    """
+    versions = {name: version(name) for name in LIBRARIES}
+    facts = [params.model_dump(mode="json", exclude=ignored), versions, sys.version]
     digest = hashlib.blake2b(json.dumps(facts).encode(), digest_size=8)
     for path in [STAGES / f"{stage}.py", *sorted((STAGES / "faces").glob("*.py")), *inputs]:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return CHECKPOINTS / stage / digest.hexdigest()
+    folder = CHECKPOINTS / stage / digest.hexdigest()
+    if (folder / FINISHED).exists():
+        shutil.rmtree(folder)
+    return folder
 
 
-def keep_only(folder: Path) -> None:
-    """Remove what other experiments of the same stage left behind, now that this one has finished.
-
-    Its own work stays until the next one has: a run may still be cut off before DVC has stored the outputs.
-    """
+def finish(folder: Path, keep: bool = False) -> None:
+    """Mark work as finished and remove it, unless to `keep` it for people; remove older finished work of the stage."""
+    write_text(folder / FINISHED, "")
     for other in folder.parent.iterdir():
-        if other != folder:
+        if (other / FINISHED).exists() and not (keep and other == folder):
             shutil.rmtree(other)
 
 
@@ -70,11 +81,16 @@ class Epochs:
             old.unlink()
 
     def restore(self, variables: list[Any]) -> list[dict[str, float]]:
-        """Set `variables` to the newest checkpoint and return its history; an empty one if there is none."""
-        newest = max(self.folder.glob("epoch_*.npz"), default=None)
-        if newest is None:
-            return []
-        with open(newest, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            for index, variable in enumerate(variables):
-                variable.assign(arrays[f"variable_{index:04d}"])
-            return json.loads(str(arrays["history"]))
+        """Set `variables` to the newest whole checkpoint and return its history; an empty one if there is none."""
+        for path in sorted(self.folder.glob("epoch_*.npz"), reverse=True):
+            try:
+                with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                    values = [arrays[f"variable_{index:04d}"] for index in range(len(variables))]
+                    history = json.loads(str(arrays["history"]))
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                warn(f"{path} is damaged and passed over: {error}")
+                continue
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+            return history
+        return []

@@ -9,6 +9,7 @@ from faces.files import open_npy
 from faces.stage import StageError
 
 EMBEDDINGS_PATH = Path("data/embeddings.npy")
+ROWS_AT_ONCE = 16384  # bounds working copies at some 100 MB
 
 
 def read_embeddings(images: int, path: Path = EMBEDDINGS_PATH) -> NDArray[np.float32]:
@@ -21,16 +22,21 @@ def read_embeddings(images: int, path: Path = EMBEDDINGS_PATH) -> NDArray[np.flo
 
 def unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows of (N, D) scaled to length 1; StageError if a row has no direction."""
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    if not np.all(np.isfinite(norms) & (norms > 0)):
-        raise StageError(f"vector {int(np.argmin(np.isfinite(norms) & (norms > 0)))} is zero or not finite")
-    return (vectors / norms).astype(np.float32)
+    unit = np.empty(vectors.shape, dtype=np.float32)
+    for start in range(0, len(vectors), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        norms = np.linalg.norm(vectors[rows].astype(np.float64), axis=1, keepdims=True)
+        fine = np.isfinite(norms) & (norms > 0)
+        if not fine.all():
+            raise StageError(f"vector {start + int(np.argmin(fine))} is zero or not finite")
+        unit[rows] = vectors[rows] / norms
+    return unit
 
 
 def cosine_of_pairs(unit: NDArray[np.float32], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the cosine of rows a[i] and b[i] of unit vectors (N, D), shape (len(a),), in -1..1."""
     cosines = np.empty(len(a), dtype=np.float64)
-    for start in range(0, len(a), 65536):  # bounds the gathered copies at a few hundred MB
-        rows = slice(start, start + 65536)
+    for start in range(0, len(a), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
         cosines[rows] = np.einsum("nd,nd->n", unit[a[rows]], unit[b[rows]], dtype=np.float64)
     return np.clip(cosines, -1.0, 1.0)

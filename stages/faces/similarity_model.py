@@ -50,7 +50,7 @@ def save_similarity(model: SimilarityModel, path: Path = MODEL_PATH) -> None:
         np.savez(temporary, **model._asdict())
 
 
-def load_similarity(path: Path = MODEL_PATH) -> SimilarityModel:
+def load_similarity(embedding_size: int, path: Path = MODEL_PATH) -> SimilarityModel:
     """Return the model; StageError if the file is missing, damaged or holds something else."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -59,6 +59,10 @@ def load_similarity(path: Path = MODEL_PATH) -> SimilarityModel:
         raise StageError(f"{path} is missing; `dvc repro similarity` makes it, `dvc pull` fetches it") from None
     except Exception as error:  # a damaged zip raises many kinds
         raise StageError(f"{path} is not a similarity model: {error}") from None
-    if model.hidden_kernel.ndim != 2 or model.output_kernel.shape != (model.hidden_kernel.shape[1], 1):
-        raise StageError(f"{path}: weights of shapes {[array.shape for array in model]} do not fit together")
+    hidden = model.hidden_kernel.shape[-1] if model.hidden_kernel.ndim else 0
+    if [array.shape for array in model] != [(2 * embedding_size, hidden), (hidden,), (hidden, 1), (1,)]:
+        shapes = [array.shape for array in model]
+        raise StageError(f"{path}: weights of shapes {shapes} are not a model of two embeddings of {embedding_size}")
+    if not all(array.dtype == np.float32 and np.isfinite(array).all() for array in model):
+        raise StageError(f"{path}: has weights that are not finite float32 numbers")
     return model

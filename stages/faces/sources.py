@@ -8,6 +8,7 @@ from pydantic import Field, RootModel, StringConstraints
 from faces.stage import Params, load_params
 
 PACKED = Path("data/packed")
+REJECTED = Path("data/rejected")  # apart, so that a new reject alone changes nothing that later stages read
 
 # A name becomes a file name and a part of a stage's name, on every system and in every shell.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -28,12 +29,12 @@ def load_sources() -> dict[str, Source]:
     return load_params("sources", _Sources).root
 
 
-def packed_images(name: str) -> Path:
+def images_path(name: str) -> Path:
     """Return where a source's pixels are: uint8 (N, 112, 112, 3), RGB."""
     return PACKED / f"{name}.npy"
 
 
-def packed_table(name: str) -> Path:
+def table_path(name: str) -> Path:
     """Return where a source's table is: columns subject, path; row i describes image i.
 
     Read it with `dtype=str, keep_default_na=False`: a subject may be called 007 or NA.
@@ -41,6 +42,6 @@ def packed_table(name: str) -> Path:
     return PACKED / f"{name}.csv"
 
 
-def rejected_table(name: str) -> Path:
+def rejects_path(name: str) -> Path:
     """Return where the files that could not be used are listed: columns path, reason, detail."""
-    return PACKED / f"{name}.rejected.csv"
+    return REJECTED / f"{name}.csv"

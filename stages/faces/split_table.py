@@ -31,7 +31,22 @@ def read_split(path: Path = SPLIT_PATH) -> pd.DataFrame:
             raise StageError(f"{path}: image {row}: part {part!r}; allowed: {', '.join(PARTS)}")
     if len(table) == 0 or table["row"].min() < 0 or table["label"].min() < 0:
         raise StageError(f"{path}: needs at least one image, and no negative row or label")
+    _check_labels(table, path)
     return table
+
+
+def _check_labels(table: pd.DataFrame, path: Path) -> None:
+    """Raise StageError where a label is not one person, or a person or an image is in a part that it must not be in."""
+    people = table.groupby(["source", "subject"], sort=False)["label"].agg(["min", "max"])
+    if (people["min"] != people["max"]).any() or people["min"].duplicated().any():
+        raise StageError(f"{path}: every subject of a source needs one label, and every label one subject")
+    labels = {part: set(table.loc[table["part"] == part, "label"]) for part in PARTS}
+    if shared := labels[TEST_UNSEEN] & (labels[TRAIN] | labels[TEST_SEEN]):
+        raise StageError(f"{path}: label {min(shared)} is in `{TEST_UNSEEN}` and in another part")
+    if strange := labels[TEST_SEEN] - labels[TRAIN]:
+        raise StageError(f"{path}: label {min(strange)} is in `{TEST_SEEN}` but not in `{TRAIN}`")
+    if table.duplicated(["source", "row"]).any():
+        raise StageError(f"{path}: lists an image twice")
 
 
 def images_of(split: pd.DataFrame, part: str) -> NDArray[np.int64]:

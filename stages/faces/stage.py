@@ -1,5 +1,6 @@
 """What every stage does around its work: read and check its parameters, fail in one clear line, show progress."""
 
+import argparse
 import errno
 import fcntl
 import re
@@ -36,14 +37,28 @@ AnyParams = TypeVar("AnyParams", bound=BaseModel)
 
 
 class _Yaml12Loader(yaml.SafeLoader):
-    """PyYAML reads YAML 1.1, where `1e-4` is a string; DVC reads and writes YAML 1.2, where it is a float."""
+    """PyYAML reads YAML 1.1, DVC reads and writes 1.2: there 1e-4 is a number, 010 is ten, and `no` is a word."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
 
 
-_Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+# The core schema, https://yaml.org/spec/1.2.2/#103-core-schema
+for _tag, _pattern in (
+    ("null", "null|Null|NULL|~|"),
+    ("bool", "true|True|TRUE|false|False|FALSE"),
+    ("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+    ("merge", "<<"),
+):
+    _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), None)
+
+
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    digits = loader.construct_scalar(node)
+    return int(digits, 0 if digits.startswith(("0o", "0x")) else 10)
+
+
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
 def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
@@ -83,11 +98,20 @@ def _problem(where: str, detail: Any) -> str:
         return f"{key}: unknown key"
     if detail["type"] == "missing":
         return f"{key}: missing"
-    return f"{key}: {detail['input']!r}: {allowed[0].lower()}{allowed[1:]}"
+    value = f"{detail['input']!r}: " if detail["loc"] else ""  # else it is the whole section
+    return f"{key}: {value}{allowed[0].lower()}{allowed[1:]}"
 
 
-def run(main: Callable[[], None]) -> NoReturn:
-    """Run a stage's `main` and exit: 0 when done, 1 with a line on stderr for an expected failure, 130 on Ctrl-C."""
+def run(main: Callable[[], None], takes_arguments: bool = False) -> NoReturn:
+    """Run a stage's `main` and exit: 0 when done, 1 with a line on stderr for an expected failure, 130 on Ctrl-C.
+
+    A stage that takes no arguments of its own still has `--help`, its module's docstring, and refuses others.
+    """
+    if not takes_arguments:
+        parser = argparse.ArgumentParser(
+            description=sys.modules[main.__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
     _finish(main)
 

@@ -55,7 +55,11 @@ class Traits:
 
 
 def draw_traits(rng: np.random.Generator, variation: float) -> Traits:
-    """Draw an identity's traits; `variation` scales how far colours and features lie from the middle."""
+    """Draw an identity's traits; `variation` scales how far skin, hairline, parting, brows and lips stray.
+
+    They stray from what is the middle for the person's sex, age and melanin. All else is drawn alike whatever
+    `variation`: sex and age, hair, beards and make-up, and, as far as melanin allows, freckles and the colour of eyes.
+    """
     masculine = float(rng.beta(0.7, 0.7))
     age = float(rng.beta(1.3, 1.8))
 

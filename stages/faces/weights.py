@@ -4,6 +4,7 @@ Files are checked as a whole against the model before the first weight is assign
 them: no pickle, no stored layer, no configuration, so nothing in them is executed.
 """
 
+import math
 import os
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from faces.runtime import keras
 from faces.stage import StageError
 
 SUFFIX = ".weights.h5"  # Keras chooses its own format by this ending
+SMALL_CHUNK = 65536  # numbers, half a megabyte: what a chunk may hold beyond its array, as of one that could grow
 
 
 def save_weights(model: keras.Model, path: Path) -> None:
@@ -78,29 +80,42 @@ def load_initial_weights(backbone: keras.Model, path: Path) -> None:
 
 
 @contextmanager
-def _reading(path: Path, hint: str = "") -> Iterator[h5py.File]:
-    """Open `path` for reading; whatever goes wrong with the file, then or later, is a StageError."""
+def _reading(path: Path, hint: str = "", copy: Path | None = None) -> Iterator[h5py.File]:
+    """Open `path` for reading, or a copy of it that is made at `copy` first.
+
+    Whatever goes wrong with the file, then or later, is a StageError that names `path`.
+    """
     if not path.exists():
         raise StageError(f"{path} is missing{hint}")
     try:
         if not path.is_file() or not h5py.is_hdf5(path):
             raise StageError(f"{path} is not an HDF5 file (.h5), the format of Keras weights")
-        with h5py.File(path, "r") as file:
+        if copy:
+            shutil.copyfile(path, copy)
+        with h5py.File(copy or path, "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise StageError(f"{path} is damaged or not readable: {' '.join(str(error).split())}") from None
 
 
 def _checked(stored: Any, shape: tuple[int, ...], weight: str, path: Path) -> NDArray[np.floating]:
-    """Return a weight's values; the shape is checked before they are read, so that a huge one takes no memory."""
+    """Return a weight's values; what they take in memory is checked before they are read.
+
+    That is their shape, and the chunk that HDF5 stores them in: it unpacks a chunk as a whole.
+    """
     if not isinstance(stored, h5py.Dataset) or stored.dtype.kind not in "fiu":
         raise StageError(f"{path}: weight {weight} is not an array of numbers")
-    if stored.external or stored.is_virtual or Path(stored.file.filename) != path:
-        raise StageError(f"{path}: weight {weight} is not in this file but a reference to another")
+    if stored.external or stored.is_virtual:
+        raise _elsewhere(weight, path)
     if stored.shape != shape:
         raise StageError(
             f"{path}: weight {weight} has shape {stored.shape} in the file and {shape} in the model: "
             "another width or another architecture"
+        )
+    if stored.chunks and math.prod(stored.chunks) > max(stored.size, SMALL_CHUNK):
+        raise StageError(
+            f"{path}: weight {weight} of shape {shape} is stored in chunks of shape {stored.chunks}, which take "
+            "far more memory to read than it holds"
         )
     values = stored[()]
     if not np.isfinite(values).all():
@@ -108,13 +123,18 @@ def _checked(stored: Any, shape: tuple[int, ...], weight: str, path: Path) -> ND
     return values
 
 
+def _elsewhere(weight: str, path: Path) -> StageError:
+    return StageError(f"{path}: weight {weight} is not in this file but a reference to another")
+
+
 def _load_own(model: keras.Model, path: Path, hint: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         expected_file, copy = Path(folder, f"expected{SUFFIX}"), Path(folder, f"copy{SUFFIX}")
         model.save_weights(expected_file)  # what a file of this model looks like
-        with _reading(path, hint) as file, h5py.File(expected_file, "r") as expected:
+        # A copy, since Keras goes by the name of a file, which need not end in SUFFIX; and what is checked is loaded,
+        # whatever becomes of `path` meanwhile.
+        with _reading(path, hint, copy) as file, h5py.File(expected_file, "r") as expected:
             _check_own(_datasets(file), _datasets(expected), path)
-        shutil.copyfile(path, copy)  # Keras goes by the name of a file, which need not end in SUFFIX
         model.load_weights(copy)
 
 
@@ -196,7 +216,10 @@ def _matched(
                 f"{', '.join(sorted(names))} in the model: another architecture"
             )
         for variable in layer.weights:
-            values = _checked(stored[variable.name], tuple(variable.shape), f"{layer.name}/{variable.name}", path)
+            weight, array = f"{layer.name}/{variable.name}", stored[variable.name]
+            if Path(array.file.filename) != path:  # through a link
+                raise _elsewhere(weight, path)
+            values = _checked(array, tuple(variable.shape), weight, path)
             matched.append((variable, values))
     if len(layers) != len(stored_layers):
         raise StageError(

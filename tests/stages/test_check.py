@@ -43,10 +43,32 @@ def test_a_folder_without_two_subjects_is_found_before_anything_runs(
 
 
 def test_a_folder_that_dvc_has_yet_to_bring_is_no_problem(project: Path) -> None:
-    write_params(project, sources={"later": {"path": "data/later"}})
+    (project / "data/later.dvc").touch()
+    write_params(project, sources={"later": {"path": "data/later"}, "drawn": {"path": "data/synthetic/images"}})
     run_stage("check")
+
+
+@pytest.mark.parametrize("path", ["~/faces", "data/latr", "../faces", "/faces"])
+def test_a_folder_that_nothing_will_bring_is_named(project: Path, path: str, fails_with: Callable[..., str]) -> None:
+    write_params(project, sources={"later": {"path": path}})
+    assert f"sources.later.path: {path!r}: there is no such folder" in fails_with("check")
 
 
 def test_missing_weights_are_found(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, train={"initial_weights": "models/gone.h5"})
     assert "train.initial_weights: 'models/gone.h5': no such file" in fails_with("check")
+
+
+def test_weights_that_training_replaces_are_refused(project: Path, fails_with: Callable[..., str]) -> None:
+    write_params(project, train={"initial_weights": "models/backbone.weights.h5"})
+    assert "training replaces this file" in fails_with("check")
+
+
+def test_one_folder_under_two_names_is_refused(project: Path, fails_with: Callable[..., str]) -> None:
+    write_params(project, sources={"one": {"path": "images"}, "two": {"path": "models/../images"}})
+    assert "sources.two.path: 'models/../images': is packed already as 'one'" in fails_with("check")
+
+
+def test_weights_that_are_no_weights_are_refused(project: Path, fails_with: Callable[..., str]) -> None:
+    write_params(project, train={"initial_weights": "params.yaml"})
+    assert "train.initial_weights: 'params.yaml': not an HDF5 file" in fails_with("check")

@@ -41,6 +41,10 @@ def test_every_figure_from_the_files_alone(project: Path) -> None:
         same = pairs["same"][chosen]
         assert figures[f"accuracy_{part}"] == accuracy_score(same, scores[chosen] >= figures["threshold"])
         assert figures[f"auc_{part}"] == pytest.approx(roc_auc_score(same, scores[chosen]), abs=1e-9)
+        genuine, impostor = scores[chosen][same == 1], scores[chosen][same == 0]
+        errors = [(np.mean(genuine < t), np.mean(impostor >= t)) for t in [*scores[chosen], np.inf]]
+        fnmr, fmr = min(errors, key=lambda pair: abs(pair[0] - pair[1]))
+        assert figures[f"eer_{part}"] == pytest.approx((fnmr + fmr) / 2, abs=abs(fnmr - fmr) + 1e-9)
     train = (pairs["part"] == "train").to_numpy()
     attainable = [accuracy_score(pairs["same"][train], scores[train] >= score) for score in scores[train]]
     assert figures["accuracy_train"] == max(attainable)
@@ -51,7 +55,7 @@ def test_every_figure_from_the_files_alone(project: Path) -> None:
         expected = accuracy_score(pairs["same"][seen], mapped >= threshold)
         assert figures[f"cosine_accuracy_{threshold:.2f}"] == expected
     a, b = (embeddings[pairs[side][seen]].astype(np.float32) for side in ("a", "b"))
-    probability = load_similarity().predict(a, b)
+    probability = load_similarity(16).predict(a, b)
     assert figures["similarity_accuracy"] == accuracy_score(pairs["same"][seen], probability >= 0.5)
 
 
@@ -75,7 +79,7 @@ def test_without_unseen_subjects_the_rest_is_still_reported(project: Path) -> No
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("train,0,99,1", "a is|b is 99"),
+        ("train,0,99,1", "b is 99"),
         ("train,0,1,2", "same is 2"),
         ("training,0,1,1", "part is 'training'"),
         ("train,0,1", "pairs.csv"),
@@ -87,3 +91,11 @@ def test_a_hand_edited_table_is_named(project: Path, line: str, message: str, fa
     path.write_text(path.read_text() + line + "\n", encoding="utf-8")
     printed = fails_with("evaluate")
     assert "data/pairs.csv" in printed and any(part in printed for part in message.split("|"))
+
+
+@pytest.mark.parametrize("thresholds", [[], [0.5, 1.5], [-0.1], [0.421, 0.424]])
+def test_thresholds_that_would_not_be_told_apart(
+    project: Path, thresholds: list[float], fails_with: Callable[..., str]
+) -> None:
+    write_params(project, evaluate={"cosine_thresholds": thresholds})
+    assert "params.yaml: evaluate.cosine_thresholds" in fails_with("evaluate")

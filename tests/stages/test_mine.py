@@ -21,8 +21,8 @@ def part() -> tuple[np.ndarray, np.ndarray]:
 
 
 def params(**changes: int) -> MineParams:
-    values = {"hyperplanes": 8, "radius": 8, "neighbours": 7, "queries": 60, "recall_queries": 60, "seed": 0}
-    return MineParams(**values | changes)
+    values = {"hyperplanes": 8, "radius": 8, "neighbours": 7, "queries": 60, "recall_queries": 60, "threads": 2}
+    return MineParams(seed=0, **values | changes)
 
 
 def test_with_every_bucket_in_reach_it_is_exact_search() -> None:
@@ -84,3 +84,9 @@ def test_parameters_out_of_range(project: Path, key: str, value: int, fails_with
 def test_embeddings_of_another_split_are_an_error(project: Path, fails_with: Callable[..., str]) -> None:
     write_npy(Path("data/embeddings.npy"), np.ones((3, 16), np.float32))
     assert "data/embeddings.npy: float32 (3, 16); expected float32 (36, D)" in fails_with("mine")
+
+
+def test_more_buckets_than_can_be_searched_are_refused(project: Path, fails_with: Callable[..., str]) -> None:
+    write_params(project, mine={"hyperplanes": 64, "radius": 4})
+    # 1 + 64 + 64 * 63 / 2 + 64 * 63 * 62 / 6 + 64 * 63 * 62 * 61 / 24
+    assert "679121 buckets a query; allowed: 100000" in fails_with("mine")

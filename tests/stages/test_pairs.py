@@ -34,6 +34,15 @@ def test_small_subjects_give_both_labels_alike(size: int, positives: int, negati
     assert (own.sum(), (own == 0).sum()) == (positives, negatives)
 
 
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 7, 20])
+@pytest.mark.parametrize("anchors", [1, 2, 4, 50])
+def test_both_labels_weigh_the_same_however_many_anchors_share_few_images(size: int, anchors: int) -> None:
+    labels = np.repeat(np.arange(30), size)
+    _, _, same = draw_pairs(labels, params(anchors=anchors)).T
+    assert np.mean(same) == pytest.approx(0.5, abs=0.01)  # a few negatives are lost to pairs that came before
+    assert draw_pairs(labels, params(anchors=anchors, negatives=6))[:, 2].mean() == pytest.approx(1 / 3, abs=0.01)
+
+
 def test_no_image_meets_itself_and_no_pair_comes_twice() -> None:
     labels = np.random.default_rng(0).integers(0, 6, 40)
     pairs = draw_pairs(labels, params(anchors=10, positives=5, negatives=20))

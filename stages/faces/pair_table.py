@@ -1,0 +1,39 @@
+"""Tables of image pairs: data/pairs.csv, which verification is scored on, and the mined comparisons.
+
+Every row has a and b, numbers of images in the split, and same, 1 for two images of one person and 0 otherwise.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from faces.split_table import PARTS, TEST_SEEN, TRAIN
+from faces.stage import StageError
+
+PAIRS_PATH = Path("data/pairs.csv")  # part, a, b, same
+COMPARISONS_PATHS = {  # a, b, cosine, same
+    TRAIN: Path("data/comparisons_train.csv"),
+    TEST_SEEN: Path("data/comparisons_test.csv"),
+}
+
+
+def read_pair_table(path: Path, images: int) -> pd.DataFrame:
+    """Return a table of pairs; StageError if it is missing, damaged, or names an image that is not in the split."""
+    types = {"part": str, "a": np.int64, "b": np.int64, "cosine": np.float64, "same": np.int64}
+    try:
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, float_precision="round_trip")
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing; `dvc repro` makes it, `dvc pull` fetches it") from None
+    except (ValueError, OverflowError) as error:
+        raise StageError(f"{path}: {error}") from None
+    if missing := {"a", "b", "same"} - set(table.columns):
+        raise StageError(f"{path}: has no column {', '.join(sorted(missing))}")
+    allowed = {"part": PARTS, "a": range(images), "b": range(images), "same": (0, 1)}
+    for column in table.columns.intersection(list(allowed)):
+        wrong = table[~table[column].isin(allowed[column])]
+        if len(wrong):
+            raise StageError(f"{path}: line {wrong.index[0] + 2}: {column} is {wrong[column].iloc[0]!r}")
+    if len(table) == 0:
+        raise StageError(f"{path}: has no pairs")
+    return table

@@ -1,0 +1,43 @@
+"""Why a file or folder of a source cannot be used, as listed in data/rejected/<source>.csv."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+REASONS = {
+    "bad_name": "a name that is not UTF-8, or that has a carriage return, where a csv reader ends the row",
+    "outside_subject": "a file beside the subjects' folders",
+    "not_a_file": "a pipe, socket or device; never opened",
+    "link": "a link that leads nowhere, in a circle, or to a folder that is packed already",
+    "unreadable": "no permission, or the disk fails",
+    "empty": "zero bytes",
+    "unrecognised": "none of the image formats, whatever the ending says",
+    "damaged": "cut short or broken",
+    "too_small": "a side under `min_side`",
+    "too_large": "over `max_megapixels`",
+}
+
+
+class Rejected(NamedTuple):
+    """One row of the list of rejects; `reason` is a key of `REASONS`."""
+
+    path: str  # relative to the source
+    reason: str
+    detail: str
+
+
+@dataclass(eq=False)
+class Rejection(Exception):
+    """One file or folder that cannot be used; `reason` is a key of `REASONS`."""
+
+    reason: str
+    detail: str
+
+    def of(self, path: str) -> Rejected:
+        """Return the row for the list of rejects, with a path that any csv reader can take."""
+        printable = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\r", "\\r")
+        return Rejected(printable, self.reason, self.detail)
+
+
+def unreadable(error: OSError) -> Rejection:
+    """Return the rejection of what the system would not let be read."""
+    return Rejection("unreadable", str(error.strerror))
