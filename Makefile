@@ -11,6 +11,12 @@ repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or 
 	@python stages/check.py
 	dvc repro
 
+# What does not matter when experiments are compared: counts, training curves' ends, files.
+NOISE := ^(Created|.*/.*|(images|subjects|genuine|impostor|rejected|norm|comparisons|probes|share|positive_share|recall|rank|cosine|eer|validation|train|test)_.*|(auc|accuracy)_train|auc_.*|.*_pixels|loss|learning_rate|epochs|threshold|images|subjects|rejected|files_ignored|embedding_size)$$
+
+experiments: .venv/run.txt ## show experiments side by side: what was changed, and the figures that matter
+	@dvc exp show --all-commits --only-changed --hide-queued --drop '$(NOISE)' --no-pager
+
 test: .venv/dev.txt ## set up, then run the tests
 	python -m pytest
 
@@ -46,4 +52,4 @@ lock: .venv/dev.txt ## pin anew what pyproject.toml asks for
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.txt
 	@cp requirements-dev.txt $@
 
-.PHONY: help repro test test-slow lint format lock
+.PHONY: help repro experiments test test-slow lint format lock

@@ -46,7 +46,8 @@ def check_sources() -> None:
 
 def made_by_dvc(path: Path) -> bool:
     """Tell whether a path is, or lies in, what the synthesize stage or a .dvc file of this project stands for."""
-    return any(place == synthesize.IMAGES or Path(f"{place}.dvc").is_file() for place in (path, *path.parents))
+    drawn = [synthesize.IMAGES] if (synthesize.IMAGES.parent / "dvc.yaml").is_file() else []
+    return any(place in drawn or Path(f"{place}.dvc").is_file() for place in (path, *path.parents))
 
 
 def checks() -> Iterator[Callable[[], object]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field
 
-from faces.files import write_csv, write_metrics
+from faces.files import read_csv, write_csv, write_metrics
 from faces.sources import PACKED, load_sources, table_path
 from faces.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of
 from faces.stage import Params, StageError, load_params, run, say, warn
@@ -31,12 +31,9 @@ def read_packed_tables(sources: list[str]) -> pd.DataFrame:
     tables = []
     for source in sorted(sources):
         path = table_path(source)
-        try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")[["subject", "path"]]
-        except FileNotFoundError:
-            raise StageError(f"{path} is missing; `dvc repro pack@{source}` makes it") from None
-        except (KeyError, ValueError) as error:
-            raise StageError(f"{path}: {error}") from None
+        table = read_csv(path, {"subject": str, "path": str})
+        if list(table.columns) != ["subject", "path"]:
+            raise StageError(f"{path}: columns are {', '.join(table.columns)}; expected subject, path")
         table.insert(0, "source", source)
         table.insert(1, "row", range(len(table)))
         tables.append(table)

@@ -54,6 +54,16 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, lineterminator="\n", float_format=CSV_DECIMALS)
 
 
+def read_csv(path: Path, types: Mapping[str, type]) -> pd.DataFrame:
+    """Return a table as `write_csv` wrote it, names like NA and 007 included; StageError if missing or damaged."""
+    try:
+        return pd.read_csv(path, dtype=dict(types), keep_default_na=False, float_precision="round_trip")
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing; `dvc repro` makes it, `dvc pull` fetches it") from None
+    except (ValueError, OverflowError) as error:
+        raise StageError(f"{path}: {error}") from None
+
+
 def write_npy(path: Path, array: NDArray[np.generic]) -> None:
     """Write one array in NumPy's own format, which holds no dates and no pickle."""
     with replacing(path) as temporary, open(temporary, "wb") as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from faces.files import read_csv
 from faces.split_table import PARTS, TEST_SEEN, TRAIN
 from faces.stage import StageError
 
@@ -20,13 +21,7 @@ COMPARISONS_PATHS = {  # a, b, cosine, same
 
 def read_pair_table(path: Path, images: int) -> pd.DataFrame:
     """Return a table of pairs; StageError if it is missing, damaged, or names an image that is not in the split."""
-    types = {"part": str, "a": np.int64, "b": np.int64, "cosine": np.float64, "same": np.int64}
-    try:
-        table = pd.read_csv(path, dtype=types, keep_default_na=False, float_precision="round_trip")
-    except FileNotFoundError:
-        raise StageError(f"{path} is missing; `dvc repro` makes it, `dvc pull` fetches it") from None
-    except (ValueError, OverflowError) as error:
-        raise StageError(f"{path}: {error}") from None
+    table = read_csv(path, {"part": str, "a": np.int64, "b": np.int64, "cosine": np.float64, "same": np.int64})
     if missing := {"a", "b", "same"} - set(table.columns):
         raise StageError(f"{path}: has no column {', '.join(sorted(missing))}")
     allowed = {"part": PARTS, "a": range(images), "b": range(images), "same": (0, 1)}

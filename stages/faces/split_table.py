@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from faces.files import read_csv
 from faces.stage import StageError
 
 SPLIT_PATH = Path("data/split.csv")
@@ -18,12 +19,7 @@ COLUMNS = {"source": str, "row": np.int64, "subject": str, "path": str, "label":
 
 def read_split(path: Path = SPLIT_PATH) -> pd.DataFrame:
     """Return the split as a table with `COLUMNS`; StageError if it is missing or has been edited into nonsense."""
-    try:
-        table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError:
-        raise StageError(f"{path} is missing; `dvc repro split` makes it, `dvc pull` fetches it") from None
-    except (ValueError, OverflowError) as error:
-        raise StageError(f"{path}: {error}") from None
+    table = read_csv(path, COLUMNS)
     if list(table.columns) != list(COLUMNS):
         raise StageError(f"{path}: columns are {', '.join(table.columns)}; expected {', '.join(COLUMNS)}")
     for row, part in enumerate(table["part"]):

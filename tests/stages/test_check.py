@@ -44,6 +44,8 @@ def test_a_folder_without_two_subjects_is_found_before_anything_runs(
 
 def test_a_folder_that_dvc_has_yet_to_bring_is_no_problem(project: Path) -> None:
     (project / "data/later.dvc").touch()
+    (project / "data/synthetic").mkdir()
+    (project / "data/synthetic/dvc.yaml").touch()
     write_params(project, sources={"later": {"path": "data/later"}, "drawn": {"path": "data/synthetic/images"}})
     run_stage("check")
 
