@@ -24,7 +24,7 @@ from faces.stage import Params, StageError, load_params, run
 
 class EmbedParams(Params):
     batch_size: int = Field(ge=1)
-    threads: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
 
 
 def describe(embeddings: NDArray[np.float32]) -> dict[str, float | int]:

@@ -33,7 +33,7 @@ class EvaluateParams(Params):
     cosine_thresholds: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1)
     histogram_bins: int = Field(ge=2, le=1000)
     roc_points: int = Field(ge=10)
-    threads: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
 
     @field_validator("cosine_thresholds")
     @classmethod

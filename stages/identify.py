@@ -30,7 +30,7 @@ class IdentifyParams(Params):
     neighbours: int = Field(ge=1)
     ranks: list[Annotated[int, Field(ge=1)]]
     pixel_images: int = Field(ge=2)
-    threads: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0)
 
 

@@ -35,7 +35,7 @@ class MineParams(Params):
     neighbours: int = Field(ge=1)
     queries: int = Field(ge=1)
     recall_queries: int = Field(ge=1)
-    threads: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0)
 
     @model_validator(mode="after")

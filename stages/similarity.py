@@ -43,7 +43,7 @@ class SimilarityParams(Params):
     learning_rate: float = Field(gt=0)
     augmented_views: int = Field(ge=0)
     embedding_batch_size: int = Field(ge=1)
-    threads: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0, lt=2**32)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field
 
-from faces.files import read_csv, write_csv, write_metrics
-from faces.sources import PACKED, load_sources, table_path
+from faces.files import open_npy, read_csv, write_csv, write_metrics
+from faces.sources import PACKED, images_path, load_sources, table_path
 from faces.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of
 from faces.stage import Params, StageError, load_params, run, say, warn
 
@@ -32,8 +32,10 @@ def read_packed_tables(sources: list[str]) -> pd.DataFrame:
     for source in sorted(sources):
         path = table_path(source)
         table = read_csv(path, {"subject": str, "path": str})
-        if list(table.columns) != ["subject", "path"]:
-            raise StageError(f"{path}: columns are {', '.join(table.columns)}; expected subject, path")
+        if len(table) != (images := len(open_npy(images_path(source)))):
+            raise StageError(f"{path} lists {len(table)} images, but {images_path(source)} holds {images}")
+        if table["path"].duplicated().any():
+            raise StageError(f"{path}: lists an image twice")
         table.insert(0, "source", source)
         table.insert(1, "row", range(len(table)))
         tables.append(table)

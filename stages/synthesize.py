@@ -213,7 +213,8 @@ def draw_images(index: int, subject: str, params: SynthesizeParams, folder: Path
         picture = photograph(shape, look, scene, rng)
         name = f"{number:03d}.png"
         _, data = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
-        (folder / name).write_bytes(data.tobytes())  # unlike cv2.imwrite, it says why it fails
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(data.tobytes())  # unlike cv2.imwrite, it says why it fails
         rows.append(attributes(subject, name, scene))
     return rows
 

@@ -56,7 +56,7 @@ class TrainParams(Params):
     augment: bool
     validation_images: int = Field(ge=2)
     keep_checkpoints: int = Field(ge=1)
-    threads: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0, lt=2**32)
 
     @model_validator(mode="after")
@@ -141,7 +141,10 @@ class Validation:
         if not 0 < self.same.sum() < len(self.same):
             return {}
         load = lambda start, stop: self.images[self.numbers[start:stop]]  # noqa: E731
-        unit = unit_length(embed(backbone, load, len(self.numbers), self.params.batch_size))
+        embeddings = embed(backbone, load, len(self.numbers), self.params.batch_size)
+        if not np.isfinite(embeddings).all():
+            raise diverged(self.params, "embeddings are not finite")
+        unit = unit_length(embeddings)
         cosines = (unit @ unit.T)[self.a, self.b]
         return {
             "validation_auc": area_under_roc(cosines, self.same),
@@ -180,11 +183,15 @@ def train_epoch(model: Any, batches: Batches, epoch: int, params: TrainParams) -
         accuracies.append(of_batch["accuracy"])
     loss = float(np.mean(losses))
     if not math.isfinite(loss):
-        raise StageError(
-            f"params.yaml: train.learning_rate: {params.learning_rate}: training diverged in epoch {epoch + 1} "
-            f"(loss {loss}); choose a lower one"
-        )
+        raise diverged(params, f"the loss of epoch {epoch + 1} is {loss}")
     return {"loss": loss, "train_accuracy": float(np.mean(accuracies))}
+
+
+def diverged(params: TrainParams, sign: str) -> StageError:
+    """Return the error for a training that ran away."""
+    return StageError(
+        f"params.yaml: train.learning_rate: {params.learning_rate}: training diverged ({sign}); choose a lower one"
+    )
 
 
 class Trained(NamedTuple):

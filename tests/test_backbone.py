@@ -7,7 +7,7 @@ import pytest
 from faces import backbone, mobilefacenet
 from faces.stage import StageError
 
-ARCHITECTURE: dict[str, Any] = {"width": 0.125, "embedding_size": 8, "l2": 0.0, "batch_norm_momentum": 0.9}
+ARCHITECTURE: dict[str, Any] = {"width": 0.125, "embedding_size": 8}
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 112, 112, 3), dtype=np.uint8)
 
 

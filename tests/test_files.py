@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 from pathlib import Path
@@ -18,6 +19,11 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path: Path) 
         raise RuntimeError
     assert path.read_text(encoding="utf-8") == "old\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device: .*table.csv"), replacing(tmp_path / "table.csv"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_the_temporary_name_keeps_the_suffix_and_the_folder(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_images_come_in_the_order_asked_for(packed: tuple[Path, dict[str, np.nda
 
 def test_a_source_that_does_not_fit_the_split_is_named(packed: tuple[Path, dict[str, np.ndarray]]) -> None:
     folder, _ = packed
-    with pytest.raises(StageError, match=r"a\.npy holds 4 images; the split asks for row 4"):
+    with pytest.raises(StageError, match=r"a\.npy holds 4 images; data/split.csv asks for row 4"):
         PackedImages(pd.DataFrame({"source": ["a"], "row": [4]}), folder)
     with pytest.raises(StageError, match=r"c\.npy is missing"):
         PackedImages(pd.DataFrame({"source": ["c"], "row": [0]}), folder)

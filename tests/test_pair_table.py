@@ -29,7 +29,7 @@ def test_a_good_table_comes_back(path: Path) -> None:
         ("0,1,1", "0,one,1", "pairs.csv"),
         ("0,1,1", "0,1", "pairs.csv"),
         ("0,1,1", "0,1,1,1,1", "pairs.csv"),
-        (",same", ",equal", "has no column same"),
+        (",same", ",equal", "columns are part, a, b, equal; expected part, a, b, same"),
         (GOOD[14:], "", "has no pairs"),
         (GOOD, "", "pairs.csv"),
     ],

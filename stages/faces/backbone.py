@@ -8,17 +8,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from faces import mobilefacenet
 from faces.checkpoints import remembered
 from faces.files import write_text
 from faces.runtime import keras
-from faces.stage import StageError, progress
+from faces.stage import Params, StageError, check_params, progress
 from faces.weights import load_weights, save_weights
 
 WEIGHTS_PATH = Path("models/backbone.weights.h5")
 ARCHITECTURE_PATH = Path("models/backbone.json")
 CHUNK_BATCHES = 16  # between checkpoints: a few seconds of work
+
+
+class Architecture(Params):
+    """What rebuilds the network; the ranges are those of the section `train:` of params.yaml."""
+
+    width: float = Field(gt=0, le=4)
+    embedding_size: int = Field(ge=8, le=4096)
 
 
 def save_backbone(backbone: keras.Model, architecture: dict[str, Any]) -> None:
@@ -31,11 +39,12 @@ def load_backbone() -> keras.Model:
     """Return the trained network; StageError if a file is missing or the two do not fit each other."""
     try:
         architecture = json.loads(ARCHITECTURE_PATH.read_text(encoding="utf-8"))
-        backbone = mobilefacenet.build(**architecture)
     except FileNotFoundError:
         raise StageError(f"{ARCHITECTURE_PATH} is missing; `dvc repro train` makes it, `dvc pull` fetches it") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise StageError(f"{ARCHITECTURE_PATH}: {error}") from None
+    checked = check_params(architecture, Architecture, str(ARCHITECTURE_PATH))
+    backbone = mobilefacenet.build(checked.width, checked.embedding_size)
     load_weights(backbone, WEIGHTS_PATH)
     return backbone
 

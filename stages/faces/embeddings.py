@@ -17,6 +17,9 @@ def read_embeddings(images: int, path: Path = EMBEDDINGS_PATH) -> NDArray[np.flo
     embeddings = open_npy(path)
     if embeddings.ndim != 2 or len(embeddings) != images or embeddings.dtype != np.float32:
         raise StageError(f"{path}: {embeddings.dtype} {embeddings.shape}; expected float32 ({images}, D)")
+    norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    if len(bad := np.flatnonzero(~np.isfinite(norms) | (norms == 0))):
+        raise StageError(f"{path}: the embedding of image {bad[0]} is zero or not finite")
     return np.array(embeddings)
 
 

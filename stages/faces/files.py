@@ -1,5 +1,7 @@
 """Writing files so that a reader sees the old content or the new, never half of it, and the same bytes every time."""
 
+import csv
+import io
 import json
 import math
 import os
@@ -30,6 +32,9 @@ def replacing(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk does not say which file it stopped
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -54,13 +59,32 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, lineterminator="\n", float_format=CSV_DECIMALS)
 
 
-def read_csv(path: Path, types: Mapping[str, type]) -> pd.DataFrame:
-    """Return a table as `write_csv` wrote it, names like NA and 007 included; StageError if missing or damaged."""
+def read_csv(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
+    """Return a table as `write_csv` wrote it, names like NA and 007 included.
+
+    StageError if it is missing, cut short, or has not just these columns, with a value of the type in every cell. A
+    byte order mark and "\\r\\n", which an editor may have put there, make no difference.
+    """
     try:
-        return pd.read_csv(path, dtype=dict(types), keep_default_na=False, float_precision="round_trip")
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        if not text.endswith("\n"):
+            raise ValueError("is empty or cut short: the last line has no end")
+        if "\0" in text:
+            raise ValueError("holds a zero byte")
+        for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), strict=True)):
+            if number == 0 and row != list(columns):
+                raise ValueError(f"columns are {', '.join(row)[:200]}; expected {', '.join(columns)}")
+            if len(row) != len(columns):
+                raise ValueError(f"row {number} has {len(row)} cells; expected {len(columns)}")
+            if "" in row:
+                raise ValueError(f"row {number}: {list(columns)[row.index('')]} is empty")
+        with np.errstate(invalid="ignore"):  # of an infinity among whole numbers, which is an error below
+            return pd.read_csv(
+                io.StringIO(text), dtype=dict(columns), keep_default_na=False, float_precision="round_trip"
+            )
     except FileNotFoundError:
         raise StageError(f"{path} is missing; `dvc repro` makes it, `dvc pull` fetches it") from None
-    except (ValueError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, csv.Error) as error:
         raise StageError(f"{path}: {error}") from None
 
 
@@ -73,8 +97,10 @@ def write_npy(path: Path, array: NDArray[np.generic]) -> None:
 def open_npy(path: Path) -> NDArray[np.generic]:
     """Map an array from disk, read-only; StageError if the file is missing, cut short or not an array."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(path, mode="r")  # not np.load, which would take a zip as well
     except FileNotFoundError:
         raise StageError(f"{path} is missing; `dvc repro` makes it, `dvc pull` fetches it") from None
-    except (ValueError, EOFError) as error:
-        raise StageError(f"{path} is not a whole .npy file: {error}") from None
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header raises many kinds
+        raise StageError(f"{path} is not a whole .npy file: {str(error)[:500]}") from None

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from faces.files import open_npy
+from faces.split_table import SPLIT_PATH
 from faces.stage import StageError
 
 PACKED_DIRECTORY = Path("data/packed")
@@ -28,7 +29,7 @@ class PackedImages:
                     f"{directory / name}.npy: {array.dtype} {array.shape}; expected uint8 (N, 112, 112, 3)"
                 )
             if (last := self._row[self._source == number].max()) >= len(array):
-                raise StageError(f"{directory / name}.npy holds {len(array)} images; the split asks for row {last}")
+                raise StageError(f"{directory / name}.npy holds {len(array)} images; {SPLIT_PATH} asks for row {last}")
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -3,7 +3,10 @@
 import argparse
 import errno
 import fcntl
+import math
+import os
 import re
+import reprlib
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,11 +15,14 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from tqdm import tqdm
 
 PARAMS_FILE = Path("params.yaml")
+LARGEST = 2**32  # of any number in it: what is larger is a slip, and some would take all memory or all time
+MOST_DIGITS = 100
 NOTHING_LOST = "nothing half-written was left, and `dvc checkout` brings the previous outputs back"
+NOT_A_FILE = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 QUICK_BAR_SECONDS = 0.2  # on a terminal
 SLOW_BAR_SECONDS = 15  # in a log file, where every update is a line
 
@@ -31,6 +37,14 @@ class Params(BaseModel):
     """Base of a stage's parameters: no unknown keys, no silent conversions, no NaN or infinity."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_absurd(cls, value: object) -> object:
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int | float) and math.isfinite(number) and abs(number) > LARGEST:
+                raise ValueError(f"Input should be {LARGEST} at most")
+        return value
 
 
 AnyParams = TypeVar("AnyParams", bound=BaseModel)
@@ -55,10 +69,21 @@ for _tag, _pattern in (
 
 def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     digits = loader.construct_scalar(node)
+    if len(digits) > MOST_DIGITS:
+        raise yaml.constructor.ConstructorError(None, None, f"a number of {len(digits)} digits", node.start_mark)
     return int(digits, 0 if digits.startswith(("0o", "0x")) else 10)
 
 
+def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
+    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    for number, key in enumerate(keys):
+        if key in keys[:number]:  # PyYAML would take the last in silence, DVC refuses the file
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} comes twice", node.start_mark)
+    yield from loader.construct_yaml_map(node)
+
+
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
@@ -70,6 +95,8 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
         raise StageError(f"{path} is missing; run from the root of the project") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise StageError(f"{path} is nested too deeply") from None
     if not isinstance(content, dict):
         raise StageError(f"{path} must hold sections (`split:`, `train:`, …), found {type(content).__name__}")
     return content
@@ -91,6 +118,10 @@ def check_params(values: object, model: type[AnyParams], where: str) -> AnyParam
         raise StageError("\n".join(_problem(where, detail) for detail in error.errors())) from None
 
 
+_short = reprlib.Repr()  # a value may be a megabyte, or by its aliases a billion of them
+_short.maxlevel, _short.maxstring, _short.maxother = 2, 200, 200
+
+
 def _problem(where: str, detail: Any) -> str:
     key = ".".join([where, *map(str, detail["loc"])])
     allowed = detail["msg"].removeprefix("Value error, ")
@@ -98,7 +129,7 @@ def _problem(where: str, detail: Any) -> str:
         return f"{key}: unknown key"
     if detail["type"] == "missing":
         return f"{key}: missing"
-    value = f"{detail['input']!r}: " if detail["loc"] else ""  # else it is the whole section
+    value = f"{_short.repr(detail['input'])}: " if detail["loc"] else ""  # else it is the whole section
     return f"{key}: {value}{allowed[0].lower()}{allowed[1:]}"
 
 
@@ -113,7 +144,13 @@ def run(main: Callable[[], None], takes_arguments: bool = False) -> NoReturn:
         )
         parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
-    _finish(main)
+    try:
+        _finish(main)
+    except SystemExit as exit_:
+        sys.stderr.flush()
+        if exit_.code:
+            os._exit(int(exit_.code))  # HDF5 crashes at the usual exit if it could not write a file
+        raise
 
 
 def _finish(main: Callable[[], None]) -> NoReturn:
@@ -125,7 +162,15 @@ def _finish(main: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         _fail(f"interrupted; {NOTHING_LOST}", 130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EROFS,
+            errno.EACCES,
+            errno.EPERM,
+            errno.EDQUOT,
+            errno.EFBIG,
+            *NOT_A_FILE,
+        ):
             raise
         _fail(f"{error.filename or 'output'}: {error.strerror}; {NOTHING_LOST}", 1)
     sys.exit(0)

@@ -37,10 +37,17 @@ def save_weights(model: keras.Model, path: Path) -> None:
     with replacing(path) as temporary:
         written = temporary.with_name(f"{temporary.name}{SUFFIX}")  # Keras refuses other endings
         try:
-            model.save_weights(written)
+            _write(model, written)
             os.replace(written, temporary)
         finally:
             written.unlink(missing_ok=True)
+
+
+def _write(model: keras.Model, path: Path) -> None:
+    try:
+        model.save_weights(path)
+    except (OSError, RuntimeError) as error:  # HDF5's own, without an errno
+        raise StageError(f"{path} cannot be written: {' '.join(str(error).split())}") from None
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
@@ -130,7 +137,7 @@ def _elsewhere(weight: str, path: Path) -> StageError:
 def _load_own(model: keras.Model, path: Path, hint: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         expected_file, copy = Path(folder, f"expected{SUFFIX}"), Path(folder, f"copy{SUFFIX}")
-        model.save_weights(expected_file)  # what a file of this model looks like
+        _write(model, expected_file)  # what a file of this model looks like
         # A copy, since Keras goes by the name of a file, which need not end in SUFFIX; and what is checked is loaded,
         # whatever becomes of `path` meanwhile.
         with _reading(path, hint, copy) as file, h5py.File(expected_file, "r") as expected:
