@@ -21,6 +21,7 @@ from faces.files import replacing
 from faces.runtime import keras
 from faces.stage import StageError
 
+HDF5_OVERHEAD = 500_000  # bytes, and more than enough
 SUFFIX = ".weights.h5"  # Keras chooses its own format by this ending
 SMALL_CHUNK = 65536  # numbers, half a megabyte: what a chunk may hold beyond its array, as of one that could grow
 
@@ -44,6 +45,9 @@ def save_weights(model: keras.Model, path: Path) -> None:
 
 
 def _write(model: keras.Model, path: Path) -> None:
+    # HDF5 may crash when the disk fills up while it writes, so the room is tried first.
+    path.write_bytes(bytes(sum(4 * math.prod(variable.shape) for variable in model.variables) + HDF5_OVERHEAD))
+    path.unlink()
     try:
         model.save_weights(path)
     except (OSError, RuntimeError) as error:  # HDF5's own, without an errno

@@ -27,11 +27,17 @@ def environment(folder: Path) -> dict[str, str]:
 
 def start_repro(folder: Path) -> subprocess.Popen[bytes]:
     """Start `dvc repro` in a process group of its own, which its stages belong to."""
-    log = open(folder.parent / "repro.log", "ab")
-    command = [sys.executable, "-m", "dvc", "repro"]
-    return subprocess.Popen(
-        command, cwd=folder, env=environment(folder), stdout=log, stderr=log, start_new_session=True
-    )
+    with open(folder.parent / "repro.log", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dvc", "repro"],
+            cwd=folder,
+            env=environment(folder),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            # A test that runs in the background may have been started with Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
 
 def stage_at_work(folder: Path) -> str:
