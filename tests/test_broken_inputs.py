@@ -32,7 +32,7 @@ from broken_inputs import (
     whole_images,
 )
 from faces.rejection import REASONS
-from faces.stage import run
+from faces.stage import _finish
 from image_files import encoded, noise
 from small_project import run_stage, working_in, write_params
 
@@ -243,7 +243,7 @@ def test_a_broken_network_is_named(
 def _fails(main: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
         patch.setattr(sys, "argv", ["stage.py"])
-        run(main)
+        _finish(main)
     printed = capsys.readouterr().err
     assert exit_.value.code == 1 and "Traceback" not in printed
     return printed
