@@ -183,6 +183,7 @@ def _runs_as_ever(case: BrokenFile, pristine: Path) -> None:
     assert {path: content for path, content in after.items() if path != INITIAL} == expected
 
 
+@pytest.mark.slow  # half a minute
 @pytest.mark.parametrize("case", SETTINGS, ids=lambda case: ascii(case.name))
 def test_a_wrong_setting_is_named(
     case: BrokenFile, broken: Breaker, fails_with: Callable[..., str], pristine: Path

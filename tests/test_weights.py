@@ -144,7 +144,7 @@ def test_a_failed_save_leaves_the_old_file(
         raise OSError("disk full")
 
     monkeypatch.setattr(backbone, "save_weights", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StageError, match="cannot be written: disk full"):
         save_weights(backbone, path)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
