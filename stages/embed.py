@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from faces.checkpoints import checkpoint_folder, finish
-from faces.embeddings import EMBEDDINGS_PATH
+from faces.embeddings import EMBEDDINGS_PATH, lengths
 from faces.files import write_metrics, write_npy
 from faces.packed_images import PackedImages
 from faces.split_table import SPLIT_PATH, read_split
-from faces.stage import Params, StageError, load_params, run
+from faces.stage import Params, load_params, run
 
 
 class EmbedParams(Params):
@@ -29,13 +29,7 @@ class EmbedParams(Params):
 
 def describe(embeddings: NDArray[np.float32]) -> dict[str, float | int]:
     """Return the number, size and lengths of embeddings (N, D); StageError if one is not finite or has no length."""
-    norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
-    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
-    if len(bad):
-        raise StageError(
-            f"the embedding of image {bad[0]} has length {norms[bad[0]]}, and so have {len(bad) - 1} more: "
-            "training diverged; lower train.learning_rate"
-        )
+    norms = lengths(embeddings, "the embedding of image", ": training diverged; lower train.learning_rate")
     return {
         "images": len(embeddings),
         "embedding_size": embeddings.shape[1],

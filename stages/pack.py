@@ -12,10 +12,13 @@ these formats, whichever. faces/image_folder.py says how a folder is listed, fac
 
 Subjects, and the images of one, are taken in order of code points; `max_images_per_subject` keeps the first that can be
 used and opens no more, `max_subjects` the first subjects that have `min_images_per_subject` of them.
+
+An interrupted run goes on after the subjects that are finished, if no file of the folder has changed since.
 """
 
 import argparse
 import os
+import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -30,6 +33,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
+from faces.checkpoints import GrownFile, checkpoint_folder, finish
 from faces.decoding import PILLOW_MEGAPIXELS, SIDE, Limits, ResizeFilter, read_image, ready_to_read
 from faces.files import replacing, write_csv, write_metrics
 from faces.image_folder import ENDINGS, ImageFile, Listing, list_images
@@ -77,11 +81,17 @@ class Part(NamedTuple):
 
 @dataclass
 class Packed:
-    """What was written: row i of the array is `files[i]`."""
+    """What was written: row i of the array is `rows[i]`, its subject and path."""
 
-    files: list[ImageFile] = field(default_factory=list)
+    rows: list[tuple[str, str]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     subjects: int = 0
+
+    def add(self, subject: str, paths: list[str], rejected: list[Rejected]) -> None:
+        """Count a subject whose images, if any, were kept."""
+        self.rows += [(subject, path) for path in paths]
+        self.rejected += [Rejected(*row) for row in rejected]
+        self.subjects += bool(paths)
 
 
 def check(name: str, source: Source) -> Listing:
@@ -160,43 +170,50 @@ def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable
         yield waiting.popleft().result()
 
 
-def append_subjects(target: BinaryIO, parts: Iterable[Part], subjects: list[str], params: PackParams) -> Packed:
+def append_subjects(grown: GrownFile, parts: Iterable[Part], subjects: list[str], params: PackParams) -> Packed:
     """Append the pixels of subject after subject; take back those of a subject with too few images.
 
-    `subjects` names the subject of each part.
+    `subjects` names the subject of each part. Those that the file has notes on are counted first.
     """
-    packed = Packed()
-    for _, group in groupby(zip(subjects, parts, strict=True), key=lambda pair: pair[0]):
-        start, kept = target.tell(), list[ImageFile]()
+    packed, target = Packed(), grown.file
+    for note in grown.notes:
+        packed.add(*note)
+    for subject, group in groupby(zip(subjects, parts, strict=True), key=lambda pair: pair[0]):
+        if packed.subjects == params.max_subjects > 0:
+            break
+        start, kept, rejected = target.tell(), list[str](), list[Rejected]()
         for _, part in group:
             target.writelines(image.data for image in part.images)
-            kept += part.files
-            packed.rejected += part.rejected
+            kept += [file.path for file in part.files]
+            rejected += part.rejected
         if len(kept) < params.min_images_per_subject:
             target.seek(start)
             target.truncate()
-            continue
-        packed.files += kept
-        packed.subjects += 1
-        if packed.subjects == params.max_subjects:  # never, if 0
-            break
+            kept = []
+        packed.add(subject, kept, rejected)
+        grown.note((subject, kept, rejected))
     return packed
 
 
 def pack(root: Path, files: list[ImageFile], params: PackParams, path: Path, title: str) -> Packed:
-    """Write the pixels of `files` to the .npy file `path`; the bytes do not depend on `workers`.
+    """Write the pixels of `files` to the .npy file `path`, going on where a former run was cut off.
 
-    Threads, not processes: Pillow lets go of Python's lock while it decodes and resizes.
+    The bytes do not depend on `workers`. Threads, not processes: Pillow lets go of Python's lock while it decodes and
+    resizes.
     """
     workers = params.workers or available_cores()
-    parts = parts_of(files, params)
-    with ready_to_read(), ThreadPoolExecutor(workers) as pool, open(path, "wb") as target:
-        _write_header(target, 0)
+    with ready_to_read(), ThreadPoolExecutor(workers) as pool, GrownFile(path) as grown:
+        done = {subject for subject, *_ in grown.notes}
+        if done:
+            say(f"going on after {len(done)} subjects, from {path.parent}")
+        else:
+            _write_header(grown.file, 0)
+        parts = [part for part in parts_of(files, params) if part[0].subject not in done]
         results = in_order(pool, partial(pack_part, root, params), parts, ahead=2 * workers)
         bar = progress(results, title, total=len(parts), unit="subject")
-        packed = append_subjects(target, bar, [part[0].subject for part in parts], params)
-        target.seek(0)
-        _write_header(target, len(packed.files))
+        packed = append_subjects(grown, bar, [part[0].subject for part in parts], params)
+        grown.file.seek(0)
+        _write_header(grown.file, len(packed.rows))
     return packed
 
 
@@ -219,7 +236,7 @@ def describe(packed: Packed, listing: Listing) -> dict[str, int]:
     """Return the counts; `subjects_dropped` had too few usable images, or came after `max_subjects` others."""
     counts = Counter(row.reason for row in packed.rejected)
     return {
-        "images": len(packed.files),
+        "images": len(packed.rows),
         "subjects": packed.subjects,
         "subjects_dropped": len(listing.subjects) - packed.subjects,
         "files_ignored": listing.ignored,
@@ -248,19 +265,25 @@ def main() -> None:
         raise StageError(f"params.yaml: sources: {name!r} is not among them; allowed: {', '.join(sources)}")
     source = sources[name]
     listing = check(name, source)
-    with replacing(images_path(name)) as temporary:
-        packed = pack(Path(source.path), listing.files, params, temporary, f"packing {name}")
-        packed.rejected = sorted(listing.rejected + packed.rejected)
+    folder = checkpoint_folder("pack", params, ignored={"workers"}, seen=[name, source.path, listing.files])
+    packed = pack(Path(source.path), listing.files, params, folder / "images.npy", f"packing {name}")
+    packed.rejected = sorted(listing.rejected + packed.rejected)
+    try:
         check_unchanged(name, source, listing)
         check_packed(name, source, packed, params)
-    rows = [(file.subject, file.path) for file in packed.files]
-    write_csv(table_path(name), pd.DataFrame(rows, columns=["subject", "path"]))
+    except StageError:
+        shutil.rmtree(folder)
+        raise
+    with replacing(images_path(name)) as temporary:
+        shutil.move(folder / "images.npy", temporary)
+    write_csv(table_path(name), pd.DataFrame(packed.rows, columns=["subject", "path"]))
     rejects = rejects_path(name)
     write_csv(rejects, pd.DataFrame(packed.rejected, columns=Rejected._fields))
     write_metrics(Path(f"metrics/pack@{name}.json"), describe(packed, listing))
+    finish(folder)
     if packed.rejected:
         warn(f"{len(packed.rejected)} rejected, listed in {rejects}")
-    say(f"{name}: {len(packed.files)} images of {packed.subjects} subjects")
+    say(f"{name}: {len(packed.rows)} images of {packed.subjects} subjects")
 
 
 if __name__ == "__main__":

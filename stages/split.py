@@ -1,7 +1,7 @@
 """Split the images of all sources into `train`, `test_seen` and `test_unseen`.
 
 Reads   data/packed/<source>.csv of every source in params.yaml (never what else lies in that folder)
-Writes  data/split.csv, metrics/split.json; removes from data/packed what belongs to no source any more
+Writes  data/split.csv, metrics/split.json; removes what pack left of sources that are gone
 Run     python stages/split.py
 
 Every choice is made by a hash of the seed and the names, not by position in a list. So a new subject or image moves
@@ -43,13 +43,16 @@ def read_packed_tables(sources: list[str]) -> pd.DataFrame:
 
 
 def remove_unlisted(sources: list[str]) -> None:
-    """Remove the packed files of sources that params.yaml no longer lists.
+    """Remove the packed files and metrics of sources that params.yaml no longer lists.
 
     DVC does not: they would stay in the folder that later stages depend on, and be missing from a colleague's. Its
     cache still has them.
     """
     for path in PACKED.iterdir():
         if path.suffix in (".npy", ".csv") and path.stem not in sources:
+            path.unlink()
+    for path in Path("metrics").glob("pack@*.json"):
+        if path.stem.removeprefix("pack@") not in sources:
             path.unlink()
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from faces.architecture import Architecture
 from faces.augmentation import Augmenter
 from faces.checkpoints import Epochs, checkpoint_folder, finish
 from faces.curves import log_epoch, open_curves
@@ -27,20 +28,17 @@ from faces.embeddings import unit_length
 from faces.files import write_metrics
 from faces.packed_images import PackedImages
 from faces.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, images_of, labels_of, read_split, training_identities
-from faces.stage import Params, StageError, load_params, progress, run, say
+from faces.stage import StageError, load_params, progress, run, say
 from faces.threads import fixed_threads
 from faces.verification import area_under_roc, equal_error_rate
 
 CURVES = Path("metrics/train")
 FROM_SCRATCH = Path("models/from_scratch")
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-ARCHITECTURE = ("width", "embedding_size")
 
 
-class TrainParams(Params):
+class TrainParams(Architecture):
     initial_weights: str = Field(min_length=1)
-    width: float = Field(gt=0, le=4)
-    embedding_size: int = Field(ge=8, le=4096)
     batch_norm_momentum: float = Field(ge=0, lt=1)
     l2: float = Field(ge=0)
     scale: float = Field(gt=0)
@@ -258,7 +256,7 @@ def main() -> None:
 
     from faces.backbone import save_backbone
 
-    save_backbone(trained.backbone, {name: getattr(params, name) for name in ARCHITECTURE})
+    save_backbone(trained.backbone, Architecture(width=params.width, embedding_size=params.embedding_size))
     write_metrics(Path("metrics/train.json"), {"epochs": len(trained.history), **trained.history[-1]})
     if trained.images_per_second:
         write_metrics(Path("metrics/speed/train.json"), {"images_per_second": trained.images_per_second})

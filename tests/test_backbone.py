@@ -1,19 +1,19 @@
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from faces import backbone, mobilefacenet
+from faces.architecture import Architecture
 from faces.stage import StageError
 
-ARCHITECTURE: dict[str, Any] = {"width": 0.125, "embedding_size": 8}
+ARCHITECTURE = Architecture(width=0.125, embedding_size=8)
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 112, 112, 3), dtype=np.uint8)
 
 
 def test_what_is_loaded_embeds_as_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    network = mobilefacenet.build(**ARCHITECTURE)
+    network = mobilefacenet.build(ARCHITECTURE.width, ARCHITECTURE.embedding_size)
     backbone.save_backbone(network, ARCHITECTURE)
     first = {path: path.read_bytes() for path in (backbone.WEIGHTS_PATH, backbone.ARCHITECTURE_PATH)}
     np.testing.assert_array_equal(np.asarray(backbone.load_backbone()(IMAGES)), np.asarray(network(IMAGES)))
@@ -22,7 +22,7 @@ def test_what_is_loaded_embeds_as_what_was_saved(tmp_path: Path, monkeypatch: py
 
 
 def test_embedding_in_batches_of_any_size() -> None:
-    network = mobilefacenet.build(**ARCHITECTURE)
+    network = mobilefacenet.build(ARCHITECTURE.width, ARCHITECTURE.embedding_size)
     whole = np.asarray(network(IMAGES))
 
     def load(start: int, stop: int) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_embedding_in_batches_of_any_size() -> None:
 
 
 def test_an_interrupted_embedding_goes_on_from_the_last_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = mobilefacenet.build(**ARCHITECTURE)
+    network = mobilefacenet.build(ARCHITECTURE.width, ARCHITECTURE.embedding_size)
     monkeypatch.setattr(backbone, "CHUNK_BATCHES", 2)
     loaded: list[int] = []
 
@@ -55,7 +55,7 @@ def test_missing_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StageError, match=r"models/backbone\.json is missing"):
         backbone.load_backbone()
-    backbone.save_backbone(mobilefacenet.build(**ARCHITECTURE), ARCHITECTURE)
+    backbone.save_backbone(mobilefacenet.build(ARCHITECTURE.width, ARCHITECTURE.embedding_size), ARCHITECTURE)
     backbone.WEIGHTS_PATH.unlink()
     with pytest.raises(StageError, match=r"models/backbone\.weights\.h5"):
         backbone.load_backbone()

@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel
 
 from faces import checkpoints
-from faces.checkpoints import Epochs, checkpoint_folder, finish, remembered
+from faces.checkpoints import Epochs, GrownFile, checkpoint_folder, finish, remembered
 
 
 class Values(BaseModel):
@@ -79,6 +79,52 @@ def test_a_stage_that_is_run_again_works_again(tmp_path: Path, monkeypatch: pyte
 def test_parameters_without_a_say_do_not_make_another_experiment() -> None:
     folders = {checkpoint_folder("train", Values(seed=seed), ignored={"seed"}) for seed in (1, 2)}
     assert len(folders) == 1
+
+
+def grow(path: Path, *pieces: bytes) -> list[int]:
+    """Append pieces with the number of bytes in each as a note; return the notes of former runs."""
+    with GrownFile(path) as grown:
+        for piece in pieces:
+            grown.file.write(piece)
+            grown.note(len(piece))
+        return grown.notes
+
+
+def test_a_grown_file_goes_on_after_its_last_note(tmp_path: Path) -> None:
+    path = tmp_path / "work/file"
+    assert grow(path, b"one", b"three") == []
+    with pytest.raises(KeyboardInterrupt), GrownFile(path) as grown:
+        grown.file.write(b"four")
+        grown.note(4)
+        grown.file.write(b"half of the next")
+        raise KeyboardInterrupt
+    assert grow(path, b"seven") == [3, 5, 4]
+    assert path.read_bytes() == b"onethreefourseven"
+
+
+def test_notes_never_tell_of_what_is_not_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    monkeypatch.setattr(checkpoints, "SYNC_SECONDS", 0)
+    killed = GrownFile(path)
+    killed.file.write(b"synced")
+    killed.note("synced")
+    monkeypatch.setattr(checkpoints, "SYNC_SECONDS", 1000)
+    killed.file.write(b" waiting")
+    killed.note("waiting")
+    killed.file.flush()  # and here the process is killed
+    with GrownFile(path) as grown:
+        assert grown.notes == ["synced"] and path.read_bytes() == b"synced"
+    killed.file.close()
+
+
+@pytest.mark.parametrize("notes", [b"[3, 3]\n[8, 5", b"[3, 3]\n[8, 5]", b"[3, 3]\n\0\0\0\n", b"[3, 3]\n[9, 5]\n"])
+def test_a_torn_note_and_what_follows_do_not_count(tmp_path: Path, notes: bytes) -> None:
+    path = tmp_path / "file"
+    grow(path, b"one", b"three")
+    (tmp_path / "file.notes").write_bytes(notes)
+    assert grow(path, b"seven") == [3]
+    assert grow(path) == [3, 5]
+    assert path.read_bytes() == b"oneseven"
 
 
 class Variable:

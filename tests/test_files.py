@@ -1,13 +1,14 @@
 import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from faces.files import open_npy, replacing, write_csv, write_metrics, write_npy, write_text
+from faces.files import open_npy, read_csv, replacing, write_csv, write_metrics, write_npy, write_text
 from faces.stage import StageError
 
 
@@ -67,6 +68,15 @@ def test_a_damaged_or_missing_array_is_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(StageError, match=r"x\.npy is not a whole"):
             open_npy(path)
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StageError, match="pipe is a pipe, socket or device"):
+        read_csv(tmp_path / "pipe", {"subject": str})
+    with pytest.raises(StageError, match="pipe is a pipe, socket or device"):
+        open_npy(tmp_path / "pipe")
 
 
 def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:

@@ -4,17 +4,16 @@ import json
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from faces import mobilefacenet
+from faces.architecture import Architecture
 from faces.checkpoints import remembered
 from faces.files import write_text
 from faces.runtime import keras
-from faces.stage import Params, StageError, check_params, progress
+from faces.stage import StageError, check_params, progress
 from faces.weights import load_weights, save_weights
 
 WEIGHTS_PATH = Path("models/backbone.weights.h5")
@@ -22,17 +21,10 @@ ARCHITECTURE_PATH = Path("models/backbone.json")
 CHUNK_BATCHES = 16  # between checkpoints: a few seconds of work
 
 
-class Architecture(Params):
-    """What rebuilds the network; the ranges are those of the section `train:` of params.yaml."""
-
-    width: float = Field(gt=0, le=4)
-    embedding_size: int = Field(ge=8, le=4096)
-
-
-def save_backbone(backbone: keras.Model, architecture: dict[str, Any]) -> None:
-    """Write the weights, and the arguments of `mobilefacenet.build` that the network was built with."""
+def save_backbone(backbone: keras.Model, architecture: Architecture) -> None:
+    """Write the weights, and the architecture that the network was built with."""
     save_weights(backbone, WEIGHTS_PATH)
-    write_text(ARCHITECTURE_PATH, json.dumps(architecture, indent=2) + "\n")
+    write_text(ARCHITECTURE_PATH, architecture.model_dump_json(indent=2) + "\n")
 
 
 def load_backbone() -> keras.Model:

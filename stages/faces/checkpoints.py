@@ -6,13 +6,17 @@ stage starts. Deleting models/checkpoints is always safe: it only costs the work
 
 import hashlib
 import json
+import os
 import shutil
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,22 +28,27 @@ from faces.stage import warn
 
 CHECKPOINTS = Path("models/checkpoints")
 STAGES = Path(__file__).parent.parent
-LIBRARIES = ("imgaug", "keras", "numpy", "opencv-python-headless", "scikit-image", "scipy", "tensorflow")
+LIBRARIES = ("imgaug", "keras", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy", "tensorflow")
 FINISHED = "finished"  # the name of the file that says so
+SYNC_SECONDS = 2.0  # the most work that a grown file loses
 
 Number = TypeVar("Number", bound=np.generic)
 
 
 def checkpoint_folder(
-    stage: str, params: BaseModel, inputs: Iterable[Path] = (), ignored: set[str] | None = None
+    stage: str,
+    params: BaseModel,
+    inputs: Iterable[Path] = (),
+    ignored: set[str] | None = None,
+    seen: object = None,
 ) -> Path:
     """Return the folder of a stage's work: named by its parameters, code, libraries and the content of its inputs.
 
-    Parameters in `ignored` have no say in the result. What a finished run has left there is cleared, so that a stage
-    that is run again, as by `dvc repro --force`, works again.
+    Parameters in `ignored` have no say in the result; `seen`, anything that JSON can hold, has. What a finished run has
+    left there is cleared, so that a stage that is run again, as by `dvc repro --force`, works again.
     """
     versions = {name: version(name) for name in LIBRARIES}
-    facts = [params.model_dump(mode="json", exclude=ignored), versions, sys.version]
+    facts = [params.model_dump(mode="json", exclude=ignored), versions, sys.version, seen]
     digest = hashlib.blake2b(json.dumps(facts).encode(), digest_size=8)
     for path in [STAGES / f"{stage}.py", *sorted((STAGES / "faces").glob("*.py")), *inputs]:
         with open(path, "rb") as file:
@@ -63,6 +72,64 @@ def remembered(path: Path, compute: Callable[[], NDArray[Number]]) -> NDArray[Nu
     if not path.exists():
         write_npy(path, compute())
     return np.load(path, allow_pickle=False)
+
+
+class GrownFile(AbstractContextManager["GrownFile"]):
+    """A file that is written piece by piece, with a note on each piece, and that a later run goes on writing.
+
+    A note is written down only when its piece is safely on disk, so after a crash the notes may lack the last pieces,
+    but never tell of one that is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`, without what was written after the last note; `notes` holds those of former runs, in order."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self._notes_path = path, path.with_name(f"{path.name}.notes")
+        self.notes: list[Any] = []
+        path.touch()
+        self._notes_path.touch()
+        end = notes_end = 0
+        for line in self._notes_path.read_bytes().splitlines(keepends=True):
+            try:
+                size, note = json.loads(line)
+            except ValueError:
+                break
+            if size > path.stat().st_size or not line.endswith(b"\n"):
+                break
+            self.notes.append(note)
+            end, notes_end = size, notes_end + len(line)
+        os.truncate(path, end)
+        os.truncate(self._notes_path, notes_end)
+        self.file = open(path, "r+b")
+        self.file.seek(0, os.SEEK_END)
+        self._waiting: list[tuple[int, Any]] = []
+        self._synced = time.monotonic()
+
+    def note(self, note: object) -> None:
+        """Say that the piece up to here is whole; `note` is anything that JSON can hold."""
+        self._waiting.append((self.file.tell(), note))
+        if time.monotonic() - self._synced >= SYNC_SECONDS:
+            self._sync()
+
+    def _sync(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        with open(self._notes_path, "a", encoding="utf-8") as notes:
+            notes.writelines(f"{json.dumps(line)}\n" for line in self._waiting)
+        self._waiting.clear()
+        self._synced = time.monotonic()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the file, with all notes written down unless the disk is full."""
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(self.path)  # a full disk does not say which file it stopped
+            with suppress(OSError):
+                self.file.close()
+            return
+        with self.file:
+            self._sync()
 
 
 @dataclass

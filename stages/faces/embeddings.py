@@ -1,6 +1,7 @@
 """data/embeddings.npy as later stages read it: unit vectors, so that a dot product is a cosine."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +18,29 @@ def read_embeddings(images: int, path: Path = EMBEDDINGS_PATH) -> NDArray[np.flo
     embeddings = open_npy(path)
     if embeddings.ndim != 2 or len(embeddings) != images or embeddings.dtype != np.float32:
         raise StageError(f"{path}: {embeddings.dtype} {embeddings.shape}; expected float32 ({images}, D)")
-    norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
-    if len(bad := np.flatnonzero(~np.isfinite(norms) | (norms == 0))):
-        raise StageError(f"{path}: the embedding of image {bad[0]} is zero or not finite")
+    lengths(embeddings, f"{path}: the embedding of image")
     return np.array(embeddings)
+
+
+def lengths(vectors: NDArray[Any], what: str, hint: str = "") -> NDArray[np.float64]:
+    """Return the length of each row of (N, D), shape (N,); StageError, `what` <row> …, if a row has no direction."""
+    norms = np.empty(len(vectors))
+    for start in range(0, len(vectors), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        norms[rows] = np.linalg.norm(vectors[rows].astype(np.float64), axis=1)
+    if len(bad := np.flatnonzero(~np.isfinite(norms) | (norms == 0))):
+        others = f", and so are {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise StageError(f"{what} {bad[0]} is zero or not finite{others}{hint}")
+    return norms
 
 
 def unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows of (N, D) scaled to length 1; StageError if a row has no direction."""
+    norms = lengths(vectors, "vector")
     unit = np.empty(vectors.shape, dtype=np.float32)
     for start in range(0, len(vectors), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
-        norms = np.linalg.norm(vectors[rows].astype(np.float64), axis=1, keepdims=True)
-        fine = np.isfinite(norms) & (norms > 0)
-        if not fine.all():
-            raise StageError(f"vector {start + int(np.argmin(fine))} is zero or not finite")
-        unit[rows] = vectors[rows] / norms
+        unit[rows] = vectors[rows] / norms[rows, None]
     return unit
 
 

@@ -65,6 +65,7 @@ def read_csv(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
     StageError if it is missing, cut short, or has not just these columns, with a value of the type in every cell. A
     byte order mark and "\\r\\n", which an editor may have put there, make no difference.
     """
+    _refuse_pipes(path)
     try:
         text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
         if not text.endswith("\n"):
@@ -88,6 +89,11 @@ def read_csv(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
         raise StageError(f"{path}: {error}") from None
 
 
+def _refuse_pipes(path: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a folder is refused when it is opened
+        raise StageError(f"{path} is a pipe, socket or device, not a file")  # opening it might wait for ever
+
+
 def write_npy(path: Path, array: NDArray[np.generic]) -> None:
     """Write one array in NumPy's own format, which holds no dates and no pickle."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -96,6 +102,7 @@ def write_npy(path: Path, array: NDArray[np.generic]) -> None:
 
 def open_npy(path: Path) -> NDArray[np.generic]:
     """Map an array from disk, read-only; StageError if the file is missing, cut short or not an array."""
+    _refuse_pipes(path)
     try:
         return np.lib.format.open_memmap(path, mode="r")  # not np.load, which would take a zip as well
     except FileNotFoundError:

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -307,6 +308,34 @@ def test_a_folder_that_changes_while_it_is_packed_is_noticed(name: str, monkeypa
     with pytest.raises(StageError, match=rf"sources.faces.path: 'faces': {name} changed while .* \(1 in all\)"):
         run_stage()
     assert outputs() == before
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ("a/x.png", "a/y.png", "b/x.png", "c/x.png", "c/y.png", "d/x.png", "d/y.png"):
+        put(path, encoded(flat((ord(path[0]), ord(path[2]), 0))))
+    put("a/z.png", b"broken")
+    choice = {"min_images_per_subject": 2, "max_subjects": 3, "workers": 1}
+    run_stage(**choice)
+    expected = outputs()
+    real, opened = pack.pack_part, list[str]()
+
+    def pack_or_stop(root: Path, params: Any, files: list[Any]) -> pack.Part:
+        opened.append(files[0].subject)
+        if opened.count("c") == 1 and opened[-1] == "c":
+            raise KeyboardInterrupt
+        return real(root, params, files)
+
+    monkeypatch.setattr(pack, "pack_part", pack_or_stop)
+    shutil.rmtree("data")
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(**choice)
+    assert opened[:3] == ["a", "b", "c"]
+    opened[:] = ["c"]
+    run_stage(**choice)
+    assert opened[1:] == ["b", "c", "d"]  # that b is whole shows when c comes
+    assert outputs() == expected
+    assert paths() == ["a/x.png", "a/y.png", "c/x.png", "c/y.png", "d/x.png", "d/y.png"]
+    assert list(Path("models/checkpoints/pack").iterdir()) == []
 
 
 def test_what_is_too_little_to_pack_is_an_error_and_leaves_no_file() -> None:

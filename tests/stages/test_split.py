@@ -118,6 +118,8 @@ def test_the_stage_writes_what_it_counts_and_the_same_bytes(project: Path) -> No
 
 
 def test_a_source_that_is_no_longer_listed_is_not_read(project: Path) -> None:
+    for source in ("old", "drawn"):
+        Path(f"metrics/pack@{source}.json").touch()
     Path("data/packed/old.csv").write_text("subject,path\nx,x/1.png\n", encoding="utf-8")
     for name in ("old.npy", "other.txt"):
         Path("data/packed", name).touch()
@@ -125,6 +127,7 @@ def test_a_source_that_is_no_longer_listed_is_not_read(project: Path) -> None:
     assert set(pd.read_csv("data/split.csv")["source"]) == {"drawn"}
     # What is left is the same as for a colleague, who never had the old source.
     assert sorted(path.name for path in Path("data/packed").iterdir()) == ["drawn.csv", "drawn.npy", "other.txt"]
+    assert [path.name for path in Path("metrics").glob("pack@*")] == ["pack@drawn.json"]
 
 
 @pytest.mark.parametrize("content", ["", "who,path\na,b\n"])
