@@ -280,7 +280,9 @@ def main() -> None:
     """Draw everything aside, then put it in the place of what was there."""
     params = load_params("synthesize", SynthesizeParams)
     started = time.monotonic()
-    folder = checkpoint_folder("synthesize", params)
+    folder = checkpoint_folder("synthesize", params, ignored={"workers"})
+    if done := len(list(folder.glob("*.json"))):
+        say(f"going on after {done} of {params.subjects} identities, from {folder}")
     drawn = progress(draw_subjects(params, folder), "synthesize", params.subjects, "identity")
     table = pd.DataFrame([row for rows in drawn for row in rows])
     write_contact_sheet(params, folder / "images")

@@ -28,7 +28,7 @@ from faces.embeddings import unit_length
 from faces.files import write_metrics
 from faces.packed_images import PackedImages
 from faces.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, images_of, labels_of, read_split, training_identities
-from faces.stage import StageError, load_params, progress, run, say
+from faces.stage import StageError, load_params, progress, run
 from faces.threads import fixed_threads
 from faces.verification import area_under_roc, equal_error_rate
 
@@ -212,8 +212,6 @@ def train(params: TrainParams, split: pd.DataFrame) -> Trained:
     backbone, model = build(params, training_identities(split))
     variables = [*model.variables, *model.optimizer.variables]
     history = checkpoints.restore(variables)
-    if history:
-        say(f"going on after epoch {len(history)}, from {checkpoints.folder}")
 
     trained, seconds = 0, 0.0
     with open_curves(CURVES) as curves:

@@ -1,7 +1,7 @@
 """The trained backbone on disk: its weights, and beside them the few numbers that rebuild the network around them."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from faces.architecture import Architecture
 from faces.checkpoints import remembered
 from faces.files import write_text
 from faces.runtime import keras
-from faces.stage import StageError, check_params, progress
+from faces.stage import StageError, check_params, progress, say
 from faces.weights import load_weights, save_weights
 
 WEIGHTS_PATH = Path("models/backbone.weights.h5")
@@ -66,8 +66,10 @@ def embed(
 
     embeddings = np.empty((total, backbone.output_shape[-1]), dtype=np.float32)
     size = CHUNK_BATCHES * batch_size
-    starts: Iterable[int] = range(0, total, size)
-    for start in progress(starts, title, unit="chunk") if title else starts:
+    starts = range(0, total, size)
+    if checkpoints and (done := len(list(checkpoints.glob("*.npy")))):
+        say(f"going on after {done} of {len(starts)} chunks, from {checkpoints}")
+    for start in progress(starts, title, unit="chunk") if title else iter(starts):
         stop = min(start + size, total)
         embeddings[start:stop] = (
             remembered(checkpoints / f"{start:09d}.npy", partial(chunk, start, stop))

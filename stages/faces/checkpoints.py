@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from faces.files import replacing, write_npy, write_text
-from faces.stage import warn
+from faces.stage import say, warn
 
 CHECKPOINTS = Path("models/checkpoints")
 STAGES = Path(__file__).parent.parent
@@ -159,5 +159,6 @@ class Epochs:
                 continue
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
+            say(f"going on after epoch {len(history)}, from {path}")
             return history
         return []

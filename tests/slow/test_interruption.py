@@ -11,13 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from small_project import PIPELINE, ROOT, commit, dvc, new_checkout, ran, write_params
+from small_project import PIPELINE, commit, dvc, git, new_checkout, ran, write_params
 
 pytestmark = pytest.mark.slow
 
-KILLS = 8
 SEED = 0
+LONGEST_WAIT = 4  # seconds: what most stages take
+NOBODY = 65534
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -26,8 +28,8 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def start_repro(folder: Path) -> subprocess.Popen[bytes]:
-    """Start `dvc repro` in a process group of its own, which its stages belong to."""
-    with open(folder.parent / "repro.log", "ab") as log:
+    """Start `dvc repro` in a process group of its own, which its stages belong to; its output is in repro.log."""
+    with open(folder.parent / "repro.log", "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "dvc", "repro"],
             cwd=folder,
@@ -40,10 +42,24 @@ def start_repro(folder: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def stage_at_work(folder: Path) -> str:
-    log = (folder.parent / "repro.log").read_text(encoding="utf-8", errors="replace")
-    running = [line.split("'")[1] for line in log.splitlines() if line.startswith("Running stage")]
-    return running[-1] if running else "start"
+def log_of(folder: Path) -> str:
+    return (folder.parent / "repro.log").read_text(encoding="utf-8", errors="replace")
+
+
+def wait_for_stage(folder: Path, process: subprocess.Popen[bytes], stage: str) -> str:
+    """Return which stage is at work as soon as that is `stage` or a later one; "" if `dvc repro` ended before."""
+    while process.poll() is None:
+        running = ran(log_of(folder))
+        if running and PIPELINE.index(running[-1]) >= PIPELINE.index(stage):
+            return running[-1]
+        time.sleep(0.02)
+    return ""
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill `dvc repro` and its stage."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def outcome(folder: Path) -> dict[str, bytes]:
@@ -94,21 +110,21 @@ def test_one_core_gives_the_bytes_of_all(uninterrupted: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("group", [True, False], ids=["with its stage", "alone"])
-def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(uninterrupted: Path, tmp_path: Path, group: bool) -> None:
+def test_killed_in_every_stage_it_goes_on_to_the_same_bytes(uninterrupted: Path, tmp_path: Path, group: bool) -> None:
     folder = new_checkout(tmp_path / "project")
     moments = random.Random(SEED)
-    for _ in range(KILLS):
+    for stage in PIPELINE * 2:
         process = start_repro(folder)
-        time.sleep(moments.uniform(2, 20))
-        if process.poll() is not None:
-            break
-        where = stage_at_work(folder)
+        where = wait_for_stage(folder, process, stage)
+        time.sleep(moments.uniform(0, LONGEST_WAIT))
         if group:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill(process)
         else:
             process.kill()  # its stage lives on, and the next one waits for it
-        process.wait()
-        print(f"\nkill -9 of dvc {'and its stage' if group else 'alone'} in {where}")
+            process.wait()
+        print(
+            f"\nkill -9 of dvc {'and its stage' if group else 'alone'} in {where or 'no stage: it had ended'}", end=""
+        )
     output = dvc(folder, "repro")
     assert outcome(folder) == outcome(uninterrupted)
     assert "up to date" in dvc(folder, "status")
@@ -117,46 +133,139 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(uninterrupted: Path, 
     print(f"\nthen `dvc repro` ran {', '.join(ran(output)) or 'nothing'}: the bytes of a run never interrupted")
 
 
-def test_ctrl_c_needs_no_cleaning_up(uninterrupted: Path, tmp_path: Path) -> None:
-    folder = new_checkout(tmp_path / "project")
+# What a stage leaves behind when a piece of its work is done.
+PIECES = {
+    "synthesize": "models/checkpoints/synthesize/*/0002.json",
+    "pack@drawn": "models/checkpoints/pack/*/images.npy.notes",
+    "train": "models/checkpoints/train/*/epoch_0002.npz",
+    "embed": "models/checkpoints/embed/*/*.npy",
+    "similarity": "models/checkpoints/similarity/*/epoch_0002.npz",
+}
+
+
+@pytest.fixture(scope="module")
+def long_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which every stage that goes on has work enough to be killed in the middle of it; it has run."""
+    folder = new_checkout(tmp_path_factory.mktemp("long") / "project")
+    photo = Image.effect_noise((1500, 1500), 60).convert("RGB")
+    (folder / "photos").mkdir()
+    photo.save(folder / "photos/photo.jpg")
+    for subject in range(8):
+        (folder / f"photos/{subject}").mkdir()
+        for image in range(50):
+            os.link(folder / "photos/photo.jpg", folder / f"photos/{subject}/{image}.jpg")
+    (folder / "photos/photo.jpg").unlink()
+    write_params(
+        folder,
+        sources={"drawn": {"path": "photos"}, "synthetic": {"path": "data/synthetic/images"}},
+        synthesize={"subjects": 8, "images_per_subject": 6, "contact_sheet_subjects": 2, "contact_sheet_images": 3},
+        train={"epochs": 4},
+        embed={"batch_size": 2},
+        similarity={"epochs": 20},
+    )
+    commit(folder, "with work enough")
+    dvc(folder, "repro")
+    return folder
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize("stage", PIECES)
+def test_what_was_done_before_the_end_is_not_done_again(
+    long_project: Path, tmp_path: Path, stage: str, how: signal.Signals
+) -> None:
+    folder = tmp_path / "project"
+    subprocess.run(["git", "clone", "--quiet", long_project, folder], check=True)
+    shutil.copytree(long_project / "photos", folder / "photos", dirs_exist_ok=True)
     process = start_repro(folder)
-    while stage_at_work(folder) != "train":
-        time.sleep(0.1)
+    while not any(path.stat().st_size for path in folder.glob(PIECES[stage])):
+        assert process.poll() is None, log_of(folder)
+        time.sleep(0.005)
+    os.killpg(process.pid, how)
+    assert process.wait(timeout=60) != 0
+    if how == signal.SIGINT:
+        assert "error: interrupted" in log_of(folder) and "Traceback" not in log_of(folder)
+    process = start_repro(folder)
+    assert process.wait() == 0
+    (of_stage,) = [text for text in log_of(folder).split("Running stage '") if text.split("'")[0].endswith(stage)]
+    (line, *_) = [line for line in of_stage.splitlines() if "going on after" in line]
+    assert outcome(folder) == outcome(long_project)
+    print(f"\n{how.name} to dvc and {stage}; then: {line}; the bytes of a run never interrupted")
+
+
+def test_a_change_that_was_interrupted_and_undone_costs_nothing(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(uninterrupted, folder, symlinks=True)
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("margin: 0.3", "margin: 0.4"), encoding="utf-8")
+    process = start_repro(folder)
+    assert wait_for_stage(folder, process, "train") == "train"
     time.sleep(4)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) != 0
-    log = (tmp_path / "repro.log").read_text(encoding="utf-8", errors="replace")
-    assert "error: interrupted" in log
-    assert "Traceback" not in log
-    assert set(ran(dvc(folder, "repro"))) == set(PIPELINE[PIPELINE.index("train") :])
+    git(folder, "checkout", "--quiet", "params.yaml")
+    assert ran(dvc(folder, "repro")) == []  # the run cache brings back what DVC had cleared
     assert outcome(folder) == outcome(uninterrupted)
-    print("\nCtrl-C in train: one line; then `dvc repro` went on with train, to the same bytes")
+    print("\nCtrl-C in train with another margin, and the margin set back: nothing reruns, all outputs are there")
 
 
-@pytest.mark.parametrize(
-    "stage, room", [("synthesize", 3000), ("pack synthetic", 3000), ("split", 500), ("train", 30000)]
-)
-def test_a_full_disk_is_one_line_and_costs_no_output(
-    uninterrupted: Path, tmp_path: Path, stage: str, room: int
-) -> None:
+FULL = {  # bytes that a stage may still write, fewer than it needs
+    "synthesize": 3000,
+    "pack@synthetic": 3000,
+    "split": 500,
+    "train": 30000,
+    "embed": 1000,
+    "mine": 500,
+    "similarity": 1000,
+    "pairs": 500,
+    "evaluate": 500,
+}
+
+
+def run_starved(folder: Path, stage: str, room: int | None = None, user: int | None = None) -> str:
+    """Run a stage with little room to write, or as another user; return its one line of error."""
+    name, _, source = stage.partition("@")
+
+    def starve() -> None:
+        if room:  # files may not grow beyond it, which the system reports as it does a full disk: by a failing write
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        if user:
+            os.setuid(user)
+
+    done = subprocess.run(
+        [sys.executable, f"stages/{name}.py", *filter(None, [source])],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        preexec_fn=starve,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "error:" in line]
+    return line
+
+
+@pytest.mark.parametrize("stage", FULL)
+def test_a_full_disk_is_one_line_and_costs_no_output(uninterrupted: Path, tmp_path: Path, stage: str) -> None:
     folder = tmp_path / "project"
     shutil.copytree(uninterrupted, folder, symlinks=True)
     shutil.rmtree(folder / "models/checkpoints")
     before = outcome(folder)
-    name, *arguments = stage.split()
-    done = subprocess.run(
-        [sys.executable, f"stages/{name}.py", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        # Files may not grow beyond some bytes, which the system reports as it does a full disk: by a failing write.
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if "error:" in line]
+    line = run_starved(folder, stage, room=FULL[stage])
     assert outcome(folder) == before
     print(f"\n{stage} with no room to write: {line}")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can run a stage as somebody who may not write")
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_a_folder_that_may_not_be_written_is_one_line(uninterrupted: Path, tmp_path: Path, stage: str) -> None:
+    for parent in [tmp_path, *tmp_path.parents][:3]:
+        parent.chmod(0o755)
+    folder = tmp_path / "project"
+    shutil.copytree(uninterrupted, folder, symlinks=True)
+    before = outcome(folder)
+    line = run_starved(folder, stage, user=NOBODY)
+    assert outcome(folder) == before and "ermission denied" in line
+    print(f"\n{stage} where it may not write: {line}")
 
 
 def test_a_resume_never_takes_up_another_experiment(uninterrupted: Path, tmp_path: Path) -> None:
@@ -172,14 +281,8 @@ def test_a_resume_never_takes_up_another_experiment(uninterrupted: Path, tmp_pat
     while not list(folder.glob("models/checkpoints/train/*/epoch_0003.npz")):
         time.sleep(0.1)
         assert process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill(process)
     shutil.copy(uninterrupted / "params.yaml", folder / "params.yaml")
     dvc(folder, "repro")
     assert outcome(folder) == outcome(uninterrupted)
     print("\ntrain killed in epoch 4 with another margin: the next experiment began anew, to its own bytes")
-
-
-def test_the_project_itself_has_no_leftovers() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert ".tmp" not in tracked
