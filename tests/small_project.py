@@ -80,15 +80,23 @@ def new_project(folder: Path) -> Path:
     return folder
 
 
-def dvc(folder: Path, *arguments: str) -> str:
-    """Run a DVC command in a folder, with this Python and nothing kept outside; return what it prints."""
-    environment = os.environ | {
+def environment_of(folder: Path) -> dict[str, str]:
+    """Return the environment in which DVC finds this Python and keeps nothing outside the folder's parent."""
+    return os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "DVC_SITE_CACHE_DIR": str(folder.parent / "site-cache"),
         "DVC_NO_ANALYTICS": "1",
     }
+
+
+def dvc(folder: Path, *arguments: str, **environment: str) -> str:
+    """Run a DVC command in a folder, with some more environment variables if need be; return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=folder, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=folder,
+        env=environment_of(folder) | environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -125,3 +133,10 @@ def new_checkout(folder: Path) -> Path:
 def commit(folder: Path, message: str) -> None:
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", message)
+
+
+def outcome(folder: Path) -> dict[str, bytes]:
+    """Return the bytes that must repeat: both lock files, all metrics and curves, and all models."""
+    files = [*folder.glob("metrics/**/*"), *folder.glob("models/*"), folder / "data/synthetic/dvc.lock"]
+    wanted = [path for path in [*files, folder / "dvc.lock"] if path.is_file() and "speed" not in path.parts]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(wanted)}

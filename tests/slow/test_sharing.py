@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from small_project import PIPELINE, commit, dvc, git, new_checkout, ran
+from small_project import commit, dvc, git, ran
 
 pytestmark = pytest.mark.slow
 
@@ -100,19 +100,11 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[st
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = new_checkout(tmp_path_factory.mktemp("finished") / "project")
-    assert ran(dvc(folder, "repro")) == PIPELINE
-    commit(folder, "run")
-    return folder
-
-
 @pytest.fixture
-def author(finished: Path, tmp_path: Path) -> Path:
+def author(uninterrupted: Path, tmp_path: Path) -> Path:
     """Clone A: everything has run and is committed; Git's own remote is a bare repository."""
-    shutil.copytree(finished, tmp_path / "author", symlinks=True)
-    subprocess.run(["git", "clone", "--quiet", "--bare", finished, tmp_path / "origin.git"], check=True)
+    shutil.copytree(uninterrupted, tmp_path / "author", symlinks=True)
+    subprocess.run(["git", "clone", "--quiet", "--bare", uninterrupted, tmp_path / "origin.git"], check=True)
     git(tmp_path / "author", "remote", "add", "origin", str(tmp_path / "origin.git"))
     return tmp_path / "author"
 
@@ -204,6 +196,17 @@ def test_an_experiment_is_shared(author: Path, tmp_path: Path) -> None:
     ).read_bytes()
     assert ran(dvc(second, "repro")) == []
     print("\nexp push and pull: the experiment applies elsewhere, and nothing reruns")
+
+
+def test_a_model_is_fetched_by_its_name(author: Path, tmp_path: Path) -> None:
+    add_remote(author, str(tmp_path / "remote"), {})
+    dvc(author, "push")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name, path in (("backbone", "models/backbone.weights.h5"), ("similarity", "models/similarity.npz")):
+        dvc(elsewhere, "artifacts", "get", str(tmp_path / "origin.git"), name, "--rev", "HEAD")
+        assert (elsewhere / Path(path).name).read_bytes() == (author / path).read_bytes()
+    print("\nartifacts get: both models, by name, in a folder that is no project")
 
 
 def test_what_the_run_cache_saves_and_what_it_does_not(author: Path, tmp_path: Path) -> None:

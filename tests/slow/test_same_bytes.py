@@ -1,0 +1,68 @@
+"""The same inputs again: in another clone, under load, on one core, as on another processor. A line printed for each."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from small_project import PIPELINE, dvc, environment_of, new_checkout, outcome, ran
+
+pytestmark = pytest.mark.slow
+
+# Has each library compute as on a processor of ten years ago.
+OLDER_PROCESSOR = {
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # TensorFlow's kernels
+    "OPENBLAS_CORETYPE": "Haswell",  # NumPy's matrix products
+    "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR",
+    "FAISS_OPT_LEVEL": "AVX2",
+}
+
+
+def test_two_clones_and_a_forced_rerun_give_the_same_bytes(uninterrupted: Path, tmp_path: Path) -> None:
+    expected = outcome(uninterrupted)
+    other = new_checkout(tmp_path / "other")
+    dvc(other, "repro")
+    assert outcome(other) == expected
+    print(f"\nrun in two clones: {len(expected)} files the same, dvc.lock and all metrics among them")
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    try:
+        assert ran(dvc(other, "repro", "--force")) == PIPELINE
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert outcome(other) == expected
+    print("forced to run again on a machine loaded by four busy loops: the same bytes")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot hide cores")
+def test_one_core_gives_the_bytes_of_all(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = new_checkout(tmp_path / "one core")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "--quiet"],
+        cwd=folder,
+        env=environment_of(folder),
+        preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
+    )
+    assert process.wait() == 0
+    assert outcome(folder) == outcome(uninterrupted)
+    print("\nrun on one core: the same bytes as on all")
+
+
+def test_another_processor_gives_nearly_the_same_embeddings(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = new_checkout(tmp_path / "other processor")
+    dvc(folder, "repro", **OLDER_PROCESSOR)
+    here, there = (np.load(project / "data/embeddings.npy") for project in (uninterrupted, folder))
+    cosines = np.sum(here * there, axis=1) / (np.linalg.norm(here, axis=1) * np.linalg.norm(there, axis=1))
+    losses = [json.loads((project / "metrics/train.json").read_text())["loss"] for project in (uninterrupted, folder)]
+    same = sorted(name for name, content in outcome(folder).items() if outcome(uninterrupted)[name] == content)
+    assert cosines.min() > 0.999
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    print(
+        f"\nas on a processor without AVX-512: lowest cosine to an embedding here {cosines.min():.7f}, "
+        f"loss {losses[1]:.9g} against {losses[0]:.9g}; the same bytes in {', '.join(same)}"
+    )
