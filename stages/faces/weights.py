@@ -46,11 +46,12 @@ def save_weights(model: keras.Model, path: Path) -> None:
 
 def _write(model: keras.Model, path: Path) -> None:
     # HDF5 may crash when the disk fills up while it writes, so the room is tried first.
-    path.write_bytes(bytes(sum(4 * math.prod(variable.shape) for variable in model.variables) + HDF5_OVERHEAD))
-    path.unlink()
+    room = sum(4 * math.prod(variable.shape) for variable in model.variables) + HDF5_OVERHEAD
     try:
+        path.write_bytes(bytes(room))
+        path.unlink()
         model.save_weights(path)
-    except (OSError, RuntimeError) as error:  # HDF5's own, without an errno
+    except (OSError, RuntimeError) as error:  # HDF5's own have no errno, a full disk's no name
         raise StageError(f"{path} cannot be written: {' '.join(str(error).split())}") from None
 
 

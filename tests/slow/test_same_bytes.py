@@ -1,4 +1,4 @@
-"""The same inputs again: in another clone, under load, on one core, as on another processor. A line printed for each."""
+"""The same inputs again: in another clone, under load, on one core, as on an older processor. A line is printed."""
 
 import json
 import os
