@@ -27,7 +27,7 @@ test-slow: .venv/dev.txt ## run the tests that take minutes
 lint: .venv/dev.txt ## check style and types
 	ruff check .
 	ruff format --check .
-	mypy stages tests
+	mypy stages tests benchmarks
 
 format: .venv/dev.txt ## put the code into the house style
 	ruff check --fix .

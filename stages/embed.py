@@ -4,7 +4,7 @@ Reads   data/packed, data/split.csv, models/backbone.{json,weights.h5}
 Writes  data/embeddings.npy (float32, row i is image i of the split, not normalised), metrics/embed.json
 Run     python stages/embed.py
 
-An interrupted run goes on from its last finished chunk of batches.
+An interrupted run goes on from its last finished chunk of images.
 """
 
 import time
@@ -23,8 +23,7 @@ from faces.stage import Params, load_params, run
 
 
 class EmbedParams(Params):
-    batch_size: int = Field(ge=1)
-    threads: int = Field(ge=1, le=1024)
+    workers: int = Field(ge=0, le=1024)
 
 
 def describe(embeddings: NDArray[np.float32]) -> dict[str, float | int]:
@@ -45,21 +44,16 @@ def main() -> None:
     params = load_params("embed", EmbedParams)
     images = PackedImages(read_split())
 
-    from faces import backbone, runtime  # TensorFlow takes seconds to import: errors above come first
+    from faces import backbone  # TensorFlow takes seconds to import: errors above come first
+    from faces.inference import Embedder, convert, embed
 
-    runtime.start(params.threads)
-    model = backbone.load_backbone()
+    embedder = Embedder(convert(backbone.load_backbone()), params.workers)
     inputs = [SPLIT_PATH, backbone.WEIGHTS_PATH, backbone.ARCHITECTURE_PATH, *images.paths]
-    checkpoints = checkpoint_folder("embed", params, inputs)
+    checkpoints = checkpoint_folder("embed", params, inputs, ignored={"workers"})
     resumed = checkpoints.exists()
     began = time.perf_counter()
-    embeddings = backbone.embed(
-        model,
-        lambda start, stop: images[np.arange(start, stop)],
-        len(images),
-        params.batch_size,
-        "embedding",
-        checkpoints,
+    embeddings = embed(
+        embedder, lambda start, stop: images[np.arange(start, stop)], len(images), "embedding", checkpoints
     )
     seconds = time.perf_counter() - began
 

@@ -26,6 +26,8 @@ from faces.split_table import images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, progress, run, say
 from faces.threads import fixed_threads
 
+Neighbours = tuple[int, NDArray[np.int64], NDArray[np.float32]]  # as `HyperplaneIndex.search` yields them
+
 MOST_BUCKETS = 100_000  # some 0.1 s a query
 
 
@@ -54,6 +56,17 @@ def recall(found: dict[int, NDArray[np.int64]], unit: NDArray[np.float32], k: in
     return float(np.mean(hits))
 
 
+def comparison_table(found: list[Neighbours], labels: NDArray[np.int64]) -> pd.DataFrame:
+    """Return what queries found as a, b, cosine, same, by position in `labels`; a < b, and no pair comes twice."""
+    queries, near, cosines = zip(*found, strict=True)
+    one = np.repeat(np.array(queries), [len(of_query) for of_query in near])
+    other = np.concatenate(near)
+    table = pd.DataFrame({"a": np.minimum(one, other), "b": np.maximum(one, other), "cosine": np.concatenate(cosines)})
+    table = table[~pd.Series(table["a"] * len(labels) + table["b"]).duplicated()].reset_index(drop=True)
+    table["same"] = (labels[table["a"]] == labels[table["b"]]).astype(np.int64)
+    return table
+
+
 def mine_part(
     unit: NDArray[np.float32], labels: NDArray[np.int64], params: MineParams, title: str
 ) -> tuple[pd.DataFrame, dict[str, float], float]:
@@ -62,17 +75,13 @@ def mine_part(
     queries = random.choice(len(unit), size=min(params.queries, len(unit)), replace=False)
     began = time.perf_counter()
     index = HyperplaneIndex(unit, params.hyperplanes, params.radius, params.seed)
-    found, tables = {}, []
-    for query, near, cosines in progress(index.search(queries, params.neighbours), title, len(queries), "query"):
-        found[query] = near
-        tables.append((np.minimum(query, near), np.maximum(query, near), cosines))
+    found = list(progress(index.search(queries, params.neighbours), title, len(queries), "query"))
     seconds = time.perf_counter() - began
-
-    a, b, cosine = (np.concatenate(column) for column in zip(*tables, strict=True))
-    table = pd.DataFrame({"a": a, "b": b, "cosine": cosine}).drop_duplicates(["a", "b"], ignore_index=True)
-    table["same"] = (labels[table["a"]] == labels[table["b"]]).astype(np.int64)
+    table = comparison_table(found, labels)
     metrics = {
-        f"recall_at_{params.neighbours}": recall(found, unit, params.neighbours, params.recall_queries),
+        f"recall_at_{params.neighbours}": recall(
+            {query: near for query, near, _ in found}, unit, params.neighbours, params.recall_queries
+        ),
         "comparisons": len(table),
         "positive_share": float(table["same"].mean()) if len(table) else 0.0,
     }

@@ -19,14 +19,14 @@ An interrupted run goes on after the subjects that are finished, if no file of t
 import argparse
 import os
 import shutil
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,12 +40,9 @@ from faces.image_folder import ENDINGS, ImageFile, Listing, list_images
 from faces.rejection import REASONS, Rejected, Rejection
 from faces.sources import Source, images_path, load_sources, rejects_path, table_path
 from faces.stage import Params, StageError, load_params, progress, run, say, warn
-from faces.threads import available_cores
+from faces.threads import available_cores, in_order
 
 PART_FILES = 256  # 10 MB of pixels: the most that a worker holds of a subject without a limit
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class PackParams(Params):
@@ -157,17 +154,6 @@ def parts_of(files: list[ImageFile], params: PackParams) -> list[list[ImageFile]
         size = len(own) if params.max_images_per_subject else PART_FILES
         parts += [own[start : start + size] for start in range(0, len(own), size)]
     return parts
-
-
-def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
-    """Yield `function(item)` in the order of `items`, at most `ahead` of them computed before they are asked for."""
-    waiting: deque[Future[Result]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) == ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def append_subjects(grown: GrownFile, parts: Iterable[Part], subjects: list[str], params: PackParams) -> Packed:

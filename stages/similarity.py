@@ -42,7 +42,6 @@ class SimilarityParams(Params):
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     augmented_views: int = Field(ge=0)
-    embedding_batch_size: int = Field(ge=1)
     threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0, lt=2**32)
 
@@ -52,10 +51,10 @@ def embed_views(
     images: PackedImages,
     numbers: NDArray[np.int64],
     params: SimilarityParams,
-    checkpoints: Path | None = None,
+    checkpoints: Path,
 ) -> NDArray[np.float32]:
     """Return embeddings of augmented views of the images, (len(numbers) * views, D), those of an image in a row."""
-    from faces.backbone import embed
+    from faces.inference import Embedder, convert, embed
 
     augmenter = Augmenter()
     repeated = np.repeat(numbers, params.augmented_views)
@@ -64,7 +63,7 @@ def embed_views(
         return augmenter(images[repeated[start:stop]], (params.seed, start))
 
     title = "embedding augmented views"
-    return embed(backbone, load, len(repeated), params.embedding_batch_size, title, checkpoints)
+    return embed(Embedder(convert(backbone)), load, len(repeated), title, checkpoints)
 
 
 def build(params: SimilarityParams, embedding_size: int) -> Any:

@@ -29,7 +29,7 @@ from faces.files import write_metrics
 from faces.packed_images import PackedImages
 from faces.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, images_of, labels_of, read_split, training_identities
 from faces.stage import StageError, load_params, progress, run
-from faces.threads import fixed_threads
+from faces.threads import fixed_threads, in_order
 from faces.verification import area_under_roc, equal_error_rate
 
 CURVES = Path("metrics/train")
@@ -55,6 +55,9 @@ class TrainParams(Architecture):
     validation_images: int = Field(ge=2)
     keep_checkpoints: int = Field(ge=1)
     threads: int = Field(ge=1, le=1024)
+    sample_rate: float = Field(gt=0, le=1)
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
+    jit_compile: bool
     seed: int = Field(ge=0, lt=2**32)
 
     @model_validator(mode="after")
@@ -103,12 +106,7 @@ class Batches:
         """Yield images float32 (B, 112, 112, 3) of 0..255 and labels (B,); the next batch is made meanwhile."""
         order = np.random.default_rng((self.params.seed, epoch)).permutation(self.numbers)
         with ThreadPoolExecutor(max_workers=1) as worker:
-            upcoming = worker.submit(self.load, epoch, 0, order)
-            for index in range(len(self)):
-                ready = upcoming.result()
-                if index + 1 < len(self):
-                    upcoming = worker.submit(self.load, epoch, index + 1, order)
-                yield ready
+            yield from in_order(worker, lambda index: self.load(epoch, index, order), range(len(self)), ahead=2)
 
 
 @dataclass
@@ -134,12 +132,11 @@ class Validation:
 
     def measure(self, backbone: Any) -> dict[str, float]:
         """Return AUC and EER over all pairs of the validation images; nothing if they are all of one label."""
-        from faces.backbone import embed
-
         if not 0 < self.same.sum() < len(self.same):
             return {}
-        load = lambda start, stop: self.images[self.numbers[start:stop]]  # noqa: E731
-        embeddings = embed(backbone, load, len(self.numbers), self.params.batch_size)
+        batches = np.split(self.numbers, range(self.params.batch_size, len(self.numbers), self.params.batch_size))
+        embeddings = np.concatenate([backbone.predict_on_batch(self.images[batch]) for batch in batches])
+        embeddings = embeddings.astype(np.float32)  # of a network of mixed precision
         if not np.isfinite(embeddings).all():
             raise diverged(self.params, "embeddings are not finite")
         unit = unit_length(embeddings)
@@ -150,33 +147,63 @@ class Validation:
         }
 
 
-def build(params: TrainParams, classes: int) -> tuple[Any, Any]:
-    """Return the backbone, started from `initial_weights`, and the compiled model that trains it."""
+class Model(NamedTuple):
+    """The backbone, the compiled model that trains it, and all class directions if a step sees only some of them."""
+
+    backbone: Any
+    trained: Any
+    sampled: Any
+
+    @property
+    def variables(self) -> list[Any]:
+        """All that a checkpoint has to hold."""
+        outside = self.sampled.variables if self.sampled else []
+        return [*self.trained.variables, *self.trained.optimizer.variables, *outside]
+
+    def train_on_batch(
+        self, images: NDArray[np.float32], labels: NDArray[np.int64], seed: tuple[int, ...]
+    ) -> dict[str, float]:
+        """Do one step and return its loss and accuracy."""
+        if self.sampled:
+            labels = self.sampled.draw(labels, seed)
+        figures = self.trained.train_on_batch(images, labels, return_dict=True)
+        if self.sampled:
+            self.sampled.put_back()
+        return figures
+
+
+def build(params: TrainParams, classes: int) -> Model:
+    """Return the network, started from `initial_weights`, ready to be trained."""
     from faces import arcface, mobilefacenet, runtime, weights
 
-    runtime.start(params.threads, params.seed)
+    runtime.start(params.threads, params.seed, params.jit_compile)
     keras = runtime.keras
+    keras.config.set_dtype_policy(params.precision)
     backbone = mobilefacenet.build(params.width, params.embedding_size, params.l2, params.batch_norm_momentum)
     if Path(params.initial_weights) != FROM_SCRATCH:
         weights.load_initial_weights(backbone, Path(params.initial_weights))
     regularizer = keras.regularizers.L2(params.l2) if params.l2 else None
-    model = keras.Sequential([backbone, arcface.CosineHead(classes, regularizer)])
+    seen = min(classes, max(params.batch_size, math.ceil(params.sample_rate * classes)))
+    head = arcface.CosineHead(seen, regularizer)
+    model = keras.Sequential([backbone, head])
     model.compile(
         optimizer=keras.optimizers.SGD(params.learning_rate, momentum=params.momentum),
         loss=arcface.ArcFaceLoss(params.scale, params.margin),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        jit_compile=params.jit_compile,
     )
     model.optimizer.build(model.trainable_variables)
-    return backbone, model
+    sampled = arcface.SampledDirections(classes, head, model.optimizer, params.seed) if seen < classes else None
+    return Model(backbone, model, sampled)
 
 
-def train_epoch(model: Any, batches: Batches, epoch: int, params: TrainParams) -> dict[str, float]:
+def train_epoch(model: Model, batches: Batches, epoch: int, params: TrainParams) -> dict[str, float]:
     """Train one epoch and return the means of loss and accuracy over it; StageError if the loss is not finite."""
-    model.optimizer.learning_rate = learning_rate(epoch, params)
+    model.trained.optimizer.learning_rate = learning_rate(epoch, params)
     title = f"epoch {epoch + 1}/{params.epochs}"
     losses, accuracies = [], []
-    for images, labels in progress(batches.epoch(epoch), title, len(batches), "batch"):
-        of_batch = model.train_on_batch(images, labels, return_dict=True)
+    for step, batch in enumerate(progress(batches.epoch(epoch), title, len(batches), "batch")):
+        of_batch = model.train_on_batch(*batch, (params.seed, epoch, step))
         losses.append(of_batch["loss"])
         accuracies.append(of_batch["accuracy"])
     loss = float(np.mean(losses))
@@ -209,9 +236,8 @@ def train(params: TrainParams, split: pd.DataFrame) -> Trained:
     inputs = [SPLIT_PATH, Path(params.initial_weights), *images.paths]
     folder = checkpoint_folder("train", params, inputs, ignored={"keep_checkpoints"})
     checkpoints = Epochs(folder, params.keep_checkpoints)
-    backbone, model = build(params, training_identities(split))
-    variables = [*model.variables, *model.optimizer.variables]
-    history = checkpoints.restore(variables)
+    model = build(params, training_identities(split))
+    history = checkpoints.restore(model.variables)
 
     trained, seconds = 0, 0.0
     with open_curves(CURVES) as curves:
@@ -221,10 +247,10 @@ def train(params: TrainParams, split: pd.DataFrame) -> Trained:
                 figures = {"learning_rate": learning_rate(epoch, params)} | train_epoch(model, batches, epoch, params)
                 seconds += time.perf_counter() - began
                 trained += len(batches) * min(params.batch_size, len(batches.numbers))
-                history.append(figures | validation.measure(backbone))
-                checkpoints.save(variables, history)
+                history.append(figures | validation.measure(model.backbone))
+                checkpoints.save(model.variables, history)
             log_epoch(curves, history[epoch])
-    return Trained(backbone, history, trained / seconds if trained else None, folder)
+    return Trained(model.backbone, history, trained / seconds if trained else None, folder)
 
 
 def check_initial_weights(params: TrainParams) -> None:

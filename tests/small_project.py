@@ -21,10 +21,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "sources": {"drawn": {"path": "images"}},
     "split": {"unseen_subjects": 0.3},
     "train": {"width": 0.125, "embedding_size": 16, "epochs": 2, "batch_size": 8, "validation_images": 12},
-    "embed": {"batch_size": 8},
     "identify": {"neighbours": 3, "pixel_images": 20},
     "mine": {"hyperplanes": 8, "neighbours": 10, "queries": 20, "recall_queries": 5},
-    "similarity": {"hidden_units": 8, "augmented_views": 2, "embedding_batch_size": 8},
+    "similarity": {"hidden_units": 8, "augmented_views": 2},
 }
 
 

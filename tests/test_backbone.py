@@ -21,36 +21,6 @@ def test_what_is_loaded_embeds_as_what_was_saved(tmp_path: Path, monkeypatch: py
     assert first == {path: path.read_bytes() for path in first}
 
 
-def test_embedding_in_batches_of_any_size() -> None:
-    network = mobilefacenet.build(ARCHITECTURE.width, ARCHITECTURE.embedding_size)
-    whole = np.asarray(network(IMAGES))
-
-    def load(start: int, stop: int) -> np.ndarray:
-        return IMAGES[start:stop]
-
-    for size in (1, 3, 7, 20):
-        # The kernels may sum in another order for another batch size.
-        np.testing.assert_allclose(backbone.embed(network, load, 7, size), whole, rtol=1e-4, atol=1e-6)
-
-
-def test_an_interrupted_embedding_goes_on_from_the_last_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = mobilefacenet.build(ARCHITECTURE.width, ARCHITECTURE.embedding_size)
-    monkeypatch.setattr(backbone, "CHUNK_BATCHES", 2)
-    loaded: list[int] = []
-
-    def load(start: int, stop: int) -> np.ndarray:
-        loaded.append(start)
-        if loaded.count(4) == 1 and start == 4:
-            raise KeyboardInterrupt
-        return IMAGES[start:stop]
-
-    with pytest.raises(KeyboardInterrupt):
-        backbone.embed(network, load, 7, 2, checkpoints=tmp_path)
-    resumed = backbone.embed(network, load, 7, 2, checkpoints=tmp_path)
-    assert loaded == [0, 2, 4, 4, 6]
-    np.testing.assert_array_equal(resumed, backbone.embed(network, lambda start, stop: IMAGES[start:stop], 7, 2))
-
-
 def test_missing_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StageError, match=r"models/backbone\.json is missing"):

@@ -21,7 +21,7 @@ RERUN = {
     "pack.max_images_per_subject": f"pack split {AFTER_SPLIT}",
     "split.test_size": f"split {AFTER_SPLIT}",
     "train.margin": f"train {AFTER_TRAIN}",
-    "embed.threads": AFTER_TRAIN,
+    "embed.workers": AFTER_TRAIN,
     "identify.neighbours": "identify",
     "mine.radius": "mine similarity evaluate",
     "similarity.epochs": "similarity evaluate",

@@ -6,6 +6,9 @@ Deng et al. 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recogniti
 import math
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from faces.runtime import keras, tf
 
 
@@ -17,7 +20,7 @@ class CosineHead(keras.layers.Layer):
     An embedding of zeros has cosine 0 to every class.
 
     Args:
-        classes: Number of classes, at least 1. The weight `directions` is (D, classes), glorot uniform at first.
+        classes: Number of classes, at least 1. The weight `directions` is (classes, D), glorot uniform at first.
         regularizer: Optional Keras regularizer of that weight.
         dtype: float32 also in a model of lower precision: an angle near 0 needs its digits.
     """
@@ -32,14 +35,14 @@ class CosineHead(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:  # noqa: D102
         self.directions = self.add_weight(
             name="directions",
-            shape=(input_shape[-1], self.classes),
+            shape=(self.classes, input_shape[-1]),
             initializer="glorot_uniform",
             regularizer=self.regularizer,
         )
 
     def call(self, embeddings: Any) -> Any:  # noqa: D102
-        unit_directions = tf.math.l2_normalize(tf.convert_to_tensor(self.directions), axis=0)
-        return tf.matmul(tf.math.l2_normalize(embeddings, axis=1), unit_directions)
+        unit_directions = tf.math.l2_normalize(tf.convert_to_tensor(self.directions), axis=1)
+        return tf.matmul(tf.math.l2_normalize(embeddings, axis=1), unit_directions, transpose_b=True)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:  # noqa: D102
         return (input_shape[0], self.classes)
@@ -47,6 +50,68 @@ class CosineHead(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         own = {"classes": self.classes, "regularizer": keras.regularizers.serialize(self.regularizer)}
         return {**super().get_config(), **own}
+
+
+class Stored:
+    """An array outside the model that is saved and restored like a variable of it."""
+
+    def __init__(self, array: NDArray[np.float32]) -> None:
+        """Hold `array`, which is changed in place."""
+        self.array = array
+
+    def assign(self, values: NDArray[np.float32]) -> None:
+        """Replace the content."""
+        self.array[:] = values
+
+    def __array__(self, dtype: Any = None) -> NDArray[np.float32]:
+        """Return the array itself."""
+        return self.array
+
+
+class SampledDirections:
+    """The directions of all classes, of which each step trains a sample: Partial FC.
+
+    An et al. 2022, "Killing Two Birds with One Stone: Efficient and Robust Training of Face Recognition CNNs by
+    Partial FC", arXiv:2203.15565. A step sees the classes of its batch, and as many others, drawn at random, as fit
+    into the head. Directions that are not drawn, and their momentum, wait outside the model as they are.
+
+    Args:
+        classes: Number of all classes, C.
+        head: A built `CosineHead` of at most C classes and at least as many as a batch has images.
+        optimizer: The built optimizer that trains the head.
+        seed: Of the first directions, glorot uniform as the head's own would be.
+    """
+
+    def __init__(self, classes: int, head: CosineHead, optimizer: Any, seed: int) -> None:  # noqa: D107
+        sampled, size = head.directions.shape
+        if not 1 <= sampled <= classes:
+            raise ValueError(f"the head has {sampled} classes, must have 1 to {classes}")
+        self._in_model = [head.directions]
+        self._in_model += [variable for variable in optimizer.variables if "directions" in variable.path]
+        limit = math.sqrt(6 / (classes + size))
+        random = np.random.default_rng(seed)
+        directions = random.uniform(-limit, limit, (classes, size)).astype(np.float32)
+        of_optimizer = [np.zeros((classes, size), np.float32) for _ in self._in_model[1:]]
+        self.variables = [Stored(array) for array in (directions, *of_optimizer)]
+        self._sampled = sampled
+        self._chosen = np.arange(sampled)
+
+    def draw(self, labels: NDArray[np.int64], seed: tuple[int, ...]) -> NDArray[np.int64]:
+        """Put the sample of a batch into the model; return `labels` (N,) as places in it."""
+        classes, own = len(self.variables[0].array), np.unique(labels)
+        drawn = np.random.default_rng(seed).choice(classes, size=self._sampled, replace=False)
+        others = np.setdiff1d(drawn, own)
+        # Of the others, those that are too many go; which is as random as the draw.
+        others = np.random.default_rng(seed).permutation(others)[: self._sampled - len(own)]
+        self._chosen = np.sort(np.concatenate([own, others]))
+        for variable, stored in zip(self._in_model, self.variables, strict=True):
+            variable.assign(stored.array[self._chosen])
+        return np.searchsorted(self._chosen, labels)
+
+    def put_back(self) -> None:
+        """Take what the step has made of the sample out of the model."""
+        for variable, stored in zip(self._in_model, self.variables, strict=True):
+            stored.array[self._chosen] = np.asarray(variable)
 
 
 @keras.saving.register_keras_serializable(package="faces")

@@ -11,28 +11,35 @@ import shutil
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from faces.files import replacing, write_npy, write_text
+from faces.files import replacing, write_text
 from faces.stage import say, warn
 
 CHECKPOINTS = Path("models/checkpoints")
 STAGES = Path(__file__).parent.parent
-LIBRARIES = ("imgaug", "keras", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy", "tensorflow")
+LIBRARIES = (
+    "ai-edge-litert",
+    "imgaug",
+    "keras",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "scikit-image",
+    "scipy",
+    "tensorflow",
+)
 FINISHED = "finished"  # the name of the file that says so
 SYNC_SECONDS = 2.0  # the most work that a grown file loses
-
-Number = TypeVar("Number", bound=np.generic)
 
 
 def checkpoint_folder(
@@ -65,13 +72,6 @@ def finish(folder: Path, keep: bool = False) -> None:
     for other in folder.parent.iterdir():
         if (other / FINISHED).exists() and not (keep and other == folder):
             shutil.rmtree(other)
-
-
-def remembered(path: Path, compute: Callable[[], NDArray[Number]]) -> NDArray[Number]:
-    """Return the array in `path`; if it is not there yet, compute it and write it there."""
-    if not path.exists():
-        write_npy(path, compute())
-    return np.load(path, allow_pickle=False)
 
 
 class GrownFile(AbstractContextManager["GrownFile"]):

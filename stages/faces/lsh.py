@@ -10,6 +10,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+NOBODY = -1  # what FAISS skips
+
 
 class HyperplaneIndex:
     """An index of unit vectors (N, D), hashed to `planes` bits."""
@@ -18,7 +20,7 @@ class HyperplaneIndex:
         """Hash the vectors. `planes` must be a multiple of 8, since FAISS stores whole bytes."""
         if planes % 8:
             raise ValueError(f"planes = {planes}; must be a multiple of 8")
-        self._unit = unit
+        self._unit = np.ascontiguousarray(unit)
         self._planes = planes
         self._normals = np.random.default_rng(seed).standard_normal((unit.shape[1], planes))
         self._index = faiss.IndexBinaryHash(planes, planes)
@@ -40,24 +42,37 @@ class HyperplaneIndex:
     ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]:
         """Yield for each query, a number of an indexed vector: it, up to k neighbours without it, their cosines.
 
-        Nearest first; of equal cosines, the lower number first.
+        Nearest first; of equal cosines, the lower number first. `batch` queries are worked on at a time.
         """
         for start in range(0, len(queries), batch):
             numbers = queries[start : start + batch]
-            for query, near in zip(numbers, self.candidates(self._unit[numbers]), strict=True):
-                near = near[near != query]
-                cosines = self._unit[near] @ self._unit[query]
-                best = np.lexsort((near, -cosines))[:k]
-                yield int(query), near[best], cosines[best]
+            found = self.candidates(self._unit[numbers])
+            candidates = np.full((len(numbers), max(map(len, found))), NOBODY)
+            for row, near in zip(candidates, found, strict=True):
+                row[: len(near)] = near
+            candidates[candidates == numbers[:, None]] = NOBODY
+            cosines = self._cosines(numbers, candidates)
+            best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+            for query, row, near, cosine in zip(numbers.tolist(), best, candidates, cosines, strict=True):
+                row = row[near[row] != NOBODY]
+                yield query, near[row], cosine[row]
+
+    def _cosines(self, numbers: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the dot products of vectors `numbers` (n,) and their `candidates` (n, m); -infinity for NOBODY."""
+        cosines = np.empty(candidates.shape, dtype=np.float32)
+        arrays = (cosines, self._unit[numbers], self._unit, candidates)  # alive while FAISS has their addresses
+        addresses = [faiss.swig_ptr(array) for array in arrays]
+        by_number = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]  # made at import
+        by_number(*addresses, self._unit.shape[1], *candidates.shape)
+        return cosines
 
 
 def exact_neighbours(unit: NDArray[np.float32], queries: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Return the k nearest vectors by cosine to each query, a number of one of `unit`, without the query: (n, k)."""
-    index = faiss.IndexFlatIP(unit.shape[1])
-    index.add(unit)
-    _, found = index.search(unit[queries], min(k + 1, len(unit)))
-    rows = []
-    for query, near in zip(queries, found, strict=True):
-        others = near[near != query]  # a duplicate of the query may push it out of its own list
-        rows.append(others[: found.shape[1] - 1])
-    return np.array(rows, dtype=np.int64).reshape(len(queries), -1)
+    """Return the k nearest vectors by cosine to each query, a number of one of `unit`, without the query: (n, k).
+
+    FAISS works block by block: beside vectors and result it takes some tens of megabytes, however many there are.
+    """
+    _, found = faiss.knn(unit[queries], unit, min(k + 1, len(unit)), metric=faiss.METRIC_INNER_PRODUCT)
+    is_query = found == queries[:, None]
+    is_query[~is_query.any(axis=1), -1] = True  # duplicates of the query have pushed it out: the farthest goes
+    return found[~is_query].reshape(len(queries), -1)

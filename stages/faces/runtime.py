@@ -15,7 +15,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Hold back what native code writes to stderr; show it after all if the block fails."""
     sys.stderr.flush()
     original = os.dup(2)
@@ -32,19 +32,24 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(original)
 
 
-with _quiet_stderr():  # TensorFlow greets on stderr before any log level is read
+with quiet_stderr():  # TensorFlow greets on stderr before any log level is read
     import keras
     import tensorflow as tf
 
 
-def start(threads: int, seed: int = 0) -> None:
+def start(threads: int, seed: int = 0, compiled: bool = False) -> None:
     """Fix what would make two runs differ: thread count (sums are split by it), op choice and random state.
 
-    Call once, before the first tensor is made; TensorFlow refuses a second, different thread count.
+    Call once, before the first tensor is made; TensorFlow refuses a second, different thread count. Models that XLA is
+    to compile need `compiled`: Keras compiles nothing where TensorFlow is told to choose repeatable ops, and XLA has a
+    switch of its own.
     """
+    if compiled:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
+    else:
+        tf.config.experimental.enable_op_determinism()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
-    with _quiet_stderr():  # looks for GPUs, and complains where there are none
+    with quiet_stderr():  # looks for GPUs, and complains where there are none
         tf.config.list_logical_devices()

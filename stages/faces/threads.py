@@ -1,9 +1,16 @@
 """How many threads work: as many as there are cores where the result does not depend on it, else a fixed number."""
 
 import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def available_cores() -> int:
@@ -19,3 +26,14 @@ def fixed_threads(threads: int) -> AbstractContextManager[object]:
     They split sums by the number of threads, so another number rounds otherwise. Import those libraries before.
     """
     return threadpool_limits(threads)
+
+
+def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+    """Yield `function(item)` in the order of `items`, at most `ahead` of them computed before they are asked for."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -109,9 +109,10 @@ def long_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sources={"drawn": {"path": "photos"}, "synthetic": {"path": "data/synthetic/images"}},
         synthesize={"subjects": 8, "images_per_subject": 6, "contact_sheet_subjects": 2, "contact_sheet_images": 3},
         train={"epochs": 4},
-        embed={"batch_size": 2},
         similarity={"epochs": 20},
     )
+    inference = folder / "stages/faces/inference.py"
+    inference.write_text(inference.read_text().replace("CHUNK = 1024", "CHUNK = 4"), encoding="utf-8")
     commit(folder, "with work enough")
     dvc(folder, "repro")
     return folder

@@ -32,7 +32,7 @@ def test_a_useless_embedding_is_an_error(bad: float) -> None:
 
 
 def test_row_i_is_the_embedding_of_image_i(project: Path) -> None:
-    write_params(project, embed={"batch_size": 5})
+    write_params(project, embed={"workers": 1})
     run_stage("embed")
     embeddings = np.load("data/embeddings.npy")
     paths = read_split()["path"]
@@ -40,8 +40,7 @@ def test_row_i_is_the_embedding_of_image_i(project: Path) -> None:
     backbone = load_backbone()
     for number in (0, 4, 5, 35):
         pixels = np.asarray(Image.open(Path("images") / paths[number]))[np.newaxis]
-        # Another batch size may round otherwise.
-        np.testing.assert_allclose(np.asarray(backbone(pixels))[0], embeddings[number], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(np.asarray(backbone(pixels))[0], embeddings[number], rtol=1e-3, atol=1e-4)
     figures = json.loads(Path("metrics/embed.json").read_text())
     assert figures["norm_mean"] == pytest.approx(np.linalg.norm(embeddings, axis=1).mean(), rel=1e-5)
 

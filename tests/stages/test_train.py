@@ -1,6 +1,8 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,7 +119,8 @@ def test_an_epochs_figures_are_means_over_its_batches(project: Path) -> None:
             assert return_dict and len(images) == len(labels) == 5
             return {"loss": (loss := next(self.losses)), "accuracy": loss / 10}
 
-    figures = train.train_epoch(Replies(), batches_of(project, batch_size=5), 0, params())
+    model = train.Model(backbone=None, trained=Replies(), sampled=None)
+    figures = train.train_epoch(model, batches_of(project, batch_size=5), 0, params())
     assert figures == {"loss": 3.0, "train_accuracy": pytest.approx(0.3)}
 
 
@@ -142,7 +145,9 @@ def test_a_run_cut_off_after_an_epoch_ends_with_the_bytes_of_one_that_was_not(
     class Cut(Exception):
         pass
 
-    def cut_off_once(model: object, batches: train.Batches, epoch: int, params: train.TrainParams) -> dict[str, float]:
+    def cut_off_once(
+        model: train.Model, batches: train.Batches, epoch: int, params: train.TrainParams
+    ) -> dict[str, float]:
         trained.append(epoch)
         if trained == [0, 1]:
             raise Cut
@@ -174,6 +179,92 @@ def test_a_warm_start_begins_where_the_other_ended(project: Path) -> None:
     weights.load_initial_weights(started, Path("start.weights.h5"))
     for variable, old in zip(trained.trainable_variables, started.trainable_variables, strict=True):
         np.testing.assert_allclose(np.asarray(variable), np.asarray(old), atol=1e-6)
+
+
+def losses_of(model: train.Model, steps: int, classes: int) -> list[float]:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (8, 112, 112, 3)).astype(np.float32)
+    labels = random.integers(0, classes, 8)
+    return [float(model.train_on_batch(images, labels, (step,))["loss"]) for step in range(steps)]
+
+
+def test_a_sample_of_all_classes_is_no_sample(project: Path) -> None:
+    from faces.arcface import SampledDirections
+
+    plain = train.build(params(), 20)
+    sampled = train.build(params(), 20)
+    head = sampled.trained.layers[-1]
+    outside = SampledDirections(20, head, sampled.trained.optimizer, seed=0)
+    assert len(outside.variables) == 2  # the directions, and their momentum
+    for variable, own in zip(sampled.trained.variables, plain.trained.variables, strict=True):
+        variable.assign(own)
+    outside.variables[0].assign(np.asarray(head.directions))
+    losses = losses_of(plain, 4, 20)
+    assert losses_of(sampled._replace(sampled=outside), 4, 20) == losses
+    assert losses[-1] != losses[0]
+    np.testing.assert_array_equal(np.asarray(outside.variables[0]), np.asarray(plain.trained.layers[-1].directions))
+
+
+def test_a_sampled_run_cut_off_ends_with_the_bytes_of_one_that_was_not(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_params(project, train={"sample_rate": 0.3, "batch_size": 2, "epochs": 2})
+    run_stage("train")
+    expected, whole_epoch = output_bytes(), train.train_epoch
+
+    def cut_off(model: train.Model, batches: train.Batches, epoch: int, params: train.TrainParams) -> dict[str, float]:
+        assert model.trained.layers[-1].directions.shape == (2, 16)  # of 4 classes
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return whole_epoch(model, batches, epoch, params)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train, "train_epoch", cut_off)
+        run_stage("train")
+    run_stage("train")
+    assert output_bytes() == expected
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_starts_where_float32_does_and_learns(project: Path, precision: str) -> None:
+    from faces.runtime import keras
+
+    (expected,) = losses_of(train.build(params(), 20), 1, 20)
+    try:
+        # The first steps in float16 are skipped: they find the factor at which gradients neither vanish nor overflow.
+        losses = losses_of(train.build(params(precision=precision, learning_rate=0.01), 20), 24, 20)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert losses[0] == pytest.approx(expected, rel=0.05)  # 8 to 11 bits of mantissa, through some 50 layers
+    assert losses[0] != expected
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_compiled_by_xla_it_trains_alike_and_repeats(project: Path) -> None:
+    write_params(project, train={"jit_compile": True, "epochs": 1})
+    metrics, weights = Path("metrics/train.json"), Path("models/backbone.weights.h5")
+    seen = []
+    for _ in range(2):
+        # In a process of its own: TensorFlow's op determinism, which the tests run with, rules XLA out.
+        subprocess.run([sys.executable, train.__file__], check=True, capture_output=True)
+        seen.append((metrics.read_bytes(), weights.read_bytes()))
+    assert seen[0] == seen[1]
+    write_params(project, train={"epochs": 1})
+    run_stage("train")
+    assert json.loads(seen[0][0])["loss"] == pytest.approx(json.loads(metrics.read_text())["loss"], rel=0.02)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_a_network_of_mixed_precision_is_saved_in_float32(project: Path, precision: str) -> None:
+    from faces.runtime import keras
+
+    write_params(project, train={"precision": precision, "epochs": 1})
+    try:
+        run_stage("train")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    run_stage("embed")
+    assert np.load("data/embeddings.npy").dtype == np.float32
 
 
 @pytest.mark.parametrize(

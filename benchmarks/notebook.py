@@ -1,0 +1,82 @@
+"""The notebook's ways of working, written anew: what the benchmarks compare with. Not used by the pipeline."""
+
+from collections import defaultdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.metrics import pairwise_distances
+
+from faces.augmentation import Augmenter
+
+
+def load_files(paths: list[Path]) -> NDArray[np.float32]:
+    """Decode image files one by one into float32 (n, 112, 112, 3)."""
+    return np.stack([np.asarray(Image.open(path), dtype=np.float32) for path in paths])
+
+
+def training_batch(paths: list[Path], subjects: int, augmenter: Augmenter, number: int) -> tuple[list[Any], Any]:
+    """Return what its data generator returns: images in 0..1 and one-hot labels, the subject being the folder."""
+    images = augmenter(load_files(paths).astype(np.uint8), (0, number)).astype(np.float32)
+    labels = np.zeros((len(paths), subjects), dtype=np.float32)
+    for row, path in enumerate(paths):
+        labels[row, int(path.parent.name)] = 1
+    return [images / 255, labels], labels
+
+
+class HashTable:
+    """Its hashing by hyperplanes: a Python list a bucket, every bucket in reach looked up for every query."""
+
+    def __init__(self, vectors: NDArray[np.float32], normals: NDArray[np.float64]) -> None:
+        """Put every vector's number into its bucket."""
+        self._powers = 1 << np.arange(normals.shape[1])[::-1]
+        self._normals = normals
+        self._buckets: defaultdict[int, list[int]] = defaultdict(list)
+        for number, key in enumerate((vectors @ normals >= 0) @ self._powers):
+            self._buckets[int(key)].append(number)
+
+    def candidates(self, query: NDArray[np.float32], radius: int) -> set[int]:
+        """Return the numbers of all vectors whose hash differs from the query's in at most `radius` bits."""
+        bits = query @ self._normals >= 0
+        found: set[int] = set()
+        for flips in range(radius + 1):
+            for flipped in combinations(range(len(bits)), flips):
+                other = bits.copy()
+                other[list(flipped)] = ~other[list(flipped)]
+                found.update(self._buckets.get(int(other @ self._powers), []))
+        return found
+
+    def search(self, rows: list[NDArray[np.float32]], query: NDArray[np.float32], radius: int) -> pd.DataFrame:
+        """Return all candidates with their cosine distance, nearest first; every vector is copied for every query."""
+        vectors = np.stack(rows)
+        candidates = list(self.candidates(query, radius))
+        distances = pairwise_distances(vectors[candidates], query[None], metric="cosine").ravel()
+        table = pd.DataFrame({"id": candidates, "distance": distances})
+        return table.sort_values("distance").reset_index(drop=True)
+
+
+def comparisons_of(
+    query: int, near: pd.DataFrame, users: NDArray[Any], images: NDArray[Any], most: int
+) -> pd.DataFrame:
+    """Return the comparisons of one query, a tuple a row and a DataFrame a query, to be concatenated."""
+    rows = []
+    for place in range(1, min(most, len(near))):
+        number = near["id"].values[place]
+        rows.append((users[number], images[number], near["distance"].values[place]))
+    table = pd.DataFrame(rows, columns=["user", "image", "distance"])
+    table["query_user"] = users[query]
+    table["query_image"] = images[query]
+    return table
+
+
+def pairs_of(subjects: NDArray[Any], subject: int, positives: int, negatives: int) -> list[tuple[int, int, int]]:
+    """Return pairs of one anchor of a subject; both lists of candidates are made by a scan of all images."""
+    random = np.random.default_rng(0)
+    own = [number for number, other in enumerate(subjects) if other == subject]
+    others = [number for number, other in enumerate(subjects) if other != subject]
+    genuine = [(own[0], int(other), 1) for other in random.choice(own, positives)]
+    return genuine + [(own[0], int(other), 0) for other in random.choice(others, negatives, replace=False)]

@@ -1,0 +1,50 @@
+"""Packing a folder of PNG files: ours, one by one, and the decoding alone, which is the machine's limit."""
+
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+import pack
+from benchmarks import notebook
+from benchmarks.default_data import image_files
+from benchmarks.timing import alternate, table
+from faces.decoding import Limits, read_image, ready_to_read
+from faces.image_folder import list_images
+from faces.stage import load_params
+from faces.threads import available_cores
+
+IMAGES = 3600
+
+
+def main() -> None:
+    """Print the table."""
+    files = image_files(IMAGES)
+    root = files[0].parent.parent
+    params = load_params("pack", pack.PackParams).model_copy(update={"max_images_per_subject": 0})
+    read = partial(read_image, limits=Limits(params.min_side, params.max_megapixels), resize_filter="lanczos")
+
+    def ours(folder: Path) -> None:
+        listing = list_images(root).files
+        (folder / "images.npy.notes").unlink(missing_ok=True)
+        pack.pack(root, listing, params, folder / "images.npy", "packing")
+
+    def decoding_alone() -> None:
+        with ready_to_read(), ThreadPoolExecutor(available_cores()) as pool:
+            for _ in pool.map(read, files, chunksize=1):
+                pass
+
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {
+            "ours": lambda: ours(Path(folder)),
+            "one by one": lambda: np.save(Path(folder, "all.npy"), notebook.load_files(files).astype(np.uint8)),
+            "limit: decoding alone, all cores": decoding_alone,
+        }
+        seconds = alternate(ways, rounds=3)
+    table(f"packing {IMAGES} PNG files of 112 x 112", "images/s", seconds, dict.fromkeys(ways, IMAGES), "ours")
+
+
+if __name__ == "__main__":
+    main()
