@@ -24,6 +24,9 @@ test: .venv/dev.txt ## set up, then run the tests
 test-slow: .venv/dev.txt ## run the tests that take minutes
 	python -m pytest -m slow
 
+benchmark: .venv/run.txt ## print how fast each step is, as ratios to other ways; after `make repro`
+	python -m benchmarks
+
 lint: .venv/dev.txt ## check style and types
 	ruff check .
 	ruff format --check .
@@ -53,4 +56,4 @@ lock: .venv/dev.txt ## pin anew what pyproject.toml asks for
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.txt
 	@cp requirements-dev.txt $@
 
-.PHONY: help repro experiments test test-slow lint format lock
+.PHONY: help repro experiments test test-slow benchmark lint format lock

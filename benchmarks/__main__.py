@@ -10,10 +10,6 @@ import argparse
 import os
 import platform
 import sys
-from importlib import import_module
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "stages"))
 
 NAMES = (
     "training_step",
@@ -44,5 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import_module("benchmarks")
     main()

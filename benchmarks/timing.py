@@ -1,7 +1,7 @@
 """Time several ways of doing the same work in turn, so that a machine that slows down slows all of them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class Ratio(NamedTuple):
         return f"{self.median:.3g} ({self.least:.3g} to {self.most:.3g})"
 
 
-def alternate(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def alternate(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Run every way once to warm up, then all of them in turn, `rounds` times; return the seconds of each."""
     for way in ways.values():
         way()
