@@ -57,7 +57,7 @@ def _torch_network(torch: Any) -> Any:
     """Build the blocks of `mobilefacenet.BLOCKS` in PyTorch."""
     nn = torch.nn
 
-    class Residual(nn.Sequential):
+    class Residual(nn.Sequential):  # type: ignore[name-defined]
         def forward(self, x: object) -> object:
             return x + super().forward(x)
 

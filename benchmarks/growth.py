@@ -1,0 +1,117 @@
+"""Seconds and memory of every stage at 1, 4 and 16 times the default number of images.
+
+Run     python -m benchmarks.growth [factor …]
+Writes  docs/growth.csv and docs/growth.png
+
+`train` and `similarity` run one epoch, since more of them cost in proportion. Memory is what a stage's processes hold
+of their own at their peak; pages of mapped files, which the system drops when it needs room, are not in it.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import yaml
+
+from check import STAGES
+from faces.stage import read_params
+
+matplotlib.use("Agg")
+TABLE, PICTURE = Path("docs/growth.csv"), Path("docs/growth.png")
+POLL_SECONDS = 0.02
+
+
+def new_project(folder: Path, factor: int) -> Path:
+    """Return a folder in which the stages can run, on `factor` times the default number of subjects."""
+    params = read_params()
+    params["synthesize"]["subjects"] *= factor
+    params["train"]["epochs"] = params["similarity"]["epochs"] = 1
+    (folder / "models").mkdir(parents=True)
+    shutil.copy("models/from_scratch", folder / "models")
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    return folder
+
+
+def own_bytes(process: int) -> int:
+    """Return the memory that a process and those it started hold beside mapped files; 0 once it has ended."""
+    total = 0
+    try:
+        for line in Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("RssAnon"):
+                total += 1024 * int(line.split()[1])
+        for task in Path(f"/proc/{process}/task").iterdir():
+            total += sum(own_bytes(int(child)) for child in (task / "children").read_text(encoding="ascii").split())
+    except (OSError, ValueError):
+        pass
+    return total
+
+
+def run_stage(stage: str, folder: Path) -> tuple[float, float]:
+    """Run a stage of a project; return its seconds and the gigabytes of its peak."""
+    source = ["synthetic"] if stage == "pack" else []
+    script = Path("stages", f"{stage}.py").resolve()
+    began, peak = time.perf_counter(), 0
+    process = subprocess.Popen([sys.executable, script, *source], cwd=folder, stderr=subprocess.PIPE, text=True)
+    errors: list[str] = []
+    assert process.stderr
+    reader = threading.Thread(target=lambda stream: errors.append(stream.read()), args=[process.stderr])
+    reader.start()
+    while process.poll() is None:
+        peak = max(peak, own_bytes(process.pid))
+        time.sleep(POLL_SECONDS)
+    reader.join()
+    if process.returncode:
+        sys.exit(errors[0])
+    return time.perf_counter() - began, peak / 1e9
+
+
+def plot(table: pd.DataFrame) -> None:
+    """Draw seconds and memory of each stage over the number of images, both axes logarithmic."""
+    import matplotlib.pyplot as plt
+
+    figure, both = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
+    for axes, column, label in zip(
+        both, ("seconds", "gigabytes"), ("seconds", "own memory at the peak, GB"), strict=True
+    ):
+        for (stage, rows), marker in zip(table.groupby("stage", sort=False), "osv^D*PX<>", strict=True):
+            axes.loglog(rows["images"], rows[column], marker=marker, label=str(stage))
+        images = np.array([table["images"].min(), table["images"].max()])
+        if column == "seconds":
+            axes.loglog(images, images * (10 / images[0]), "k:", label="in proportion")
+        axes.set_xlabel("images")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    both[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    PICTURE.parent.mkdir(exist_ok=True)
+    figure.savefig(PICTURE, dpi=110, metadata={"Software": None})
+
+
+def main() -> None:
+    """Print, write and draw the table."""
+    factors = [int(factor) for factor in sys.argv[1:]] or [1, 4, 16]
+    rows = []
+    for factor in factors:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = new_project(Path(temporary, "project"), factor)
+            params = read_params(folder / "params.yaml")["synthesize"]
+            for stage in STAGES:
+                seconds, gigabytes = run_stage(stage, folder)
+                rows.append((stage, params["subjects"] * params["images_per_subject"], seconds, gigabytes))
+                print(f"{factor} x: {stage} {seconds:.1f} s, {gigabytes:.2f} GB", flush=True)
+    table = pd.DataFrame(rows, columns=["stage", "images", "seconds", "gigabytes"])
+    TABLE.parent.mkdir(exist_ok=True)
+    table.to_csv(TABLE, index=False, float_format="%.3g", lineterminator="\n")
+    wide = table.pivot(index="stage", columns="images", values=["seconds", "gigabytes"]).loc[list(STAGES)]
+    print(wide.to_string(float_format="%.2f"))
+    plot(table)
+
+
+if __name__ == "__main__":
+    main()
