@@ -87,7 +87,7 @@ PIECES = {
     "synthesize": "models/checkpoints/synthesize/*/0002.json",
     "pack@drawn": "models/checkpoints/pack/*/images.npy.notes",
     "train": "models/checkpoints/train/*/epoch_0002.npz",
-    "embed": "models/checkpoints/embed/*/*.npy",
+    "embed": "models/checkpoints/embed/*/0*.npy",
     "similarity": "models/checkpoints/similarity/*/epoch_0002.npz",
 }
 

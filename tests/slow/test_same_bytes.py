@@ -1,12 +1,13 @@
 """The same inputs again: in another clone, under load, on one core, as on an older processor. A line is printed."""
 
-import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from small_project import PIPELINE, dvc, environment_of, new_checkout, outcome, ran
@@ -54,15 +55,22 @@ def test_one_core_gives_the_bytes_of_all(uninterrupted: Path, tmp_path: Path) ->
 
 
 def test_another_processor_gives_nearly_the_same_embeddings(uninterrupted: Path, tmp_path: Path) -> None:
-    folder = new_checkout(tmp_path / "other processor")
-    dvc(folder, "repro", **OLDER_PROCESSOR)
+    folder = tmp_path / "other processor"
+    shutil.copytree(uninterrupted, folder, symlinks=True)
+    dvc(folder, "repro", "--force", "--single-item", "embed", **OLDER_PROCESSOR)
     here, there = (np.load(project / "data/embeddings.npy") for project in (uninterrupted, folder))
-    cosines = np.sum(here * there, axis=1) / (np.linalg.norm(here, axis=1) * np.linalg.norm(there, axis=1))
-    losses = [json.loads((project / "metrics/train.json").read_text())["loss"] for project in (uninterrupted, folder)]
-    same = sorted(name for name, content in outcome(folder).items() if outcome(uninterrupted)[name] == content)
-    assert cosines.min() > 0.999
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    furthest = np.abs(there - here).max() / np.abs(here).max()
+    assert furthest < 1e-4
     print(
-        f"\nas on a processor without AVX-512: lowest cosine to an embedding here {cosines.min():.7f}, "
-        f"loss {losses[1]:.9g} against {losses[0]:.9g}; the same bytes in {', '.join(same)}"
+        f"\nas on a processor without AVX-512, the same model: embeddings differ by {furthest:.1e} of the largest value"
     )
+
+    dvc(folder, "repro", "--force", **OLDER_PROCESSOR)
+    first, again = (
+        pd.read_csv(project / "metrics/train/plots/metrics/loss.tsv", sep="\t")["loss"]
+        for project in (uninterrupted, folder)
+    )
+    assert again[0] == pytest.approx(first[0], rel=0.01)
+    same = sorted(name for name, content in outcome(folder).items() if outcome(uninterrupted)[name] == content)
+    assert "metrics/pairs.json" in same and "metrics/synthesize.json" in same
+    print(f"trained anew: losses of {', '.join(f'{b:.6g} for {a:.6g}' for a, b in zip(first, again, strict=True))}")

@@ -201,10 +201,13 @@ def test_an_experiment_is_shared(author: Path, tmp_path: Path) -> None:
 def test_a_model_is_fetched_by_its_name(author: Path, tmp_path: Path) -> None:
     add_remote(author, str(tmp_path / "remote"), {})
     dvc(author, "push")
+    for name in ("backbone", "similarity"):
+        git(author, "tag", "--annotate", f"{name}@v1.0.0", "--message", "first")
+    git(author, "push", "--quiet", "--tags", "origin")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     for name, path in (("backbone", "models/backbone.weights.h5"), ("similarity", "models/similarity.npz")):
-        dvc(elsewhere, "artifacts", "get", str(tmp_path / "origin.git"), name, "--rev", "HEAD")
+        dvc(elsewhere, "artifacts", "get", str(tmp_path / "origin.git"), name, "--rev", "v1.0.0")
         assert (elsewhere / Path(path).name).read_bytes() == (author / path).read_bytes()
     print("\nartifacts get: both models, by name, in a folder that is no project")
 
