@@ -1,7 +1,8 @@
 """One training step of the network at full width, batch 64: ours, stock Keras 3, and PyTorch where it is installed."""
 
+import subprocess
+import sys
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -26,79 +27,25 @@ def keras_step(stock: bool) -> Callable[[], object]:
     return lambda: model.train_on_batch(IMAGES, LABELS, (0,))
 
 
-def torch_step() -> Callable[[], object] | None:
-    """Return the same step in PyTorch, None if that is not installed."""
-    try:
-        import torch
-    except ImportError:
-        print("PyTorch is not installed and left out: pip install torch")
-        return None
-    torch.set_num_threads(THREADS)
-    network = _torch_network(torch)
-    directions = torch.nn.Parameter(torch.randn(512, CLASSES))
-    optimizer = torch.optim.SGD([*network.parameters(), directions], lr=0.1, momentum=0.5, weight_decay=1e-4)
-    images = torch.from_numpy(IMAGES).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    labels = torch.from_numpy(LABELS)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        unit = torch.nn.functional.normalize(network(images / 255))
-        cosines = unit @ torch.nn.functional.normalize(directions, dim=0)
-        own = torch.nn.functional.one_hot(labels, CLASSES).bool()
-        with_margin = torch.cos(torch.acos(cosines.clamp(-1 + 1e-7, 1 - 1e-7)) + 0.3)
-        torch.nn.functional.cross_entropy(16 * torch.where(own, with_margin, cosines), labels).backward()
-        optimizer.step()
-
-    network.to(memory_format=torch.channels_last)
-    return step
-
-
-def _torch_network(torch: Any) -> Any:
-    """Build the blocks of `mobilefacenet.BLOCKS` in PyTorch."""
-    nn = torch.nn
-
-    class Residual(nn.Sequential):  # type: ignore[name-defined]
-        def forward(self, x: object) -> object:
-            return x + super().forward(x)
-
-    def normalized(*layers: object, swish: bool = True) -> list[object]:
-        channels = layers[-1].out_channels  # type: ignore[attr-defined]
-        return [*layers, nn.BatchNorm2d(channels, eps=1e-3), *([nn.SiLU()] if swish else [])]
-
-    def bottleneck(inputs: int, outputs: int, expansion: int, stride: int, residual: bool) -> object:
-        inner = inputs * expansion
-        return (Residual if residual else nn.Sequential)(
-            *normalized(nn.Conv2d(inputs, inner, 1)),
-            *normalized(nn.Conv2d(inner, inner, 3, stride, 1, groups=inner)),
-            *normalized(nn.Conv2d(inner, outputs, 1), swish=False),
-        )
-
-    layers, channels = [], 3
-    for block in mobilefacenet.BLOCKS:
-        match block:
-            case mobilefacenet._Convolution():
-                layers += normalized(nn.Conv2d(channels, block.channels, block.kernel, block.stride))
-                channels = block.channels
-            case mobilefacenet._SeparableConvolution():
-                depthwise = nn.Conv2d(channels, channels, block.kernel, padding=1, groups=channels, bias=False)
-                layers += normalized(depthwise, nn.Conv2d(channels, block.channels, 1))
-                channels = block.channels
-            case mobilefacenet._Bottlenecks():
-                for index in range(block.repeats):
-                    stride = 1 if index else block.stride
-                    layers.append(bottleneck(channels, block.channels, block.expansion, stride, index > 0))
-                    channels = block.channels
-            case mobilefacenet._GlobalDepthwise():
-                layers += normalized(nn.Conv2d(channels, channels, block.kernel, groups=channels), swish=False)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, 512))
+def torch_step(process: subprocess.Popen[str]) -> None:
+    """Have the other process do a step."""
+    assert process.stdin and process.stdout
+    process.stdin.write("step\n")
+    process.stdin.flush()
+    process.stdout.readline()
 
 
 def main() -> None:
     """Print the table."""
     ways = {"ours": keras_step(stock=False), "stock Keras 3": keras_step(stock=True)}
-    if in_torch := torch_step():
-        ways["PyTorch"] = in_torch
-    seconds = alternate(ways, rounds=7)
+    # A process of its own: the two libraries bring LLVM twice, and that ends a process.
+    command = [sys.executable, "-m", "benchmarks.torch_step"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        if process.stdout.readline():
+            ways["PyTorch"] = lambda: torch_step(process)
+        seconds = alternate(ways, rounds=7)
+        process.terminate()
     table(f"training step, width 1.0, batch {BATCH}", "images/s", seconds, dict.fromkeys(ways, BATCH), "ours")
 
 

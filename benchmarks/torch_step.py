@@ -1,0 +1,89 @@
+"""The training step of `benchmarks.training_step` in PyTorch: one for every line on stdin, answered by a line.
+
+Of the pipeline's modules it imports none: TensorFlow and PyTorch do not live in one process.
+"""
+
+import sys
+
+import numpy as np
+
+try:
+    import torch
+    from torch import nn
+    from torch.nn import functional
+except ImportError:
+    sys.exit("PyTorch is not installed and left out: pip install torch")
+
+BATCH, CLASSES, THREADS = 64, 500, 2
+
+
+class Residual(nn.Sequential):
+    """Layers, and their input added to what they give."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the sum."""
+        return x + super().forward(x)
+
+
+def normalized(convolution: nn.Conv2d, swish: bool = True) -> list[nn.Module]:
+    """Return a convolution, its batch norm and its activation."""
+    return [convolution, nn.BatchNorm2d(convolution.out_channels, eps=1e-3), *([nn.SiLU()] if swish else [])]
+
+
+def bottlenecks(inputs: int, outputs: int, expansion: int, stride: int, repeats: int) -> list[nn.Module]:
+    """Return inverted residuals, of which all but the first add their input."""
+    blocks: list[nn.Module] = []
+    for index in range(repeats):
+        inner = inputs * expansion
+        blocks.append(
+            (Residual if index else nn.Sequential)(
+                *normalized(nn.Conv2d(inputs, inner, 1)),
+                *normalized(nn.Conv2d(inner, inner, 3, 1 if index else stride, 1, groups=inner)),
+                *normalized(nn.Conv2d(inner, outputs, 1), swish=False),
+            )
+        )
+        inputs = outputs
+    return blocks
+
+
+def network() -> nn.Module:
+    """Return the network of `faces.mobilefacenet` at full width."""
+    return nn.Sequential(
+        *normalized(nn.Conv2d(3, 64, 3, 2)),
+        nn.Conv2d(64, 64, 3, padding=1, groups=64, bias=False),
+        *normalized(nn.Conv2d(64, 64, 1)),
+        *bottlenecks(64, 64, expansion=2, stride=2, repeats=5),
+        *bottlenecks(64, 128, expansion=4, stride=2, repeats=1),
+        *bottlenecks(128, 128, expansion=2, stride=1, repeats=6),
+        *bottlenecks(128, 128, expansion=4, stride=2, repeats=1),
+        *bottlenecks(128, 128, expansion=2, stride=1, repeats=2),
+        *normalized(nn.Conv2d(128, 512, 1)),
+        *normalized(nn.Conv2d(512, 512, 7, groups=512), swish=False),
+        *normalized(nn.Conv2d(512, 128, 1)),
+        nn.Flatten(),
+        nn.Linear(128, 512),
+    )
+
+
+def main() -> None:
+    """Do steps until stdin ends."""
+    torch.set_num_threads(THREADS)
+    backbone = network().to(memory_format=torch.channels_last)
+    directions = nn.Parameter(torch.randn(CLASSES, 512))
+    optimizer = torch.optim.SGD([*backbone.parameters(), directions], lr=0.1, momentum=0.5, weight_decay=1e-4)
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 112, 112, 3)).astype(np.float32)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(BATCH) % CLASSES
+    own = functional.one_hot(labels, CLASSES).bool()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        optimizer.zero_grad()
+        cosines = functional.normalize(backbone(images / 255)) @ functional.normalize(directions).T
+        with_margin = torch.cos(torch.acos(cosines.clamp(-1 + 1e-7, 1 - 1e-7)) + 0.3)
+        functional.cross_entropy(16 * torch.where(own, with_margin, cosines), labels).backward()
+        optimizer.step()
+        print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main()
