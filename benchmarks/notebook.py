@@ -1,9 +1,12 @@
 """The notebook's ways of working, written anew: what the benchmarks compare with. Not used by the pipeline."""
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -12,6 +15,23 @@ from PIL import Image
 from sklearn.metrics import pairwise_distances
 
 from faces.augmentation import Augmenter
+
+
+@contextmanager
+def stock_layers() -> Iterator[None]:
+    """Have `mobilefacenet.build` build its network of Keras's own layers, as the notebook does."""
+    from faces import mobilefacenet
+    from faces.runtime import keras
+
+    stock = {
+        "BatchNormalization": keras.layers.BatchNormalization,
+        "Conv2D": keras.layers.Conv2D,
+        "silu": keras.activations.silu,
+    }
+    with ExitStack() as patches:
+        for name, layer in stock.items():
+            patches.enter_context(patch.object(mobilefacenet, name, layer))
+        yield
 
 
 def load_files(paths: list[Path]) -> NDArray[np.float32]:

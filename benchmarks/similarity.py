@@ -18,7 +18,8 @@ PAIRS, IMAGES, BATCH, NOTEBOOK_BATCHES = 100_000, 2000, 32, 3
 
 def notebook_model(keras: object) -> object:
     """Return its Siamese network: the frozen backbone on both images, then two dense layers."""
-    backbone = mobilefacenet.build(width=1.0)
+    with notebook.stock_layers():
+        backbone = mobilefacenet.build(width=1.0)
     backbone.trainable = False
     layers = keras.layers  # type: ignore[attr-defined]
     inputs = [keras.Input((112, 112, 3)), keras.Input((112, 112, 3))]  # type: ignore[attr-defined]

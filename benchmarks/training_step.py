@@ -3,12 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 
 import train
+from benchmarks.notebook import stock_layers
 from benchmarks.timing import alternate, table
-from faces import mobilefacenet, runtime
 from faces.stage import load_params
 
 BATCH, CLASSES, THREADS = 64, 500, 2
@@ -17,13 +18,10 @@ LABELS = np.arange(BATCH) % CLASSES
 
 
 def keras_step(stock: bool) -> Callable[[], object]:
-    """Return a step of the pipeline's own model, or of the same one with Keras 3's batch normalization."""
-    own = mobilefacenet.BatchNormalization
-    if stock:
-        mobilefacenet.BatchNormalization = runtime.keras.layers.BatchNormalization  # type: ignore[misc]
+    """Return a step of the pipeline's own model, or of the same network of Keras 3's own layers."""
     params = load_params("train", train.TrainParams).model_copy(update={"width": 1.0, "threads": THREADS})
-    model = train.build(params, CLASSES)
-    mobilefacenet.BatchNormalization = own  # type: ignore[misc]
+    with stock_layers() if stock else nullcontext():
+        model = train.build(params, CLASSES)
     return lambda: model.train_on_batch(IMAGES, LABELS, (0,))
 
 

@@ -24,8 +24,9 @@ def test_parity_with_keras(width: float) -> None:
     network(IMAGES.astype(np.float32), training=True)  # statistics under which images differ
     by_keras, by_litert = np.asarray(network(IMAGES)), Embedder(convert(network))(IMAGES)
     assert by_litert.shape == (7, 16) and by_litert.dtype == np.float32
-    # Batch norms are folded into kernels and sums are split otherwise: some of float32's 7 digits go.
-    np.testing.assert_allclose(by_litert, by_keras, rtol=1e-4, atol=1e-5 * np.abs(by_keras).max())
+    # Batch norms are folded into kernels and sums are split otherwise: of float32's 7 digits 3 are left after 50 layers
+    # whose factors go up to 2.
+    np.testing.assert_allclose(by_litert, by_keras, rtol=0, atol=5e-4 * np.abs(by_keras).max())
     assert np.abs(by_keras[0] - by_keras[-1]).max() > 100 * np.abs(by_keras - by_litert).max()
 
 

@@ -7,48 +7,12 @@ every convolution, no padding in the first one, and a Dense layer to the embeddi
 from dataclasses import dataclass
 from typing import Any
 
-from faces.runtime import keras, tf
+from faces.layers import BatchNormalization, Conv2D, silu
+from faces.runtime import keras
 
 IMAGE_SHAPE = (112, 112, 3)  # height, width, RGB
 CHANNELS_MULTIPLE = 8  # narrower networks keep channel counts that vector units like
 BATCH_NORM_EPSILON = 1e-3
-
-
-@keras.saving.register_keras_serializable(package="faces")
-class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalization in one TensorFlow kernel, which Keras 3's own layer is not on a CPU.
-
-    Arguments, weights and outputs are those of `keras.layers.BatchNormalization`; so is the name, which Keras makes
-    part of weight files. One difference, the same that Keras 2.15 has: the moving variance follows the unbiased
-    variance of a batch, var * n / (n - 1), n = N * H * W. Inputs other than float32 (N, H, W, C), masks, and layers
-    without scale or centre go the way of the base class.
-    """
-
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:  # noqa: D102
-        if not self._fits_the_kernel(inputs, mask):
-            return super().call(inputs, training=training, mask=mask)
-        if not (training and self.trainable):
-            outputs, _, _ = tf.compat.v1.nn.fused_batch_norm(
-                inputs,
-                self.gamma,
-                self.beta,
-                mean=self.moving_mean,
-                variance=self.moving_variance,
-                epsilon=self.epsilon,
-                is_training=False,
-            )
-            return outputs
-        outputs, mean, unbiased_variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs, self.gamma, self.beta, epsilon=self.epsilon, is_training=True
-        )
-        for moving, of_batch in ((self.moving_mean, mean), (self.moving_variance, unbiased_variance)):
-            moving.assign(moving * self.momentum + of_batch * (1.0 - self.momentum))
-        return outputs
-
-    def _fits_the_kernel(self, inputs: Any, mask: Any) -> bool:
-        channels_last = len(inputs.shape) == 4 and self.axis in (-1, 3)
-        plain = self.scale and self.center and mask is None and not self.renorm and not self.synchronized
-        return channels_last and plain and self.compute_dtype == "float32"
 
 
 @dataclass(frozen=True)
@@ -71,7 +35,7 @@ class _Layers:
         return keras.regularizers.L2(self.l2) if self.l2 else None
 
     def convolution(self, x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
-        layer = keras.layers.Conv2D(
+        layer = Conv2D(
             channels, kernel, strides=stride, padding="valid", kernel_regularizer=self.regularizer(), name=name
         )
         return self._normalized(layer(x), name)
@@ -84,7 +48,7 @@ class _Layers:
         return self._normalized(layer(x), name)
 
     def swish(self, x: Any, name: str) -> Any:
-        return keras.layers.Activation("silu", name=f"{name}_swish")(x)
+        return keras.layers.Activation(silu, name=f"{name}_swish")(x)
 
     def _normalized(self, x: Any, name: str) -> Any:
         return BatchNormalization(momentum=self.batch_norm_momentum, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(x)
