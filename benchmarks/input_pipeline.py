@@ -15,7 +15,7 @@ from faces.packed_images import PackedImages
 from faces.split_table import TRAIN, images_of, labels_of, read_split, training_identities
 from faces.stage import load_params
 
-BATCH, STEPS, ROUNDS = 64, 12, 5
+BATCH, STEPS, ROUNDS = 64, 12, 7
 
 
 def main() -> None:
