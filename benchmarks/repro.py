@@ -1,5 +1,6 @@
 """`dvc repro` with nothing to do, and after a change of `evaluate` alone, against DVC's own floor."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -50,8 +51,9 @@ def main() -> None:
             dvc(project, "repro")
 
         def changed() -> None:  # to a value that never was, or DVC's run cache would answer
-            line = f"histogram_bins: {next(bins)} "
-            params.write_text(original.replace("histogram_bins: 40 ", line), encoding="utf-8")
+            text, replaced = re.subn(r"histogram_bins: \d+", f"histogram_bins: {next(bins)}", original)
+            assert replaced == 1
+            params.write_text(text, encoding="utf-8")
             dvc(project, "repro")
 
         ways = {"floor: one stage, nothing to do": lambda: dvc(empty, "repro"), "nothing to do": unchanged}

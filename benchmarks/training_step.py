@@ -30,7 +30,7 @@ def torch_step(process: subprocess.Popen[str]) -> None:
     assert process.stdin and process.stdout
     process.stdin.write("step\n")
     process.stdin.flush()
-    process.stdout.readline()
+    assert process.stdout.readline(), "PyTorch's process has ended"
 
 
 def main() -> None:

@@ -25,6 +25,8 @@ from faces.split_table import TEST_SEEN, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, load_params, progress, run, say
 from faces.threads import fixed_threads
 
+MOST_SCORES = 32_000_000  # of probes and gallery images, in memory at a time: 128 MB
+
 
 class IdentifyParams(Params):
     neighbours: int = Field(ge=1)
@@ -55,7 +57,7 @@ def ranks_of_probes(
     gallery_labels: NDArray[np.int64],
     probes: NDArray[np.float32],
     probe_labels: NDArray[np.int64],
-    chunk: int = 1024,
+    most_scores: int = MOST_SCORES,
 ) -> NDArray[np.int64]:
     """Return for each probe the rank of its own identity, 1 for the best, shape (probes,).
 
@@ -65,6 +67,7 @@ def ranks_of_probes(
     order = np.argsort(gallery_labels, kind="stable")
     by_identity = gallery[order].T
     identities, starts = np.unique(gallery_labels[order], return_index=True)
+    chunk = max(1, most_scores // len(gallery))
     own = np.searchsorted(identities, probe_labels)
     ranks = np.empty(len(probes), dtype=np.int64)
     for start in progress(range(0, len(probes), chunk), "ranking", unit="chunk"):

@@ -260,12 +260,12 @@ def main() -> None:
     except StageError:
         shutil.rmtree(folder)
         raise
-    with replacing(images_path(name)) as temporary:
-        shutil.move(folder / "images.npy", temporary)
     write_csv(table_path(name), pd.DataFrame(packed.rows, columns=["subject", "path"]))
     rejects = rejects_path(name)
     write_csv(rejects, pd.DataFrame(packed.rejected, columns=Rejected._fields))
     write_metrics(Path(f"metrics/pack@{name}.json"), describe(packed, listing))
+    with replacing(images_path(name)) as temporary:  # last, since this takes the work from where it could go on
+        shutil.move(folder / "images.npy", temporary)
     finish(folder)
     if packed.rejected:
         warn(f"{len(packed.rejected)} rejected, listed in {rejects}")

@@ -166,9 +166,12 @@ def main() -> None:
 
     images = PackedImages(split)
 
-    from faces.backbone import WEIGHTS_PATH  # TensorFlow takes seconds to import: errors above come first
+    from faces.backbone import (
+        ARCHITECTURE_PATH,
+        WEIGHTS_PATH,
+    )  # TensorFlow takes seconds to import: errors above come first
 
-    inputs = [SPLIT_PATH, EMBEDDINGS_PATH, TRAIN_TABLE, TEST_TABLE, WEIGHTS_PATH, *images.paths]
+    inputs = [SPLIT_PATH, EMBEDDINGS_PATH, TRAIN_TABLE, TEST_TABLE, ARCHITECTURE_PATH, WEIGHTS_PATH, *images.paths]
     checkpoints = checkpoint_folder("similarity", params, inputs)
     with fixed_threads(params.threads):
         model, figures = train(params, images, embeddings, train_pairs, test_pairs, checkpoints)

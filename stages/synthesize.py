@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -192,7 +193,8 @@ def draw_subject(index: int, params: SynthesizeParams, folder: Path) -> list[Row
     subject = f"{index:04d}"
     images, finished = folder / "images" / subject, folder / f"{subject}.json"
     if finished.exists() and images.exists():
-        return json.loads(finished.read_text(encoding="utf-8"))
+        with suppress(ValueError):
+            return json.loads(finished.read_text(encoding="utf-8"))
     shutil.rmtree(images, ignore_errors=True)  # of a run that was cut off
     images.mkdir(parents=True)
     rows = draw_images(index, subject, params, images)

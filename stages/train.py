@@ -278,13 +278,13 @@ def main() -> None:
     with fixed_threads(params.threads):
         trained = train(params, split)
 
-    from faces.backbone import save_backbone
+    from faces.backbone import WEIGHTS_PATH, save_backbone
 
     save_backbone(trained.backbone, Architecture(width=params.width, embedding_size=params.embedding_size))
     write_metrics(Path("metrics/train.json"), {"epochs": len(trained.history), **trained.history[-1]})
     if trained.images_per_second:
         write_metrics(Path("metrics/speed/train.json"), {"images_per_second": trained.images_per_second})
-    finish(trained.checkpoints, keep=True)
+    finish(trained.checkpoints, kept_for=WEIGHTS_PATH)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A copy of the finished small project, which is the current folder."""
     folder = tmp_path / "project"
     shutil.copytree(pristine, folder)
+    shutil.rmtree(folder / "models/checkpoints")  # else train would have nothing left to do
     monkeypatch.chdir(folder)
     return folder
 

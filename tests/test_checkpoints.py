@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,8 @@ def test_finished_work_goes_and_unfinished_work_of_others_stays(tmp_path: Path) 
     def left() -> list[str]:
         return sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*"))
 
-    finish(tmp_path / "embed/own", keep=True)
+    (tmp_path / "output").touch()
+    finish(tmp_path / "embed/own", kept_for=tmp_path / "output")
     assert left() == ["embed/cut_off", "embed/own", "train/other"]
     finish(tmp_path / "embed/own")
     assert left() == ["embed/cut_off", "train/other"]
@@ -51,8 +53,12 @@ def test_a_stage_that_is_run_again_works_again(tmp_path: Path, monkeypatch: pyte
     folder.mkdir(parents=True)
     (folder / "1.npy").touch()
     assert checkpoint_folder("train", Values()) == folder and (folder / "1.npy").exists()
-    finish(folder, keep=True)
-    assert (folder / "1.npy").exists()
+    Path("output").write_bytes(b"abc")
+    finish(folder, kept_for=Path("output"))
+    Path("dvc.lock").write_text("md5: of something else\n", encoding="utf-8")
+    # DVC was killed before it could record the output, which it removes before the stage runs again.
+    assert checkpoint_folder("train", Values()) == folder and (folder / "1.npy").exists()
+    Path("dvc.lock").write_text("md5: 900150983cd24fb0d6963f7d28e17f72\n", encoding="utf-8")  # RFC 1321, of "abc"
     assert checkpoint_folder("train", Values()) == folder and not folder.exists()
 
 
@@ -80,6 +86,29 @@ def test_a_grown_file_goes_on_after_its_last_note(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert grow(path, b"seven") == [3, 5, 4]
     assert path.read_bytes() == b"onethreefourseven"
+
+
+def test_an_interrupt_while_notes_are_written_does_not_write_them_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "file", json.dumps
+    calls = iter([False, True, False, False])
+
+    def interrupted(note: object) -> str:
+        if next(calls):
+            raise KeyboardInterrupt
+        return real(note)
+
+    with pytest.raises(KeyboardInterrupt), GrownFile(path) as grown:
+        for piece in (b"one", b"three"):
+            grown.file.write(piece)
+            grown.note(len(piece))
+        monkeypatch.setattr(checkpoints.json, "dumps", interrupted)
+        grown._sync()
+    monkeypatch.undo()
+    assert grow(path, b"seven") in ([], [3], [3, 5])
+    assert path.read_bytes() in (b"seven", b"oneseven", b"onethreeseven")
+    assert len(path.read_bytes()) == sum(grow(path))
 
 
 def test_notes_never_tell_of_what_is_not_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +156,14 @@ def test_the_newest_epochs_are_kept_and_restored(tmp_path: Path) -> None:
     variables = [Variable(0), Variable(0)]
     assert epochs.restore(variables) == [{"loss": 1 / n} for n in (1, 2, 3)]
     assert [variable.value.tolist() for variable in variables] == [[3, -3], [30, -30]]
+
+
+def test_epochs_are_in_order_beyond_four_digits(tmp_path: Path) -> None:
+    epochs = Epochs(tmp_path, keep=2)
+    for epoch in (9999, 10000, 10001):
+        epochs.save([Variable(epoch)], [{"loss": 1.0}] * epoch)
+    variables = [Variable(0)]
+    assert len(epochs.restore(variables)) == 10001 and variables[0].value[0] == 10001
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nothing", None])

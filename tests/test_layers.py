@@ -89,12 +89,18 @@ def test_normalization_trains_in_fit_and_comes_back_from_its_configuration() -> 
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"kernel_size": 1}, {"kernel_size": 1, "use_bias": False}, {"kernel_size": 3}, {"kernel_size": (1, 2)}],
+    [
+        {"kernel_size": 1},
+        {"kernel_size": 1, "use_bias": False},
+        {"kernel_size": 3},
+        {"kernel_size": (1, 2)},
+        {"kernel_size": 1, "groups": 2},
+    ],
 )
 @pytest.mark.parametrize("training", [True, False])
 def test_convolutions_and_their_gradients_are_those_of_keras(arguments: dict[str, object], training: bool) -> None:
     inputs = tf.constant(_images())
-    own, stock = Conv2D(7, **arguments), keras.layers.Conv2D(7, **arguments)
+    own, stock = Conv2D(8, **arguments), keras.layers.Conv2D(8, **arguments)
     results = []
     for layer in (own, stock):
         layer.build((None, 5, 4, 6))
@@ -102,7 +108,7 @@ def test_convolutions_and_their_gradients_are_those_of_keras(arguments: dict[str
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = layer(inputs, training=training) if layer is own else layer(inputs)
-            total = tf.reduce_sum(outputs * tf.cast(tf.range(7), tf.float32))
+            total = tf.reduce_sum(outputs * tf.cast(tf.range(8), tf.float32))
         gradients = tape.gradient(total, [inputs, *(variable.value for variable in layer.trainable_variables)])
         results.append([outputs, *gradients])
     for one, other in zip(*results, strict=True):

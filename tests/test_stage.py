@@ -1,6 +1,7 @@
 import errno
-import fcntl
 import math
+import os
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -166,8 +167,10 @@ def test_a_stage_waits_for_one_that_outlived_its_dvc(
         with pytest.raises(SystemExit):
             stage._finish(main)
 
-    with open(params_file, "rb") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+    with stage._alone():
+        # As an editor saves: by another file of the same name.
+        shutil.copy(params_file, params_file.with_name("new"))
+        os.replace(params_file.with_name("new"), params_file)
         waiting = threading.Thread(target=run_main)
         waiting.start()
         waiting.join(timeout=0.5)

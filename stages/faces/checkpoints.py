@@ -38,7 +38,8 @@ LIBRARIES = (
     "scipy",
     "tensorflow",
 )
-FINISHED = "finished"  # the name of the file that says so
+FINISHED = "finished"  # the name of the file that says so, with the MD5 by which DVC records what was made of it
+LOCK = Path("dvc.lock")
 SYNC_SECONDS = 2.0  # the most work that a grown file loses
 
 
@@ -52,7 +53,8 @@ def checkpoint_folder(
     """Return the folder of a stage's work: named by its parameters, code, libraries and the content of its inputs.
 
     Parameters in `ignored` have no say in the result; `seen`, anything that JSON can hold, has. What a finished run has
-    left there is cleared, so that a stage that is run again, as by `dvc repro --force`, works again.
+    left there is cleared if DVC has recorded its output, so that a stage that is run again, as by `dvc repro --force`,
+    works again. If DVC was killed before it could, the work is still there.
     """
     versions = {name: version(name) for name in LIBRARIES}
     facts = [params.model_dump(mode="json", exclude=ignored), versions, sys.version, seen]
@@ -61,16 +63,27 @@ def checkpoint_folder(
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
     folder = CHECKPOINTS / stage / digest.hexdigest()
-    if (folder / FINISHED).exists():
+    if (folder / FINISHED).exists() and _recorded((folder / FINISHED).read_text(encoding="ascii")):
         shutil.rmtree(folder)
     return folder
 
 
-def finish(folder: Path, keep: bool = False) -> None:
-    """Mark work as finished and remove it, unless to `keep` it for people; remove older finished work of the stage."""
-    write_text(folder / FINISHED, "")
+def _recorded(md5: str) -> bool:
+    return LOCK.exists() and md5 in LOCK.read_text(encoding="utf-8")
+
+
+def finish(folder: Path, kept_for: Path | None = None) -> None:
+    """Mark work as finished and remove it, and older finished work of the stage.
+
+    With `kept_for`, the output that the work is for, it is kept until it is done again or other work is finished.
+    """
+    md5 = ""
+    if kept_for:
+        with open(kept_for, "rb") as file:
+            md5 = hashlib.file_digest(file, "md5").hexdigest()
+    write_text(folder / FINISHED, md5)
     for other in folder.parent.iterdir():
-        if (other / FINISHED).exists() and not (keep and other == folder):
+        if (other / FINISHED).exists() and not (kept_for and other == folder):
             shutil.rmtree(other)
 
 
@@ -94,7 +107,7 @@ class GrownFile(AbstractContextManager["GrownFile"]):
                 size, note = json.loads(line)
             except ValueError:
                 break
-            if size > path.stat().st_size or not line.endswith(b"\n"):
+            if not end <= size <= path.stat().st_size or not line.endswith(b"\n"):
                 break
             self.notes.append(note)
             end, notes_end = size, notes_end + len(line)
@@ -112,11 +125,12 @@ class GrownFile(AbstractContextManager["GrownFile"]):
             self._sync()
 
     def _sync(self) -> None:
+        waiting, self._waiting = self._waiting, []  # first: an interrupt must not have them written twice
+        lines = "".join(f"{json.dumps(line)}\n" for line in waiting)
         self.file.flush()
         os.fsync(self.file.fileno())
         with open(self._notes_path, "a", encoding="utf-8") as notes:
-            notes.writelines(f"{json.dumps(line)}\n" for line in self._waiting)
-        self._waiting.clear()
+            notes.write(lines)
         self._synced = time.monotonic()
 
     def __exit__(
@@ -144,12 +158,12 @@ class Epochs:
         arrays = {f"variable_{index:04d}": np.asarray(variable) for index, variable in enumerate(variables)}
         with replacing(self.folder / f"epoch_{len(history):04d}.npz") as temporary:
             np.savez(temporary, history=np.array(json.dumps(history)), **arrays)
-        for old in sorted(self.folder.glob("epoch_*.npz"))[: -self.keep]:
+        for old in self._files()[: -self.keep]:
             old.unlink()
 
     def restore(self, variables: list[Any]) -> list[dict[str, float]]:
         """Set `variables` to the newest whole checkpoint and return its history; an empty one if there is none."""
-        for path in sorted(self.folder.glob("epoch_*.npz"), reverse=True):
+        for path in reversed(self._files()):
             try:
                 with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                     values = [arrays[f"variable_{index:04d}"] for index in range(len(variables))]
@@ -162,3 +176,6 @@ class Epochs:
             say(f"going on after epoch {len(history)}, from {path}")
             return history
         return []
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("epoch_*.npz"), key=lambda path: int(path.stem.removeprefix("epoch_")))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from faces.files import open_npy, write_npy
 from faces.runtime import keras, quiet_stderr, tf
-from faces.stage import progress, say
+from faces.stage import StageError, progress, say
 from faces.threads import available_cores, in_order
 
 CHUNK = 1024  # images between checkpoints: some seconds of work
@@ -81,12 +81,21 @@ def embed(
         checkpoints: folder in which finished chunks are kept, for a run that is cut off to go on from.
     """
     paths = {start: checkpoints / f"{start:09d}.npy" for start in range(0, total, CHUNK)}
-    missing = [start for start, path in paths.items() if not path.exists()]
+    missing = [start for start, path in paths.items() if not _is_whole(path)]
     if len(missing) < len(paths):
         say(f"going on after {len(paths) - len(missing)} of {len(paths)} chunks, from {checkpoints}")
     with ThreadPoolExecutor(1) as worker:
         loaded = in_order(worker, lambda start: load(start, min(start + CHUNK, total)), missing, ahead=2)
         for start, images in zip(missing, progress(loaded, title, len(missing), "chunk"), strict=True):
             write_npy(paths[start], embedder(images))
-    chunks = [open_npy(path) for path in paths.values()]  # mapped, so that memory holds the whole but once
-    return np.concatenate(chunks, dtype=np.float32)
+    embeddings = np.empty((total, open_npy(paths[0]).shape[1]), dtype=np.float32)
+    for start, path in paths.items():
+        embeddings[start : start + CHUNK] = open_npy(path)  # one at a time: each is an open file
+    return embeddings
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return path.exists() and open_npy(path).ndim == 2
+    except StageError:
+        return False

@@ -1,6 +1,7 @@
 """Keras layers as TensorFlow trains them fastest on a processor.
 
-Arguments, weights and results are those of Keras's own layers, and so are the names, which Keras makes part of files.
+Arguments and weights are those of Keras's own layers, and so are the names, which Keras makes part of files; results
+too, but for one difference that `BatchNormalization` states.
 """
 
 from typing import Any
@@ -54,8 +55,9 @@ class Conv2D(keras.layers.Conv2D):
     """
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:  # noqa: D102
-        pointwise = self.kernel_size == self.strides == (1, 1) and self.use_bias
-        if ON_GPU or not (training and pointwise and self.activation is keras.activations.linear):
+        pointwise = self.kernel_size == self.strides == (1, 1) and self.groups == 1
+        plain = self.use_bias and self.activation is keras.activations.linear and self.data_format == "channels_last"
+        if ON_GPU or not (training and pointwise and plain):
             return super().call(inputs)
         pixels = tf.reshape(inputs, [-1, inputs.shape[-1]])
         products = tf.matmul(pixels, tf.convert_to_tensor(self.kernel)[0, 0])
@@ -63,9 +65,14 @@ class Conv2D(keras.layers.Conv2D):
         return tf.reshape(outputs, [-1, *inputs.shape[1:3], self.filters])
 
 
-@tf.custom_gradient
-def silu(x: Any) -> tuple[Any, Any]:
+@keras.saving.register_keras_serializable(package="faces")
+def silu(x: Any) -> Any:
     """Return x * sigmoid(x), swish, of a tensor of any shape; its gradient takes one pass over memory, not six."""
+    return _silu(x)
+
+
+@tf.custom_gradient
+def _silu(x: Any) -> tuple[Any, Any]:
     return tf.nn.silu(x), lambda upstream: _silu_gradient(x, upstream)
 
 

@@ -10,7 +10,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.embeddings import ROWS_AT_ONCE
+
 NOBODY = -1  # what FAISS skips
+MOST_CANDIDATES = 16_000_000  # at a time: some 500 MB
 
 
 class HyperplaneIndex:
@@ -29,7 +32,11 @@ class HyperplaneIndex:
 
     def hash(self, vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the hashes of (n, D) vectors, bits packed: (n, planes / 8). A zero dot product counts as positive."""
-        return np.packbits(vectors.astype(np.float64) @ self._normals >= 0, axis=1)
+        hashes = np.empty((len(vectors), self._planes // 8), dtype=np.uint8)
+        for start in range(0, len(vectors), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            hashes[rows] = np.packbits(vectors[rows].astype(np.float64) @ self._normals >= 0, axis=1)
+        return hashes
 
     def candidates(self, queries: NDArray[np.float32]) -> list[NDArray[np.int64]]:
         """Return for each of (n, D) queries the vectors in all buckets within `radius` flipped bits, ascending."""
@@ -42,8 +49,10 @@ class HyperplaneIndex:
     ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]:
         """Yield for each query, a number of an indexed vector: it, up to k neighbours without it, their cosines.
 
-        Nearest first; of equal cosines, the lower number first. `batch` queries are worked on at a time.
+        Nearest first; of equal cosines, the lower number first. `batch` queries are worked on at a time, or fewer, so
+        that memory suffices even if every vector is a candidate of every query.
         """
+        batch = max(1, min(batch, MOST_CANDIDATES // len(self._unit)))
         for start in range(0, len(queries), batch):
             numbers = queries[start : start + batch]
             found = self.candidates(self._unit[numbers])

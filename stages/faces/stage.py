@@ -180,20 +180,21 @@ def _finish(main: Callable[[], None]) -> NoReturn:
 def _alone() -> Iterator[None]:
     """Wait until no other stage works in this project: one may have outlived a `dvc` that was killed.
 
-    The lock is on params.yaml itself and ends with the process, however that ends, so none is ever left behind.
+    The lock is on the folder itself, which no editor replaces as it may a file, and ends with the process, however that
+    ends: none is ever left behind.
     """
-    if not PARAMS_FILE.exists():
-        yield  # the stage says what is wrong
-        return
-    with open(PARAMS_FILE, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another stage is still at work in this project; waiting for it to end")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # some network file systems have no locks
-            pass
+    folder = os.open(".", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another stage is still at work in this project; waiting for it to end")
+        fcntl.flock(folder, fcntl.LOCK_EX)
+    except OSError:  # some network file systems have no locks
+        pass
+    try:
         yield
+    finally:
+        os.close(folder)
 
 
 def _fail(message: str, code: int) -> NoReturn:

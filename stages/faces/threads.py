@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 def available_cores() -> int:
     """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux; smaller than the machine in a container
+    if hasattr(os, "sched_getaffinity"):  # Linux; a container's quota of time, unlike its set of cores, does not show
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 

@@ -164,6 +164,7 @@ FULL = {  # bytes that a stage may still write, fewer than it needs
     "split": 500,
     "train": 30000,
     "embed": 1000,
+    "identify": 50,
     "mine": 500,
     "similarity": 1000,
     "pairs": 500,

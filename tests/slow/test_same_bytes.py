@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -54,23 +53,15 @@ def test_one_core_gives_the_bytes_of_all(uninterrupted: Path, tmp_path: Path) ->
     print("\nrun on one core: the same bytes as on all")
 
 
-def test_another_processor_gives_nearly_the_same_embeddings(uninterrupted: Path, tmp_path: Path) -> None:
+def test_another_processor_trains_nearly_alike(uninterrupted: Path, tmp_path: Path) -> None:
+    """LiteRT has no switch to be told of another processor by, so nothing is said of embedding alone."""
     folder = tmp_path / "other processor"
     shutil.copytree(uninterrupted, folder, symlinks=True)
-    dvc(folder, "repro", "--force", "--single-item", "embed", **OLDER_PROCESSOR)
-    here, there = (np.load(project / "data/embeddings.npy") for project in (uninterrupted, folder))
-    furthest = np.abs(there - here).max() / np.abs(here).max()
-    assert furthest < 1e-4
-    print(
-        f"\nas on a processor without AVX-512, the same model: embeddings differ by {furthest:.1e} of the largest value"
-    )
-
     dvc(folder, "repro", "--force", **OLDER_PROCESSOR)
     first, again = (
         pd.read_csv(project / "metrics/train/plots/metrics/loss.tsv", sep="\t")["loss"]
         for project in (uninterrupted, folder)
     )
-    assert again[0] == pytest.approx(first[0], rel=0.01)
-    same = sorted(name for name, content in outcome(folder).items() if outcome(uninterrupted)[name] == content)
-    assert "metrics/pairs.json" in same and "metrics/synthesize.json" in same
-    print(f"trained anew: losses of {', '.join(f'{b:.6g} for {a:.6g}' for a, b in zip(first, again, strict=True))}")
+    assert again[0] == pytest.approx(first[0], rel=1e-3)
+    pairs = (f"{there:.6g} for {here:.6g}" for here, there in zip(first, again, strict=True))
+    print(f"\nas on a processor without AVX-512: the losses of the epochs are {', '.join(pairs)}")
