@@ -1,9 +1,9 @@
-"""The fast layers against Keras's own, and against formulas in float64."""
+"""The fast layer against Keras's own, and against formulas in float64."""
 
 import numpy as np
 import pytest
 
-from faces.layers import BatchNormalization, Conv2D, silu
+from faces.layers import BatchNormalization
 from faces.runtime import keras, tf
 
 MOMENTUM = 0.9
@@ -85,54 +85,3 @@ def test_normalization_trains_in_fit_and_comes_back_from_its_configuration() -> 
     again.set_weights(model.get_weights())
     assert isinstance(again.layers[0], BatchNormalization)
     np.testing.assert_array_equal(again.predict(_images(), verbose=0), model.predict(_images(), verbose=0))
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"kernel_size": 1},
-        {"kernel_size": 1, "use_bias": False},
-        {"kernel_size": 3},
-        {"kernel_size": (1, 2)},
-        {"kernel_size": 1, "groups": 2},
-    ],
-)
-@pytest.mark.parametrize("training", [True, False])
-def test_convolutions_and_their_gradients_are_those_of_keras(arguments: dict[str, object], training: bool) -> None:
-    inputs = tf.constant(_images())
-    own, stock = Conv2D(8, **arguments), keras.layers.Conv2D(8, **arguments)
-    results = []
-    for layer in (own, stock):
-        layer.build((None, 5, 4, 6))
-        layer.set_weights([np.random.default_rng(6).normal(size=variable.shape) for variable in own.variables])
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            outputs = layer(inputs, training=training) if layer is own else layer(inputs)
-            total = tf.reduce_sum(outputs * tf.cast(tf.range(8), tf.float32))
-        gradients = tape.gradient(total, [inputs, *(variable.value for variable in layer.trainable_variables)])
-        results.append([outputs, *gradients])
-    for one, other in zip(*results, strict=True):
-        assert one.shape == other.shape
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)  # sums of 60 products of up to about 40
-
-
-def test_kernels_of_one_pixel_are_trained_by_products() -> None:
-    for size, training, expected in ((1, True, True), (1, False, False), (3, True, False)):
-        layer = Conv2D(7, size)
-        layer.build((None, 5, 4, 6))
-        call = tf.function(lambda x, layer=layer, training=training: layer(x, training=training))
-        graph = call.get_concrete_function(tf.TensorSpec((None, 5, 4, 6))).graph
-        assert any(operation.type == "MatMul" for operation in graph.get_operations()) == expected
-
-
-def test_swish_and_its_slope() -> None:
-    x = np.linspace(-20, 20, 4001)
-    inputs = tf.constant(x, tf.float32)
-    with tf.GradientTape() as tape:
-        tape.watch(inputs)
-        outputs = silu(inputs)
-    by_hand = x / (1 + np.exp(-x))
-    np.testing.assert_allclose(outputs, by_hand, rtol=1e-5, atol=1e-6)
-    step = 1e-5
-    slope = ((x + step) / (1 + np.exp(-x - step)) - (x - step) / (1 + np.exp(-x + step))) / (2 * step)
-    np.testing.assert_allclose(tape.gradient(outputs, inputs), slope, rtol=1e-5, atol=1e-6)

@@ -7,7 +7,7 @@ every convolution, no padding in the first one, and a Dense layer to the embeddi
 from dataclasses import dataclass
 from typing import Any
 
-from faces.layers import BatchNormalization, Conv2D, silu
+from faces.layers import BatchNormalization
 from faces.runtime import keras
 
 IMAGE_SHAPE = (112, 112, 3)  # height, width, RGB
@@ -35,7 +35,7 @@ class _Layers:
         return keras.regularizers.L2(self.l2) if self.l2 else None
 
     def convolution(self, x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
-        layer = Conv2D(
+        layer = keras.layers.Conv2D(
             channels, kernel, strides=stride, padding="valid", kernel_regularizer=self.regularizer(), name=name
         )
         return self._normalized(layer(x), name)
@@ -48,7 +48,7 @@ class _Layers:
         return self._normalized(layer(x), name)
 
     def swish(self, x: Any, name: str) -> Any:
-        return keras.layers.Activation(silu, name=f"{name}_swish")(x)
+        return keras.layers.Activation("silu", name=f"{name}_swish")(x)
 
     def _normalized(self, x: Any, name: str) -> Any:
         return BatchNormalization(momentum=self.batch_norm_momentum, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(x)

@@ -36,8 +36,6 @@ with quiet_stderr():  # TensorFlow greets on stderr before any log level is read
     import keras
     import tensorflow as tf
 
-    ON_GPU = bool(tf.config.list_physical_devices("GPU"))
-
 
 def start(threads: int, seed: int = 0, compiled: bool = False) -> None:
     """Fix what would make two runs differ: thread count (sums are split by it), op choice and random state.

@@ -1,5 +1,4 @@
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,7 +96,6 @@ def test_the_same_bytes_again(project: Path) -> None:
 def test_a_run_cut_off_after_an_epoch_ends_with_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = [Path("models/similarity.npz"), Path("metrics/similarity.json")]
     expected = [path.read_bytes() for path in outputs]
-    shutil.rmtree("models/checkpoints")
     whole_epoch, trained = similarity.train_epoch, list[int]()
 
     def cut_off_once(model: object, pairs: object, vectors: object, views: object, epoch: int, params: object) -> None:

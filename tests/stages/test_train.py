@@ -211,6 +211,7 @@ def test_a_sampled_run_cut_off_ends_with_the_bytes_of_one_that_was_not(
     write_params(project, train={"sample_rate": 0.3, "batch_size": 2, "epochs": 2})
     run_stage("train")
     expected, whole_epoch = output_bytes(), train.train_epoch
+    shutil.rmtree("models/checkpoints")
 
     def cut_off(model: train.Model, batches: train.Batches, epoch: int, params: train.TrainParams) -> dict[str, float]:
         assert model.trained.layers[-1].directions.shape == (2, 16)  # of 4 classes
