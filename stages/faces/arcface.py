@@ -99,10 +99,9 @@ class SampledDirections:
     def draw(self, labels: NDArray[np.int64], seed: tuple[int, ...]) -> NDArray[np.int64]:
         """Put the sample of a batch into the model; return `labels` (N,) as places in it."""
         classes, own = len(self.variables[0].array), np.unique(labels)
-        drawn = np.random.default_rng(seed).choice(classes, size=self._sampled, replace=False)
-        others = np.setdiff1d(drawn, own)
-        # Of the others, those that are too many go; which is as random as the draw.
-        others = np.random.default_rng(seed).permutation(others)[: self._sampled - len(own)]
+        random = np.random.default_rng(seed)
+        drawn = random.choice(classes, size=self._sampled, replace=False)
+        others = random.permutation(np.setdiff1d(drawn, own))[: self._sampled - len(own)]  # too many, if own were drawn
         self._chosen = np.sort(np.concatenate([own, others]))
         for variable, stored in zip(self._in_model, self.variables, strict=True):
             variable.assign(stored.array[self._chosen])

@@ -96,6 +96,6 @@ def embed(
 
 def _is_whole(path: Path) -> bool:
     try:
-        return path.exists() and open_npy(path).ndim == 2
+        return open_npy(path).ndim == 2
     except StageError:
         return False
