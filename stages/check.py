@@ -6,6 +6,8 @@ all of it at once, while every output is still in place.
 Run     python stages/check.py
 """
 
+import fcntl
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
@@ -16,9 +18,10 @@ import pack
 import synthesize
 import train
 from faces.sources import load_sources
-from faces.stage import PARAMS_FILE, StageError, load_params, read_params, run
+from faces.stage import PARAMS_FILE, StageError, load_params, read_params, run, say
 
 STAGES = ("synthesize", "pack", "split", "train", "embed", "identify", "mine", "similarity", "pairs", "evaluate")
+DVC_LOCKS = Path(".dvc/tmp/rwlock")  # which of its processes works on what
 
 
 def check_section(stage: str) -> Any:
@@ -59,8 +62,28 @@ def checks() -> Iterator[Callable[[], object]]:
     yield lambda: train.check_initial_weights(check_section("train"))
 
 
+def mend_dvc_locks() -> None:
+    """Remove DVC's list of locks if a DVC that was killed has left it half-written: every later one would refuse it.
+
+    DVC truncates the file before it writes it, under the lock that is taken here.
+    """
+    try:
+        json.loads(DVC_LOCKS.read_bytes())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        with open(f"{DVC_LOCKS}.lock", "ab") as guard:
+            try:
+                fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # a DVC is at work, and writes it
+                return
+            DVC_LOCKS.unlink(missing_ok=True)
+        say(f"removed {DVC_LOCKS}, which a killed DVC had left half-written")
+
+
 def main() -> None:
     """Report every problem at once."""
+    mend_dvc_locks()
     problems: dict[str, None] = {}  # in order, each once
     for check in checks():
         try:

@@ -44,9 +44,10 @@ def main() -> None:
     params = load_params("embed", EmbedParams)
     images = PackedImages(read_split())
 
-    from faces import backbone  # TensorFlow takes seconds to import: errors above come first
+    from faces import backbone, runtime  # TensorFlow takes seconds to import: errors above come first
     from faces.inference import Embedder, convert, embed
 
+    runtime.find_devices()
     embedder = Embedder(convert(backbone.load_backbone()), params.workers)
     inputs = [SPLIT_PATH, backbone.WEIGHTS_PATH, backbone.ARCHITECTURE_PATH, *images.paths]
     checkpoints = checkpoint_folder("embed", params, inputs, ignored={"workers"})

@@ -51,5 +51,10 @@ def start(threads: int, seed: int = 0, compiled: bool = False) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     keras.utils.set_random_seed(seed)
-    with quiet_stderr():  # looks for GPUs, and complains where there are none
+    find_devices()
+
+
+def find_devices() -> None:
+    """Let TensorFlow look for GPUs now: where there are none it complains, which is held back here."""
+    with quiet_stderr():
         tf.config.list_logical_devices()

@@ -23,7 +23,8 @@ LONGEST_WAIT = 4  # seconds: what most stages take
 
 
 def start_repro(folder: Path) -> subprocess.Popen[bytes]:
-    """Start `dvc repro` in a process group of its own, which its stages belong to; its output is in repro.log."""
+    """Check the project and start `dvc repro`, as `make repro` does, in a process group of its own; see repro.log."""
+    check(folder)
     with open(folder.parent / "repro.log", "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "dvc", "repro"],
@@ -35,6 +36,10 @@ def start_repro(folder: Path) -> subprocess.Popen[bytes]:
             # A test that runs in the background may have been started with Ctrl-C ignored.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
+
+
+def check(folder: Path) -> None:
+    subprocess.run([sys.executable, "stages/check.py"], cwd=folder, check=True)
 
 
 def log_of(folder: Path) -> str:
@@ -74,6 +79,7 @@ def test_killed_in_every_stage_it_goes_on_to_the_same_bytes(uninterrupted: Path,
         print(
             f"\nkill -9 of dvc {'and its stage' if group else 'alone'} in {where or 'no stage: it had ended'}", end=""
         )
+    check(folder)
     output = dvc(folder, "repro")
     assert outcome(folder) == outcome(uninterrupted)
     assert "up to date" in dvc(folder, "status")

@@ -1,3 +1,4 @@
+import fcntl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,3 +75,19 @@ def test_one_folder_under_two_names_is_refused(project: Path, fails_with: Callab
 def test_weights_that_are_no_weights_are_refused(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, train={"initial_weights": "params.yaml"})
     assert "train.initial_weights: 'params.yaml': not an HDF5 file" in fails_with("check")
+
+
+def test_a_lock_file_that_a_killed_dvc_left_is_removed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    locks = project / ".dvc/tmp/rwlock"
+    locks.parent.mkdir(parents=True)
+    locks.write_text("")
+    with open(f"{locks}.lock", "wb") as guard:  # as a DVC that is writing it holds it
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        run_stage("check")
+        assert locks.exists()
+    run_stage("check")
+    assert not locks.exists()
+    assert ".dvc/tmp/rwlock" in capsys.readouterr().err
+    locks.write_text('{"read": {}, "write": {}}')
+    run_stage("check")
+    assert locks.exists()
