@@ -7,16 +7,18 @@ export DVC_NO_ANALYTICS := 1
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+setup: .venv/run.txt ## set .venv up, and no more
+
 repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or data have changed
 	@python stages/check.py
 	dvc repro
 
-# What a comparison of experiments does not show: all but the figures that matter and parameters, of which DVC then shows
-# those that differ.
-REST := ^(?!(Experiment|knn_accuracy|accuracy_test_(un)?seen|auc_test_unseen|similarity_accuracy|[a-z_]+\.[a-z_.]+)$$)
+# What a comparison of experiments does not show: all but the figures that matter, whether a run failed (it then shows the
+# figures of the commit that it started from), and parameters, of which DVC shows those that differ.
+REST := ^(?!(Experiment|State|knn_accuracy|accuracy_test_(un)?seen|auc_test_unseen|similarity_accuracy|[a-z_]+\.[a-z_.]+)$$)
 
-experiments: .venv/run.txt ## show experiments side by side: what was changed, and the figures that matter
-	@dvc exp show --only-changed --drop '$(REST)' --no-pager
+experiments: .venv/run.txt ## show experiments on the last ten commits: what was changed, and the figures that matter
+	@COLUMNS=$${COLUMNS:-250} dvc exp show --num 10 --only-changed --drop '$(REST)' --no-pager
 
 test: .venv/dev.txt ## set up, then run the tests
 	python -m pytest
@@ -56,4 +58,4 @@ lock: .venv/dev.txt ## pin anew what pyproject.toml asks for
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.txt
 	@cp requirements-dev.txt $@
 
-.PHONY: help repro experiments test test-slow benchmark lint format lock
+.PHONY: help setup repro experiments test test-slow benchmark lint format lock

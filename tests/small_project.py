@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 STAGES_AFTER_PACK = ("split", "train", "embed", "identify", "mine", "similarity", "pairs", "evaluate")
+needs_synthetic = pytest.mark.skipif(
+    not (ROOT / "data/synthetic/dvc.yaml").exists(), reason="the synthetic faces were taken out of this project"
+)
 PIPELINE = ["synthesize", "pack@synthetic", *STAGES_AFTER_PACK]
 SMALL: dict[str, dict[str, Any]] = {
     "sources": {"drawn": {"path": "images"}},

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from small_project import ROOT, dvc
+from small_project import ROOT, dvc, needs_synthetic
+
+pytestmark = needs_synthetic
 
 STAGES = ("synthesize", "pack", "split", "train", "embed", "identify", "mine", "similarity", "pairs", "evaluate")
 AFTER_TRAIN = "embed identify mine similarity evaluate"

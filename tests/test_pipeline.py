@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from small_project import PIPELINE, commit, dvc, git, new_checkout, ran
+from small_project import PIPELINE, commit, dvc, git, needs_synthetic, new_checkout, ran
+
+pytestmark = needs_synthetic
 
 
 @pytest.fixture(scope="module")
