@@ -85,6 +85,8 @@ def plot(table: pd.DataFrame) -> None:
         images = np.array([table["images"].min(), table["images"].max()])
         if column == "seconds":
             axes.loglog(images, images * (10 / images[0]), "k:", label="in proportion")
+        axes.set_xticks(sorted(table["images"].unique()), [f"{count:,}" for count in sorted(table["images"].unique())])
+        axes.minorticks_off()
         axes.set_xlabel("images")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
