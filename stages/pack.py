@@ -1,58 +1,61 @@
-"""Pack one folder of face images into one array of 112 x 112 RGB images, and a table of where each came from.
+"""Pack one source of face images into one array of 112 x 112 RGB images, and a table of where each came from.
 
-Reads   the folder `sources.<source>.path` of params.yaml: <subject>/<image> or <subject>/<any folders>/<image>
+Reads   the folder `sources.<source>.path` of params.yaml, by its `format`
+            folder    <subject>/<image> or <subject>/<any folders>/<image>
+            recordio  train.rec, train.idx and property, as InsightFace's data sets are
 Writes  data/packed/<source>.npy             uint8 (N, 112, 112, 3), RGB
-        data/packed/<source>.csv             subject,path: row i is image i; path is relative to the folder
+        data/packed/<source>.csv             subject,path: row i is image i; path is relative to the folder, or a key
+        data/attributes/<source>.csv         what the folder's attributes.csv, if any, says of each image
         metrics/pack@<source>.json           counts
         data/rejected/<source>.csv           path,reason,detail: what looks like an image and could not be used
 Run     python stages/pack.py <source>
 
 What counts as an image: a file that ends in .png, .jpg, .jpeg, .bmp, .webp, .ppm or .pgm, in any case, and holds one of
-these formats, whichever. faces/image_folder.py says how a folder is listed, faces/decoding.py what becomes of an image.
+these formats, whichever; or a record of train.rec that holds one. faces/image_folder.py and faces/recordio.py say how a
+source is listed, faces/decoding.py what becomes of an image.
 
-Subjects, and the images of one, are taken in order of code points; `max_images_per_subject` keeps the first that can be
-used and opens no more, `max_subjects` the first subjects that have `min_images_per_subject` of them.
+Subjects, and the images of one, are taken in order of code points, those of train.rec in order of labels and keys as
+numbers; `max_images_per_subject` keeps the first that can be used and opens no more, `max_subjects` the first subjects
+that have `min_images_per_subject` of them.
 
-An interrupted run goes on after the subjects that are finished, if no file of the folder has changed since.
+An interrupted run goes on after the subjects that are finished, if no file of the source has changed since.
 """
 
 import argparse
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
+from faces import image_folder, recordio
+from faces.attributes import ATTRIBUTES, attributes_of, attributes_path, read_attributes
 from faces.checkpoints import GrownFile, checkpoint_folder, finish
-from faces.decoding import PILLOW_MEGAPIXELS, SIDE, Limits, ResizeFilter, read_image, ready_to_read
+from faces.decoding import SIDE, DecodingParams, read_image, ready_to_read
 from faces.files import replacing, write_csv, write_metrics
-from faces.image_folder import ENDINGS, ImageFile, Listing, list_images
 from faces.rejection import REASONS, Rejected, Rejection
-from faces.sources import Source, images_path, load_sources, rejects_path, table_path
-from faces.stage import Params, StageError, load_params, progress, run, say, warn
+from faces.sources import Format, Source, images_path, load_sources, rejects_path, table_path
+from faces.stage import StageError, load_params, progress, run, say, warn
 from faces.threads import available_cores, in_order
 
 PART_FILES = 256  # 10 MB of pixels: the most that a worker holds of a subject without a limit
 
 
-class PackParams(Params):
+class PackParams(DecodingParams):
     max_subjects: int = Field(ge=0)
     min_images_per_subject: int = Field(ge=1)
     max_images_per_subject: int = Field(ge=0)
-    resize_filter: ResizeFilter
-    min_side: int = Field(ge=1)
-    max_megapixels: float = Field(gt=0, le=PILLOW_MEGAPIXELS)
-    workers: int = Field(ge=0, le=256)
 
     @field_validator("max_subjects")
     @classmethod
@@ -68,11 +71,55 @@ class PackParams(Params):
         return self
 
 
+class SourceFile(Protocol):
+    """What should be one image."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    def source(self, root: Path) -> Path | bytes: ...
+
+
+class Stamp(Protocol):
+    """What shows, by being equal or not, whether a file was written to; JSON can hold it."""
+
+    @property
+    def path(self) -> str: ...
+
+
+class Listing(Protocol):
+    """What a source holds, before any image is opened; in `files` those of a subject come together."""
+
+    @property
+    def files(self) -> Sequence[SourceFile]: ...
+    @property
+    def subjects(self) -> Collection[str]: ...
+    @property
+    def stamps(self) -> Sequence[Stamp]: ...
+    @property
+    def rejected(self) -> list[Rejected]: ...
+    @property
+    def ignored(self) -> int: ...
+
+
+class SourceFormat(Protocol):
+    """A module that knows one format of source; SUBJECT says what a subject is in it."""
+
+    SUBJECT: str
+
+    def list_images(self, root: Path) -> Listing: ...
+    def stamps(self, root: Path) -> Sequence[Stamp]: ...
+
+
+FORMATS: dict[Format, SourceFormat] = {"folder": image_folder, "recordio": recordio}
+
+
 class Part(NamedTuple):
     """Images of one subject, in order: uint8 (112, 112, 3) for each of `files`."""
 
     images: list[NDArray[np.uint8]]
-    files: list[ImageFile]
+    files: list[SourceFile]
     rejected: list[Rejected]
 
 
@@ -91,30 +138,51 @@ class Packed:
         self.subjects += bool(paths)
 
 
-def check(name: str, source: Source) -> Listing:
-    """Return what the folder of a source holds; StageError unless two subjects at least have a file like an image."""
+def check(name: str, source: Source) -> None:
+    """Raise StageError if a source cannot be packed, as far as shows in seconds."""
+    if source.format == "recordio":  # to read all its headers may take minutes
+        with _naming(name, source):
+            recordio.read_index(Path(source.path))
+    else:
+        list_source(name, source)
+
+
+def list_source(name: str, source: Source) -> Listing:
+    """Return what a source holds; StageError unless two subjects at least have a file like an image."""
+    kind = FORMATS[source.format]
+    with _naming(name, source):
+        if (known := Path(source.path, ATTRIBUTES)).is_file():
+            read_attributes(known)
+        listing = kind.list_images(Path(source.path))
+        if len(listing.subjects) < 2:
+            raise StageError(
+                f"images of {len(listing.subjects)} subject(s); needed: two at least, {kind.SUBJECT}"
+                f"{_summary(listing.rejected)}"
+            )
+    return listing
+
+
+@contextmanager
+def _naming(name: str, source: Source) -> Iterator[None]:
+    """Have a StageError begin with the parameter; raise one if there is no folder to look into."""
     where = _where(name, source)
     if not os.path.exists(source.path):
         raise StageError(f"{where}: there is no such folder")
     if not os.path.isdir(source.path):
-        raise StageError(f"{where}: not a folder; images are looked for in <path>/<subject>/")
-    listing = list_images(Path(source.path))
-    if len(listing.subjects) < 2:
-        raise StageError(
-            f"{where}: images of {len(listing.subjects)} subject(s); needed: two at least, each a folder of "
-            f"{', '.join(ENDINGS)} files{_summary(listing.rejected)}"
-        )
-    return listing
+        raise StageError(f"{where}: not a folder")
+    try:
+        yield
+    except StageError as error:
+        raise StageError(f"{where}: {error}") from None
 
 
 def check_unchanged(name: str, source: Source, listing: Listing) -> None:
     """Raise StageError if a file of the source was added, removed, resized or touched since it was listed."""
-    changed = set(listing.files) ^ set(list_images(Path(source.path)).files)
+    changed = {stamp.path for stamp in set(listing.stamps) ^ set(FORMATS[source.format].stamps(Path(source.path)))}
     if changed:
-        first = min(changed).path
         raise StageError(
-            f"{_where(name, source)}: {first} changed while it was being packed ({len({c.path for c in changed})} "
-            "in all); run again when nothing writes to the folder"
+            f"{_where(name, source)}: {min(changed)} changed while it was being packed ({len(changed)} in all); "
+            "run again when nothing writes to the folder"
         )
 
 
@@ -130,29 +198,29 @@ def _summary(rejected: list[Rejected]) -> str:
     return f"; rejected: {counts}; the first is {first.path} ({first.detail})"
 
 
-def pack_part(root: Path, params: PackParams, files: list[ImageFile]) -> Part:
+def pack_part(root: Path, params: PackParams, files: Sequence[SourceFile]) -> Part:
     """Read images of one subject until there are `max_images_per_subject` of them."""
     part = Part([], [], [])
     limit = params.max_images_per_subject or len(files)
-    limits = Limits(params.min_side, params.max_megapixels)
     for file in files:
         if len(part.files) == limit:
             break
         try:
-            part.images.append(read_image(root / file.path, limits, params.resize_filter))
+            part.images.append(read_image(file.source(root), params.limits, params.resize_filter))
             part.files.append(file)
         except Rejection as rejection:
             part.rejected.append(rejection.of(file.path))
     return part
 
 
-def parts_of(files: list[ImageFile], params: PackParams) -> list[list[ImageFile]]:
-    """Cut sorted files into one list a subject, or several if no limit bounds the pixels of a subject."""
-    parts = []
-    for _, group in groupby(files, key=lambda file: file.subject):
-        own = list(group)
-        size = len(own) if params.max_images_per_subject else PART_FILES
-        parts += [own[start : start + size] for start in range(0, len(own), size)]
+def parts_of(files: Sequence[SourceFile], params: PackParams) -> list[Sequence[SourceFile]]:
+    """Cut files into one slice a subject, or several if no limit bounds the pixels of a subject."""
+    parts, start = [], 0
+    for _, group in groupby(file.subject for file in files):
+        end = start + sum(1 for _ in group)
+        size = end - start if params.max_images_per_subject else PART_FILES
+        parts += [files[at : min(at + size, end)] for at in range(start, end, size)]
+        start = end
     return parts
 
 
@@ -181,7 +249,7 @@ def append_subjects(grown: GrownFile, parts: Iterable[Part], subjects: list[str]
     return packed
 
 
-def pack(root: Path, files: list[ImageFile], params: PackParams, path: Path, title: str) -> Packed:
+def pack(root: Path, files: Sequence[SourceFile], params: PackParams, path: Path, title: str) -> Packed:
     """Write the pixels of `files` to the .npy file `path`, going on where a former run was cut off.
 
     The bytes do not depend on `workers`. Threads, not processes: Pillow lets go of Python's lock while it decodes and
@@ -250,8 +318,8 @@ def main() -> None:
     if name not in sources:
         raise StageError(f"params.yaml: sources: {name!r} is not among them; allowed: {', '.join(sources)}")
     source = sources[name]
-    listing = check(name, source)
-    folder = checkpoint_folder("pack", params, ignored={"workers"}, seen=[name, source.path, listing.files])
+    listing = list_source(name, source)
+    folder = checkpoint_folder("pack", params, ignored={"workers"}, seen=[name, source.path, listing.stamps])
     packed = pack(Path(source.path), listing.files, params, folder / "images.npy", f"packing {name}")
     packed.rejected = sorted(listing.rejected + packed.rejected)
     try:
@@ -260,7 +328,11 @@ def main() -> None:
     except StageError:
         shutil.rmtree(folder)
         raise
-    write_csv(table_path(name), pd.DataFrame(packed.rows, columns=["subject", "path"]))
+    images = pd.DataFrame(packed.rows, columns=["subject", "path"])
+    write_csv(table_path(name), images)
+    known = attributes_of(Path(source.path), images)
+    known.insert(0, "row", range(len(images)))
+    write_csv(attributes_path(name), known)
     rejects = rejects_path(name)
     write_csv(rejects, pd.DataFrame(packed.rejected, columns=Rejected._fields))
     write_metrics(Path(f"metrics/pack@{name}.json"), describe(packed, listing))

@@ -2,7 +2,7 @@
 
 Reads   the section `synthesize:` of params.yaml, nothing else
 Writes  data/synthetic/images/<subject>/<image>.png  112 x 112 RGB crops, aligned by eyes, nose and mouth
-        data/synthetic/attributes.csv                a row an image: pose, light, camera, expression, what is worn
+        data/synthetic/images/attributes.csv         a row an image: pose, light, camera, expression, what is worn
         data/synthetic/contact_sheet.png             a row an identity, a column an image
         metrics/synthesize.json                      counts, and the share of images with each occlusion
 Run     python stages/synthesize.py
@@ -33,6 +33,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from faces.attributes import ATTRIBUTES
 from faces.camera import SIZE, Camera
 from faces.checkpoints import checkpoint_folder, finish
 from faces.files import replacing, write_csv, write_metrics, write_text
@@ -45,7 +46,6 @@ from faces.threads import available_cores
 from faces.traits import draw_traits
 
 IMAGES = Path("data/synthetic/images")
-ATTRIBUTES = Path("data/synthetic/attributes.csv")
 CONTACT_SHEET = Path("data/synthetic/contact_sheet.png")
 METRICS = Path("metrics/synthesize.json")
 OCCLUSIONS = ("glasses", "sunglasses", "mask", "cap", "hand", "bar")
@@ -165,12 +165,11 @@ def _draw_worn(rng: np.random.Generator, params: SynthesizeParams) -> Worn:
     )
 
 
-def attributes(subject: str, image: str, scene: Scene) -> Row:
+def attributes(path: str, scene: Scene) -> Row:
     """Return one row of the table of attributes; a column's unit is in its name, shares and flags have none."""
     camera, light, worn = scene.camera, scene.light, scene.worn
     return {
-        "subject": subject,
-        "image": image,
+        "path": path,
         "yaw_degrees": camera.yaw,
         "pitch_degrees": camera.pitch,
         "roll_degrees": camera.roll,
@@ -217,7 +216,7 @@ def draw_images(index: int, subject: str, params: SynthesizeParams, folder: Path
         _, data = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
         with replacing(folder / name) as temporary:
             temporary.write_bytes(data.tobytes())  # unlike cv2.imwrite, it says why it fails
-        rows.append(attributes(subject, name, scene))
+        rows.append(attributes(f"{subject}/{name}", scene))
     return rows
 
 
@@ -271,9 +270,9 @@ def write_contact_sheet(params: SynthesizeParams, folder: Path) -> None:
         temporary.write_bytes(cv2.imencode(".png", np.vstack(rows))[1].tobytes())
 
 
-def summarise(table: pd.DataFrame) -> dict[str, int | float]:
+def summarise(table: pd.DataFrame, subjects: int) -> dict[str, int | float]:
     """Return the metrics: counts, and the share of images with each occlusion."""
-    counts: dict[str, int | float] = {"subjects": int(table["subject"].nunique()), "images": len(table)}
+    counts: dict[str, int | float] = {"subjects": subjects, "images": len(table)}
     shares = {f"share_{kind}": round(float(table[kind].mean()), 6) for kind in OCCLUSIONS}
     return counts | shares | {"share_occluded": round(float(table[list(OCCLUSIONS)].any(axis=1).mean()), 6)}
 
@@ -288,8 +287,8 @@ def main() -> None:
     drawn = progress(draw_subjects(params, folder), "synthesize", params.subjects, "identity")
     table = pd.DataFrame([row for rows in drawn for row in rows])
     write_contact_sheet(params, folder / "images")
-    write_csv(ATTRIBUTES, table)
-    write_metrics(METRICS, summarise(table))
+    write_csv(folder / "images" / ATTRIBUTES, table)
+    write_metrics(METRICS, summarise(table, params.subjects))
     put_in_place(folder / "images", IMAGES)
     finish(folder)
     pace = len(table) / (time.monotonic() - started)

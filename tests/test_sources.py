@@ -24,6 +24,11 @@ def test_sources_keep_their_order_and_paths() -> None:
     ]
 
 
+def test_a_source_is_a_folder_of_images_unless_it_says_otherwise() -> None:
+    write_params("sources: {a: {path: a}, b: {path: b, format: folder}, c: {path: c, format: recordio}}")
+    assert [source.format for source in load_sources().values()] == ["folder", "folder", "recordio"]
+
+
 def test_a_source_is_packed_under_its_name() -> None:
     assert images_path("lfw") == Path("data/packed/lfw.npy")
     assert table_path("lfw") == Path("data/packed/lfw.csv")
@@ -46,6 +51,8 @@ def test_rejects_are_listed_outside_the_folder_that_later_stages_depend_on() -> 
         ("sources: {a: {path: ''}}", "params.yaml: sources.a.path: '': string should have at least 1 character"),
         ("sources: {a: {path: 7}}", "params.yaml: sources.a.path: 7: input should be a valid string"),
         ("sources: {a: {path: x, glob: y}}", "params.yaml: sources.a.glob: unknown key"),
+        ("sources: {a: {path: x, format: rec}}", "sources.a.format: 'rec': input should be 'folder' or 'recordio'"),
+        ("sources: {a: {path: x, format: }}", "sources.a.format: None: input should be 'folder' or 'recordio'"),
         ("sources: {7: {path: x}}", "7: input should be a valid string"),
         ("sources: {a/b: {path: x}}", "'a/b': string should match pattern '^[A-Za-z0-9]"),
         ("sources: {..: {path: x}}", "'..': string should match pattern"),

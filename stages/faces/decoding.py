@@ -6,6 +6,7 @@ is what face alignment puts beyond the edge of a photo; then RGB, without regard
 """
 
 import errno
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from pydantic import Field
 
 from faces.rejection import Rejection, unreadable
+from faces.stage import Params
 
 SIDE = 112  # pixels: what the network takes
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # no others: some of Pillow's run programs or read further files
@@ -52,6 +55,20 @@ class Limits(NamedTuple):
     max_megapixels: float  # PILLOW_MEGAPIXELS at most
 
 
+class DecodingParams(Params):
+    """What a stage that decodes images lets its user choose."""
+
+    resize_filter: ResizeFilter
+    min_side: int = Field(ge=1)
+    max_megapixels: float = Field(gt=0, le=PILLOW_MEGAPIXELS)
+    workers: int = Field(ge=0, le=256)
+
+    @property
+    def limits(self) -> Limits:
+        """Return the sizes of image that are taken."""
+        return Limits(self.min_side, self.max_megapixels)
+
+
 @contextmanager
 def ready_to_read() -> Iterator[None]:
     """Let `read_image` be called in several threads, and silence Pillow's warnings on files that it reads all the same.
@@ -64,13 +81,14 @@ def ready_to_read() -> Iterator[None]:
         yield
 
 
-def read_image(path: Path, limits: Limits, resize_filter: ResizeFilter) -> NDArray[np.uint8]:
-    """Return an image file as uint8 (112, 112, 3), RGB; Rejection says why it cannot be.
+def read_image(source: Path | bytes, limits: Limits, resize_filter: ResizeFilter) -> NDArray[np.uint8]:
+    """Return an image file, or its content, as uint8 (112, 112, 3), RGB; Rejection says why it cannot be.
 
     OSError if the machine is out of file handles or memory, which says nothing about the file.
     """
     try:
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        opened = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+        with opened as file, Image.open(file, formats=FORMATS) as image:
             _check_size(*image.size, limits)
             return to_pixels(image, RESIZE_FILTERS[resize_filter])
     except (Rejection, MemoryError):

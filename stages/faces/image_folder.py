@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from faces.attributes import ATTRIBUTES
 from faces.rejection import Rejected, Rejection, unreadable
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
+SUBJECT = f"each a folder of {', '.join(ENDINGS)} files"
 
 
 class ImageFile(NamedTuple):
@@ -24,6 +26,10 @@ class ImageFile(NamedTuple):
     path: str  # relative to the root
     size: int  # bytes
     mtime_ns: int
+
+    def source(self, root: Path) -> Path:
+        """Return what `read_image` takes."""
+        return root / self.path
 
 
 @dataclass
@@ -38,6 +44,11 @@ class Listing:
     def subjects(self) -> set[str]:
         """Return the subjects that have a file."""
         return {file.subject for file in self.files}
+
+    @property
+    def stamps(self) -> list[ImageFile]:
+        """Return what differs if a file was written to."""
+        return self.files
 
 
 def list_images(root: Path) -> Listing:
@@ -59,6 +70,11 @@ def list_images(root: Path) -> Listing:
     return listing
 
 
+def stamps(root: Path) -> list[ImageFile]:
+    """Return what differs if a file below `root` was added, removed, resized or touched."""
+    return list_images(root).files
+
+
 def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
     try:
         status = os.stat(folder)
@@ -73,6 +89,8 @@ def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]
 
 def _list_entry(entry: os.DirEntry[str], folder: str, listing: Listing, folders: list[str], links: list[str]) -> None:
     path = f"{folder}/{entry.name}" if folder else entry.name
+    if path == ATTRIBUTES:
+        return
     if entry.name.startswith("."):
         listing.ignored += 1
         return

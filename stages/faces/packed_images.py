@@ -14,6 +14,14 @@ PACKED_DIRECTORY = Path("data/packed")
 IMAGE_SHAPE = (112, 112, 3)
 
 
+def open_packed(path: Path) -> NDArray[np.uint8]:
+    """Map packed images, uint8 (N, 112, 112, 3), from disk; StageError if the file holds anything else."""
+    array = open_npy(path)
+    if array.shape[1:] != IMAGE_SHAPE or array.dtype != np.uint8:
+        raise StageError(f"{path}: {array.dtype} {array.shape}; expected uint8 (N, 112, 112, 3)")
+    return array  # type: ignore[return-value]
+
+
 class PackedImages:
     """All images of a split, by image number; pixels stay on disk until they are asked for."""
 
@@ -22,14 +30,10 @@ class PackedImages:
         names, self._source = np.unique(split["source"].to_numpy(dtype=str), return_inverse=True)
         self._row = split["row"].to_numpy()
         self.paths = [directory / f"{name}.npy" for name in names]
-        self._arrays = [open_npy(path) for path in self.paths]
-        for number, (name, array) in enumerate(zip(names, self._arrays, strict=True)):
-            if array.shape[1:] != IMAGE_SHAPE or array.dtype != np.uint8:
-                raise StageError(
-                    f"{directory / name}.npy: {array.dtype} {array.shape}; expected uint8 (N, 112, 112, 3)"
-                )
+        self._arrays = [open_packed(path) for path in self.paths]
+        for number, (path, array) in enumerate(zip(self.paths, self._arrays, strict=True)):
             if (last := self._row[self._source == number].max()) >= len(array):
-                raise StageError(f"{directory / name}.npy holds {len(array)} images; {SPLIT_PATH} asks for row {last}")
+                raise StageError(f"{path} holds {len(array)} images; {SPLIT_PATH} asks for row {last}")
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -9,18 +9,18 @@ REASONS = {
     "not_a_file": "a pipe, socket or device; never opened",
     "link": "a link that leads nowhere, in a circle, or to a folder that is packed already",
     "unreadable": "no permission, or the disk fails",
-    "empty": "zero bytes",
+    "empty": "zero bytes, or a record without an image",
     "unrecognised": "none of the image formats, whatever the ending says",
-    "damaged": "cut short or broken",
+    "damaged": "cut short or broken, or a record whose label is not a whole number, 0 or more",
     "too_small": "a side under `min_side`",
-    "too_large": "over `max_megapixels`",
+    "too_large": "over `max_megapixels`, or a record over 32 MiB",
 }
 
 
 class Rejected(NamedTuple):
     """One row of the list of rejects; `reason` is a key of `REASONS`."""
 
-    path: str  # relative to the source
+    path: str  # relative to the source, or the key of a record
     reason: str
     detail: str
 

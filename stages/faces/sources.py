@@ -1,7 +1,7 @@
-"""The `sources:` section of params.yaml: which folders of images the pipeline runs on, and where each is packed."""
+"""The `sources:` section of params.yaml: which images the pipeline runs on, and where those of each are packed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, RootModel, StringConstraints
 
@@ -14,10 +14,17 @@ REJECTED = Path("data/rejected")  # apart, so that a new reject alone changes no
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
+Format = Literal["folder", "recordio"]
+
+
 class Source(Params):
-    """One folder of images, `<path>/<subject>/…/<image>`; a relative path starts at the root of the project."""
+    """One folder; a relative path starts at the root of the project.
+
+    By `format`, it holds images as `<path>/<subject>/…/<image>`, or train.rec, train.idx and property of InsightFace.
+    """
 
     path: str = Field(min_length=1)
+    format: Format = "folder"
 
 
 class _Sources(RootModel[Annotated[dict[Name, Source], Field(min_length=1)]]):

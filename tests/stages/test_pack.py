@@ -258,6 +258,7 @@ def test_a_second_run_leaves_the_same_bytes() -> None:
     run_stage()
     assert outputs() == first
     assert set(first) == {
+        "data/attributes/faces.csv",
         "data/packed/faces.npy",
         "data/packed/faces.csv",
         "metrics/pack@faces.json",
@@ -350,7 +351,8 @@ def test_what_is_too_little_to_pack_is_an_error_and_leaves_no_file() -> None:
 def test_check_looks_at_names_alone() -> None:
     put("a/x.png", b"broken")
     put("b/deep/y.JPG", b"broken")
-    assert pack.check("faces", Source(path="faces")).subjects == {"a", "b"}
+    pack.check("faces", Source(path="faces"))
+    assert pack.list_source("faces", Source(path="faces")).subjects == {"a", "b"}
 
 
 @pytest.mark.parametrize("path", ["a" * 5000, "a\0b", "no/such"])

@@ -96,8 +96,8 @@ def test_a_small_run_writes_images_tables_and_counts(project: Path) -> None:
     assert images == [f"data/synthetic/images/000{s}/00{n}.png" for s in range(3) for n in range(2)]
     for path in images:
         assert picture(Path(path).parents[1], int(path[-12:-8]), int(path[-7:-4])).shape == (112, 112, 3)
-    table = pd.read_csv("data/synthetic/attributes.csv", dtype={"subject": str})
-    assert [f"data/synthetic/images/{row.subject}/{row.image}" for row in table.itertuples()] == images
+    table = pd.read_csv("data/synthetic/images/attributes.csv")
+    assert [f"data/synthetic/images/{path}" for path in table["path"]] == images
     assert table["yaw_degrees"].abs().max() <= 40 and table["yaw_degrees"].nunique() == 6
     metrics = yaml.safe_load(Path("metrics/synthesize.json").read_text(encoding="utf-8"))
     assert (metrics["subjects"], metrics["images"]) == (3, 6)
