@@ -1,0 +1,122 @@
+"""The `test_sets:` section of params.yaml, external pairs to be scored, and what the gather stage makes of each.
+
+For a test set <name>, data/tests has <name>.npy, the pixels of its images, <name>.images.csv, where each came from, and
+<name>.pairs.csv, its pairs in the order of the protocol, by image number.
+"""
+
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, RootModel, model_validator
+
+from faces.csv_rows import csv_rows
+from faces.decoding import SIDE
+from faces.files import open_npy, read_csv
+from faces.sources import Name
+from faces.stage import Params, StageError, load_params
+
+TESTS = Path("data/tests")
+IMAGE_COLUMNS = {"subject": str, "path": str}
+
+# a, b: image numbers; same: 1 for two images of one person, else 0; fold: 0..F-1, as in cross-validation; group: the
+# protocol's own name for a kind of pair, may be empty.
+PAIR_COLUMNS = {"a": np.int64, "b": np.int64, "same": np.int64, "fold": np.int64, "group": str}
+
+
+class ExternalSet(Params):
+    """Where a test set is, and in which format; a relative path starts at the root of the project."""
+
+    format: Literal["lfw", "bin", "csv"]
+    images: str = Field(min_length=1)
+    pairs: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_bin(self) -> "ExternalSet":
+        if self.format == "bin" and self.images != self.pairs:
+            raise ValueError("images and pairs should be the same .bin file, which holds both")
+        return self
+
+
+class _ExternalSets(RootModel[dict[Name, ExternalSet]]):
+    pass
+
+
+def load_test_sets() -> dict[str, ExternalSet]:
+    """Return the test sets by name, in the order of params.yaml; StageError names what is wrong with one."""
+    return load_params("test_sets", _ExternalSets).root
+
+
+def pixels_path(name: str) -> Path:
+    """Return where a test set's images are: uint8 (N, 112, 112, 3), RGB, each once, in order of first use."""
+    return TESTS / f"{name}.npy"
+
+
+def image_table_path(name: str) -> Path:
+    """Return where the table of a test set's images is: columns subject, path; row i describes image i."""
+    return TESTS / f"{name}.images.csv"
+
+
+def pair_table_path(name: str) -> Path:
+    """Return where the table of a test set's pairs is; it has `PAIR_COLUMNS`."""
+    return TESTS / f"{name}.pairs.csv"
+
+
+def embeddings_path(name: str) -> Path:
+    """Return where the embeddings of a test set's images are: float32 (N, D), row i of image i."""
+    return TESTS / f"{name}.embeddings.npy"
+
+
+def open_pixels(name: str) -> NDArray[np.uint8]:
+    """Map a test set's images from disk, uint8 (N, 112, 112, 3); StageError if that is not what the file holds."""
+    path = pixels_path(name)
+    pixels = open_npy(path)
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE, 3) or len(pixels) == 0:
+        raise StageError(f"{path}: {pixels.dtype} {pixels.shape}; expected uint8 (N, {SIDE}, {SIDE}, 3)")
+    return cast(NDArray[np.uint8], pixels)
+
+
+def read_image_table(name: str, images: int) -> pd.DataFrame:
+    """Return subject and path of each of `images` images; StageError if they are more or fewer, or one comes twice."""
+    path = image_table_path(name)
+    table = read_csv(path, IMAGE_COLUMNS)
+    if len(table) != images:
+        raise StageError(f"{path}: describes {len(table)} images; {pixels_path(name)} holds {images}")
+    repeated = np.flatnonzero(table["path"].duplicated())
+    if len(repeated):
+        raise StageError(f"{path}: line {repeated[0] + 2}: path {table['path'].iloc[repeated[0]]!r} comes twice")
+    return table
+
+
+def read_pair_table(name: str, images: int) -> pd.DataFrame:
+    """Return a test set's pairs, in the order of the protocol; a pair may come twice, as in some protocols it does.
+
+    StageError if the table is missing, cut short or has been edited into nonsense.
+    """
+    path = pair_table_path(name)
+    below = {"a": images, "b": images, "same": 2, "fold": None}
+    try:
+        rows = [
+            (*(row.number(column, limit) for column, limit in below.items()), row["group"])
+            for row in csv_rows(path, list(PAIR_COLUMNS))
+        ]
+        if not path.read_bytes().endswith(b"\n"):
+            raise StageError(f"{path}: is cut short: the last line has no end")
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing; `dvc repro` makes it, `dvc pull` fetches it") from None
+    table = pd.DataFrame(rows, columns=list(PAIR_COLUMNS)).astype(PAIR_COLUMNS)
+    check_pairs(table, path)
+    return table
+
+
+def check_pairs(table: pd.DataFrame, path: Path) -> None:
+    """Raise StageError, naming `path`, if pairs of one kind are missing, or a fold between the first and the last."""
+    for same, kind in enumerate(("impostor", "genuine")):
+        if not (table["same"] == same).any():
+            raise StageError(f"{path}: has no {kind} pair")
+    folds = np.unique(table["fold"])
+    if folds[-1] >= len(folds):
+        gap = np.flatnonzero(folds != np.arange(len(folds)))[0]
+        raise StageError(f"{path}: no pair is in fold {gap}, but one is in fold {folds[-1]}; folds count from 0")
