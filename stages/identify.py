@@ -1,16 +1,21 @@
-"""Name the person in an image by its nearest training images.
+"""Name the person in an image by enrolled images.
 
 Reads   data/embeddings.npy, data/split.csv, data/packed (for the baseline on raw pixels)
-Writes  metrics/identify.json
+Writes  metrics/identify.json, metrics/identify/cmc.csv (share of probes found within each rank)
 Run     python stages/identify.py
 
-The gallery is `train`, the probes are `test_seen`. `knn_accuracy` is the notebook's figure: a vote of the k nearest by
-cosine. `rank_k` is closed-set identification: the right person is among the k best-scoring ones, where a person scores
-as their best image does. `knn_accuracy_pixels` is the same vote on raw pixels: what has to be beaten.
+`knn_accuracy` is the notebook's figure: a vote of the k nearest `train` images by cosine, on `test_seen`;
+`knn_accuracy_pixels` is the same vote on raw pixels: what has to be beaten.
+
+`rank_k` is closed-set identification: the right person is among the k best-scoring ones. `dir_at_far_<rate>` is
+open-set identification: the right person is found first, at the threshold that strangers of that rate pass. Both come
+twice: with `train` enrolled, `test_seen` looked for and `test_unseen` as the strangers; and, ending in `_unseen`, among
+people that training never saw, half of them enrolled by a few images each and the other half the strangers.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,18 +24,24 @@ from pydantic import Field
 from sklearn.neighbors import KNeighborsClassifier
 
 from faces.embeddings import read_embeddings, unit_length
-from faces.files import write_metrics
+from faces.figures import Rate, supported
+from faces.files import write_csv, write_metrics
 from faces.packed_images import PackedImages
-from faces.split_table import TEST_SEEN, TRAIN, images_of, labels_of, read_split
+from faces.split_table import PARTS, TEST_SEEN, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, load_params, progress, run, say
 from faces.threads import fixed_threads
+from faces.verification import roc, tar_at_far
 
 MOST_SCORES = 32_000_000  # of probes and gallery images, in memory at a time: 128 MB
+NEVER = -2.0  # below any cosine
 
 
 class IdentifyParams(Params):
     neighbours: int = Field(ge=1)
     ranks: list[Annotated[int, Field(ge=1)]]
+    cmc_ranks: int = Field(ge=1, le=10_000)
+    false_accept_rates: list[Rate]
+    enrolled_images: int = Field(ge=1)
     pixel_images: int = Field(ge=2)
     threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0)
@@ -52,30 +63,79 @@ def knn_accuracy(
     return float(classifier.fit(gallery, gallery_labels).score(probes, probe_labels))
 
 
-def ranks_of_probes(
-    gallery: NDArray[np.float32],
-    gallery_labels: NDArray[np.int64],
-    probes: NDArray[np.float32],
-    probe_labels: NDArray[np.int64],
-    most_scores: int = MOST_SCORES,
-) -> NDArray[np.int64]:
-    """Return for each probe the rank of its own identity, 1 for the best, shape (probes,).
+class Gallery:
+    """Enrolled people, each of whom scores as their best image does."""
 
-    Vectors are unit length (n, D); every probe label must occur in the gallery. An identity that scores the same as
-    the right one is ranked before it, so that a constant score gains nothing.
+    def __init__(self, unit: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Enrol images, unit length (n, D), of the people `labels` (n,)."""
+        order = np.argsort(labels, kind="stable")
+        self._images = unit[order].T
+        self.identities, self._starts = np.unique(labels[order], return_index=True)
+
+    def scores(self, probes: NDArray[np.float32], most: int = MOST_SCORES) -> Iterator[tuple[slice, NDArray]]:
+        """Yield some rows of probes (n, D) at a time and their score of every identity, (rows, identities)."""
+        chunk = max(1, most // self._images.shape[1])
+        for start in progress(range(0, len(probes), chunk), "searching", unit="chunk"):
+            rows = slice(start, start + chunk)
+            yield rows, np.maximum.reduceat(probes[rows] @ self._images, self._starts, axis=1)
+
+
+class Found(NamedTuple):
+    """Of each probe: its best score, and the rank of its own identity, 1 for the best and 0 for a stranger: (n,)."""
+
+    best: NDArray[np.float32]
+    rank: NDArray[np.int64]
+
+
+def search(gallery: Gallery, probes: NDArray[np.float32], labels: NDArray[np.int64], most: int = MOST_SCORES) -> Found:
+    """Look for probes, unit length (n, D), of the people `labels` (n,).
+
+    An identity that scores the same as the right one is ranked before it, so that a constant score gains nothing.
     """
-    order = np.argsort(gallery_labels, kind="stable")
-    by_identity = gallery[order].T
-    identities, starts = np.unique(gallery_labels[order], return_index=True)
-    chunk = max(1, most_scores // len(gallery))
-    own = np.searchsorted(identities, probe_labels)
-    ranks = np.empty(len(probes), dtype=np.int64)
-    for start in progress(range(0, len(probes), chunk), "ranking", unit="chunk"):
-        rows = slice(start, start + chunk)
-        best = np.maximum.reduceat(probes[rows] @ by_identity, starts, axis=1)  # (chunk, identities)
-        own_score = best[np.arange(len(best)), own[rows]]
-        ranks[rows] = np.sum(best >= own_score[:, None], axis=1)
-    return ranks
+    own = np.searchsorted(gallery.identities, labels).clip(max=len(gallery.identities) - 1)
+    enrolled = gallery.identities[own] == labels
+    best, rank = np.empty(len(probes), dtype=np.float32), np.empty(len(probes), dtype=np.int64)
+    for rows, scores in gallery.scores(probes, most):
+        own_score = scores[np.arange(len(scores)), own[rows]]
+        best[rows] = scores.max(axis=1)
+        rank[rows] = np.sum(scores >= own_score[:, None], axis=1)
+    return Found(best, np.where(enrolled, rank, 0))
+
+
+def closed_set(rank: NDArray[np.int64], most: int) -> NDArray[np.float64]:
+    """Return the cumulative match characteristic: share of probes whose rank (n,) is k or better, k = 1 to `most`."""
+    return np.cumsum(np.bincount(np.minimum(rank, most + 1), minlength=most + 2)[1:-1]) / len(rank)
+
+
+def open_set(found: Found, rates: list[float]) -> dict[str, float]:
+    """Return DIR at each FAR: how many enrolled probes are found first, at the threshold that strangers set.
+
+    FAR, also FPIR, is the share of strangers whose best score reaches the threshold; DIR, also TPIR, the share of
+    enrolled probes whose own identity ranks first and reaches it. (Phillips, Grother, Micheals 2011, "Evaluation
+    Methods in Face Recognition".) Left out where fewer than 30 false alarms are to be expected.
+    """
+    enrolled = found.rank > 0
+    if enrolled.all() or not enrolled.any():
+        return {}
+    scores = np.where(enrolled & (found.rank > 1), NEVER, found.best)
+    curve = roc(scores, enrolled)
+    strangers = int(np.sum(~enrolled))
+    return {f"dir_at_far_{rate:g}": tar_at_far(curve, rate) for rate in rates if supported(rate, strangers)}
+
+
+def enrol(labels: NDArray[np.int64], images: int, seed: int) -> NDArray[np.bool_]:
+    """Return which images, of the people `labels` (n,), are enrolled: `images` of each of half the people, at random.
+
+    A person with no image beyond these is not enrolled, but may be a stranger.
+    """
+    random = np.random.default_rng(seed)
+    people, sizes = np.unique(labels, return_counts=True)
+    chosen = random.permutation(people[sizes > images])[: len(people) // 2]
+    order = random.permutation(len(labels))
+    enrolled = np.zeros(len(labels), dtype=bool)
+    for person in chosen:
+        enrolled[order[labels[order] == person][:images]] = True
+    return enrolled
 
 
 def pixel_accuracy(split: pd.DataFrame, params: IdentifyParams) -> dict[str, float | int]:
@@ -94,22 +154,46 @@ def pixel_accuracy(split: pd.DataFrame, params: IdentifyParams) -> dict[str, flo
     return {"knn_accuracy_pixels": accuracy, "probes_pixels": len(chosen[TEST_SEEN])}
 
 
+def identification(
+    gallery: Gallery, probes: NDArray[np.float32], labels: NDArray[np.int64], params: IdentifyParams
+) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """Return the figures and the cumulative match characteristic; none if nobody among the probes is enrolled."""
+    found = search(gallery, probes, labels)
+    rank = found.rank[found.rank > 0]
+    if len(rank) == 0:
+        return {}, np.empty(0)
+    metrics = {f"rank_{rank_k}": float(np.mean(rank <= rank_k)) for rank_k in params.ranks}
+    metrics |= open_set(found, params.false_accept_rates)
+    metrics |= {"probes": len(rank), "strangers": len(found.rank) - len(rank)}
+    return metrics, closed_set(rank, params.cmc_ranks)
+
+
 def main() -> None:
-    """Write the identification figures."""
+    """Write the identification figures and curves."""
     params = load_params("identify", IdentifyParams)
     split = read_split()
     unit, labels = unit_length(read_embeddings(len(split))), labels_of(split)
-    train, test = images_of(split, TRAIN), images_of(split, TEST_SEEN)
-    compared = unit[train], labels[train], unit[test], labels[test]
+    train, seen, unseen = (images_of(split, part) for part in PARTS)
+    probes = np.concatenate([seen, unseen])
+    enrolled = enrol(labels[unseen], params.enrolled_images, params.seed)
+    galleries = {"seen": (train, probes), "unseen": (unseen[enrolled], unseen[~enrolled])}
 
+    metrics: dict[str, float] = {}
+    curves = []
     with fixed_threads(params.threads):
-        metrics: dict[str, float | int] = {"knn_accuracy": knn_accuracy(*compared, params.neighbours)}
-        ranks = ranks_of_probes(*compared)
-        for rank in params.ranks:
-            metrics[f"rank_{rank}"] = float(np.mean(ranks <= rank))
-        metrics["probes"] = len(test)
+        neighbours = unit[train], labels[train], unit[seen], labels[seen]
+        metrics["knn_accuracy"] = knn_accuracy(*neighbours, params.neighbours)
+        for name, (enrolled_images, others) in galleries.items():
+            if len(enrolled_images) == 0:
+                say(f"{name}: nobody to enrol")
+                continue
+            gallery = Gallery(unit[enrolled_images], labels[enrolled_images])
+            figures, curve = identification(gallery, unit[others], labels[others], params)
+            metrics |= {f"{figure}{'' if name == 'seen' else '_unseen'}": value for figure, value in figures.items()}
+            curves.append(pd.DataFrame({"set": name, "rank": np.arange(1, len(curve) + 1), "rate": curve}))
         say("comparing raw pixels")
         metrics |= pixel_accuracy(split, params)
+    write_csv(Path("metrics/identify/cmc.csv"), pd.concat(curves, ignore_index=True))
     write_metrics(Path("metrics/identify.json"), metrics)
     say(f"kNN accuracy {metrics['knn_accuracy']:.3f}, on raw pixels {metrics['knn_accuracy_pixels']:.3f}")
 

@@ -1,11 +1,80 @@
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, norm
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
-from faces.verification import accuracy, area_under_roc, best_threshold, equal_error_rate, min_max
+from faces.verification import (
+    accuracy,
+    area_under_roc,
+    balanced_accuracy,
+    best_threshold,
+    d_prime,
+    equal_error_rate,
+    min_max,
+    roc,
+    tar_at_far,
+)
 
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.55, 0.4, 0.3, 0.1])
 SAME = np.array([1, 1, 0, 1, 0, 1, 0, 0])
+
+
+# The worked example of Fawcett 2006, "An introduction to ROC analysis", figure 3: class and score of 20 instances.
+FAWCETT_SAME = np.array([letter == "p" for letter in "ppnpppnnpnpnpnnnpnpn"])
+FAWCETT_SCORES = np.array(
+    [0.9, 0.8, 0.7, 0.6, 0.55, 0.54, 0.53, 0.52, 0.51, 0.505, 0.4, 0.39, 0.38, 0.37, 0.36, 0.35, 0.34, 0.33, 0.3, 0.1]
+)
+
+
+def test_the_published_example() -> None:
+    curve = roc(FAWCETT_SCORES, FAWCETT_SAME)
+    points = dict(zip(curve.thresholds.tolist(), zip(curve.fmr.tolist(), curve.tar.tolist(), strict=True), strict=True))
+    # Points that the figure labels, and the text: "The ROC point at (0.1, 0.5) produces its highest accuracy (70%)".
+    assert points[np.inf] == (0.0, 0.0) and points[0.9] == (0.0, 0.1) and points[0.1] == (1.0, 1.0)
+    assert points[0.54] == (0.1, 0.5) and points[0.4] == (0.4, 0.7) and points[0.38] == (0.5, 0.8)
+    threshold = best_threshold(FAWCETT_SCORES, FAWCETT_SAME)
+    assert threshold == pytest.approx((0.53 + 0.54) / 2)
+    assert accuracy(FAWCETT_SCORES, FAWCETT_SAME, threshold) == 0.7
+    assert tar_at_far(curve, 0.1) == 0.5 and tar_at_far(curve, 0.0999) == 0.2
+
+
+def test_roc_and_area_against_scikit_learn() -> None:
+    random = np.random.default_rng(1)
+    for _ in range(50):
+        scores, same = random.integers(0, 20, 60) / 20, random.integers(0, 2, 60)
+        curve = roc(scores, same)
+        fmr, tar, thresholds = roc_curve(same, scores, drop_intermediate=False)
+        np.testing.assert_allclose(curve.fmr, fmr, atol=1e-15)
+        np.testing.assert_allclose(curve.tar, tar, atol=1e-15)
+        np.testing.assert_array_equal(curve.thresholds, thresholds)
+        assert area_under_roc(scores, same) == pytest.approx(roc_auc_score(same, scores), abs=1e-14)
+        assert balanced_accuracy(scores, same, 0.5) == pytest.approx(balanced_accuracy_score(same, scores >= 0.5))
+
+
+def test_tar_at_far_against_every_threshold() -> None:
+    random = np.random.default_rng(2)
+    for _ in range(50):
+        scores, same = random.integers(0, 12, 40) / 12, random.integers(0, 2, 40)
+        genuine, impostor = scores[same == 1], scores[same == 0]
+        for far in (0.0, 0.1, 0.25, 1.0):
+            allowed = [t for t in [*scores, 2.0] if np.mean(impostor >= t) <= far]
+            assert tar_at_far(roc(scores, same), far) == max(np.mean(genuine >= t) for t in allowed)
+
+
+def test_d_prime_by_hand() -> None:
+    # Genuine 4 and 8 have mean 6 and variance 4, impostor 1 and 3 mean 2 and variance 1: (6 - 2) / sqrt(2.5).
+    assert d_prime(np.array([4.0, 1.0, 8.0, 3.0]), np.array([1, 0, 1, 0])) == pytest.approx(4 / np.sqrt(2.5))
+    assert d_prime(np.array([1.0, 1.0]), np.array([1, 0])) == 0.0
+
+
+def test_a_balanced_threshold_does_not_mind_how_many_of_a_kind_there_are() -> None:
+    random = np.random.default_rng(3)
+    scores, same = random.integers(0, 9, 30) / 9, np.repeat([1, 0], [6, 24])
+    candidates = np.concatenate([[-1.0], np.unique(scores) + 1e-3])
+    best = max(balanced_accuracy(scores, same, candidate) for candidate in candidates)
+    assert balanced_accuracy(scores, same, best_threshold(scores, same, balanced=True)) == pytest.approx(best)
+    fourfold = np.concatenate([np.tile(scores[:6], 4), scores[6:]]), np.repeat([1, 0], 24)
+    assert best_threshold(scores, same, balanced=True) == best_threshold(*fourfold)
 
 
 def test_accuracy_by_hand_counts_a_score_on_the_threshold_as_same() -> None:
@@ -64,7 +133,7 @@ def test_min_max_by_hand() -> None:
     assert min_max(np.array([0.5, 0.5])).tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("measure", [best_threshold, area_under_roc, equal_error_rate])
+@pytest.mark.parametrize("measure", [best_threshold, area_under_roc, equal_error_rate, d_prime, roc])
 @pytest.mark.parametrize("same", [[1, 1], [0, 0], [1, 0, 1]])
 def test_one_kind_of_pair_or_another_length_is_an_error(measure: object, same: list[int]) -> None:
     with pytest.raises(ValueError, match="pairs|labels"):

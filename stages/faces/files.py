@@ -45,12 +45,21 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_metrics(path: Path, metrics: Mapping[str, float | int]) -> None:
-    """Write a flat metrics file for `dvc metrics`; ValueError names a metric that is not finite."""
+Metrics = Mapping[str, "float | int | Metrics"]
+
+
+def write_metrics(path: Path, metrics: Metrics) -> None:
+    """Write a file for `dvc metrics`, flat or of several levels; ValueError names a metric that is not finite."""
+    _check_finite(path, "", metrics)
+    write_text(path, json.dumps(metrics, indent=2) + "\n")
+
+
+def _check_finite(path: Path, prefix: str, metrics: Metrics) -> None:
     for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise ValueError(f"{path}: metric {name} is {value}")
-    write_text(path, json.dumps(dict(metrics), indent=2) + "\n")
+        if isinstance(value, Mapping):
+            _check_finite(path, f"{prefix}{name}.", value)
+        elif not math.isfinite(value):
+            raise ValueError(f"{path}: metric {prefix}{name} is {value}")
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

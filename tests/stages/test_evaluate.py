@@ -1,5 +1,7 @@
 import json
+from collections import Counter
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -8,41 +10,65 @@ import pytest
 from scipy.spatial.distance import cosine
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from evaluate import roc_curves, score_histogram
+from evaluate import folds_of
+from faces.embeddings import unit_length
+from faces.every_pair import every_pair
 from faces.similarity_model import load_similarity
+from faces.split_table import read_split
 from small_project import run_stage, write_params
 
 
-def some_pairs() -> pd.DataFrame:
-    return pd.DataFrame({"cosine": [0.9, 0.7, 0.5, 0.3, 0.1, -0.8], "same": [1, 0, 1, 0, 0, 0]})
+def unit_vectors(people: int, images: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return unit_length(random.normal(size=(people * images, 5)).astype(np.float32)), np.repeat(
+        np.arange(people), images
+    )
 
 
-def test_roc_by_hand() -> None:
-    curves = roc_curves({"x": some_pairs()}, points=5).set_index("fmr")["x"]
-    # Of four impostors, none passes above 0.7, one above 0.3: TAR is 1/2 below an FMR of 1/4, then 1.
-    assert curves.index.tolist() == pytest.approx([0, 1e-4, 1e-3, 1e-2, 1e-1, 1])
-    assert curves.tolist() == [0.5, 0.5, 0.5, 0.5, 0.5, 1.0]
+def test_every_pair_of_whole_subjects_that_fit() -> None:
+    unit, labels = unit_vectors(people=6, images=4)
+    images = np.arange(4, 24)  # of people 1 to 5
+    pairs, a, b = every_pair(images, unit, labels, most_images=9, seed=0)
+    assert np.array_equal(labels[a], pairs.first) and np.array_equal(labels[b], pairs.second)
+    chosen = sorted({*pairs.first.tolist(), *pairs.second.tolist()})
+    assert len(chosen) == 2 and 0 not in chosen  # eight images fit into nine
+    rows = [image for image in images if labels[image] in chosen]
+    expected = [(labels[a], labels[b], 1 - cosine(unit[a], unit[b])) for a, b in combinations(rows, 2)]
+    np.testing.assert_allclose(np.stack([pairs.first, pairs.second, pairs.scores], axis=1), expected, atol=1e-6)
+    assert pairs.same.tolist() == [int(a == b) for a, b, _ in expected]
 
 
-def test_histogram_by_hand() -> None:
-    histogram = score_histogram({"x": some_pairs()}, bins=4)
-    assert histogram["cosine"].tolist() == [-0.75, -0.25, 0.25, 0.75]
-    assert histogram["x_genuine"].tolist() == [0, 0, 0, 1.0]
-    assert histogram["x_impostor"].tolist() == [0.25, 0, 0.5, 0.25]
+def test_two_subjects_at_least_are_taken() -> None:
+    unit, labels = unit_vectors(people=3, images=40)
+    pairs = every_pair(np.arange(120), unit, labels, most_images=9, seed=0).pairs
+    assert len(pairs.same) == 80 * 79 / 2 and 0 < pairs.same.sum() < len(pairs.same)
+
+
+def test_folds_share_no_person_and_are_even() -> None:
+    unit, labels = unit_vectors(people=7, images=2)
+    pairs = every_pair(np.arange(14), unit, labels, most_images=14, seed=0).pairs
+    folds = folds_of(pairs, 3, seed=1)
+    fold_of = dict(zip(np.stack(pairs[2:], axis=1).ravel().tolist(), folds.ravel().tolist(), strict=True))
+    assert sorted(Counter(fold_of.values()).values()) == [2, 2, 3]
+    assert folds.tolist() == [[fold_of[a], fold_of[b]] for a, b in zip(*pairs[2:], strict=True)]
 
 
 def test_every_figure_from_the_files_alone(project: Path) -> None:
     run_stage("evaluate")
     figures = json.loads(Path("metrics/evaluate.json").read_text())
     embeddings, pairs = np.load("data/embeddings.npy").astype(float), pd.read_csv("data/pairs.csv")
+    split = read_split()
     scores = np.array([1 - cosine(embeddings[a], embeddings[b]) for a, b in zip(pairs["a"], pairs["b"], strict=True)])
     for part in ("train", "test_seen", "test_unseen"):
         chosen = (pairs["part"] == part).to_numpy()
         same = pairs["same"][chosen]
         assert figures[f"accuracy_{part}"] == accuracy_score(same, scores[chosen] >= figures["threshold"])
-        assert figures[f"auc_{part}"] == pytest.approx(roc_auc_score(same, scores[chosen]), abs=1e-9)
-        genuine, impostor = scores[chosen][same == 1], scores[chosen][same == 0]
-        errors = [(np.mean(genuine < t), np.mean(impostor >= t)) for t in [*scores[chosen], np.inf]]
+        rows = list(combinations(np.flatnonzero(split["part"] == part), 2))  # the field's figures: every pair
+        cosines = np.array([1 - cosine(embeddings[a], embeddings[b]) for a, b in rows])
+        equal = np.array([split["label"][a] == split["label"][b] for a, b in rows])
+        assert figures[f"auc_{part}"] == pytest.approx(roc_auc_score(equal, cosines), abs=1e-9)
+        genuine, impostor = cosines[equal], cosines[~equal]
+        errors = [(np.mean(genuine < t), np.mean(impostor >= t)) for t in [*cosines, np.inf]]
         fnmr, fmr = min(errors, key=lambda pair: abs(pair[0] - pair[1]))
         assert figures[f"eer_{part}"] == pytest.approx((fnmr + fmr) / 2, abs=abs(fnmr - fmr) + 1e-9)
     train = (pairs["part"] == "train").to_numpy()
@@ -59,13 +85,19 @@ def test_every_figure_from_the_files_alone(project: Path) -> None:
     assert figures["similarity_accuracy"] == accuracy_score(pairs["same"][seen], probability >= 0.5)
 
 
-def test_plots_have_a_column_a_part(project: Path) -> None:
+def test_details_and_plots_of_every_part(project: Path) -> None:
     run_stage("evaluate")
-    assert list(pd.read_csv("metrics/evaluate/roc.csv").columns) == ["fmr", "train", "test_seen", "test_unseen"]
-    histogram = pd.read_csv("metrics/evaluate/scores.csv")
-    assert len(histogram) == 40
-    # Shares are rounded to nine digits when written.
-    np.testing.assert_allclose(histogram.drop(columns="cosine").sum(), 1, atol=1e-6)
+    details = json.loads(Path("metrics/evaluate/verification.json").read_text())
+    headline = json.loads(Path("metrics/evaluate.json").read_text())
+    assert list(details) == ["train", "test_seen", "test_unseen"]
+    for part, figures in details.items():
+        for name in ("accuracy", "auc", "eer"):
+            assert figures[name] == headline[f"{name}_{part}"]
+            assert figures[f"{name}_low"] <= figures[name] <= figures[f"{name}_high"]
+        assert "fold_accuracy" in figures or part == "test_unseen"  # whose two people make no two folds of two
+    for name in ("roc", "scores"):
+        assert list(pd.read_csv(f"metrics/evaluate/{name}.csv")["set"].unique()) == list(details)
+    assert len(pd.read_csv("metrics/evaluate/scores.csv")) == 3 * 2 * 40
 
 
 def test_without_unseen_subjects_the_rest_is_still_reported(project: Path) -> None:

@@ -2,11 +2,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pytest
 from PIL import Image
 
 from faces.embeddings import unit_length
 from faces.split_table import labels_of, read_split
-from identify import knn_accuracy, ranks_of_probes
+from faces.verification import roc, tar_at_far
+from identify import Found, Gallery, closed_set, enrol, knn_accuracy, open_set, search
 from small_project import run_stage
 
 
@@ -39,18 +42,51 @@ def test_a_small_gallery_votes_as_a_whole() -> None:
     assert knn_accuracy(gallery, np.array([4, 4, 2]), gallery[2:], np.array([4]), 10) == 1.0
 
 
-def test_ranks_against_a_sort() -> None:
+def test_search_against_a_sort() -> None:
     gallery, labels, probes, truth = data(1)
-    ranks = ranks_of_probes(gallery, labels, probes, truth, most_scores=7 * len(gallery))
-    for probe, label, rank in zip(probes, truth, ranks, strict=True):
+    truth[:3] = 99  # strangers
+    found = search(Gallery(gallery, labels), probes, truth, most=7 * len(gallery))
+    for probe, label, best_score, rank in zip(probes, truth, *found, strict=True):
         best = {name: max(float(g @ probe) for g in gallery[labels == name]) for name in set(labels.tolist())}
-        assert rank == 1 + sorted(best, key=lambda name: -best[name]).index(label)
+        names = sorted(best, key=lambda name: -best[name])
+        assert best_score == pytest.approx(best[names[0]], rel=1e-6)
+        assert rank == (1 + names.index(label) if label in names else 0)
 
 
 def test_a_constant_score_ranks_last() -> None:
     gallery = np.ones((4, 1), dtype=np.float32)
-    ranks = ranks_of_probes(gallery, np.array([0, 1, 2, 3]), gallery[:2], np.array([0, 3]))
-    assert ranks.tolist() == [4, 4]
+    found = search(Gallery(gallery, np.array([0, 1, 2, 3])), gallery[:2], np.array([0, 3]))
+    assert found.rank.tolist() == [4, 4]
+
+
+def test_cumulative_match_curve_by_hand() -> None:
+    assert closed_set(np.array([1, 3, 1, 7]), 4).tolist() == [0.5, 0.5, 0.75, 0.75]
+
+
+def test_open_set_rates_against_every_threshold() -> None:
+    random = np.random.default_rng(4)
+    best = np.round(random.random(700), 2).astype(np.float32)
+    rank = np.where(np.arange(700) < 400, 0, random.integers(1, 4, 700))
+    rates = open_set(Found(best, rank), [0.1, 0.075, 0.05])
+    assert list(rates) == ["dir_at_far_0.1", "dir_at_far_0.075"]  # of 400 strangers, 0.05 lets 20 in, fewer than 30
+    strangers, first = best[rank == 0], best[rank == 1]
+    for rate, name in ((0.1, "dir_at_far_0.1"), (0.075, "dir_at_far_0.075")):
+        allowed = [t for t in [*best, 2.0] if np.mean(strangers >= t) <= rate]
+        assert rates[name] == max(np.sum(first >= t) for t in allowed) / np.sum(rank > 0)
+
+
+def test_open_set_rates_are_verification_if_all_are_found() -> None:
+    random = np.random.default_rng(5)
+    best, known = random.random(1000).astype(np.float32), np.arange(1000) % 2
+    assert open_set(Found(best, known), [0.1]) == {"dir_at_far_0.1": tar_at_far(roc(best, known), 0.1)}
+
+
+def test_half_of_the_people_are_enrolled() -> None:
+    labels = np.repeat([7, 3, 5, 9, 4], [6, 2, 5, 4, 6])
+    enrolled = enrol(labels, 2, seed=0)
+    people, images = np.unique(labels[enrolled], return_counts=True)
+    assert len(people) == 2 and 3 not in people  # who has two images, and would have none to be looked for
+    assert images.tolist() == [2, 2]
 
 
 def test_the_stage_reports_embeddings_beside_pixels(project: Path) -> None:
@@ -73,3 +109,9 @@ def test_the_stage_reports_embeddings_beside_pixels(project: Path) -> None:
     right = [np.argsort(-row)[0] == labels[probe] for row, probe in zip(best, probes, strict=True)]
     assert figures["rank_1"] == np.mean(right)
     assert figures["rank_5"] == 1.0  # there are four people
+    curves = pd.read_csv("metrics/identify/cmc.csv")
+    seen = curves[curves["set"] == "seen"]
+    assert seen["rank"].tolist() == list(range(1, 51)) and seen["rate"].iloc[0] == pytest.approx(figures["rank_1"])
+    unseen = labels[part == "test_unseen"]
+    assert figures["probes_unseen"] + figures["strangers_unseen"] == len(unseen) - 3  # of one person of two
+    assert figures["strangers"] == len(unseen)
