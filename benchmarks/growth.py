@@ -80,7 +80,7 @@ def plot(table: pd.DataFrame) -> None:
     for axes, column, label in zip(
         both, ("seconds", "gigabytes"), ("seconds", "own memory at the peak, GB"), strict=True
     ):
-        for (stage, rows), marker in zip(table.groupby("stage", sort=False), "osv^D*PX<>", strict=True):
+        for (stage, rows), marker in zip(table.groupby("stage", sort=False), "osv^D*PX<>hd", strict=True):
             axes.loglog(rows["images"], rows[column], marker=marker, label=str(stage))
         images = np.array([table["images"].min(), table["images"].max()])
         if column == "seconds":

@@ -1,4 +1,4 @@
-"""Check params.yaml and the source folders before DVC starts; not a stage, but what `make repro` runs first.
+"""Check params.yaml, the sources and the test sets before DVC starts; not a stage, but what `make repro` runs first.
 
 DVC clears a stage's outputs before the stage can look at its parameters. What can be known to be wrong is found here,
 all of it at once, while every output is still in place.
@@ -14,13 +14,30 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import gather
 import pack
 import synthesize
 import train
+from faces.figures import FiguresParams
 from faces.sources import load_sources
 from faces.stage import PARAMS_FILE, StageError, load_params, read_params, run, say
+from faces.test_sets import load_test_sets
 
-STAGES = ("synthesize", "pack", "split", "train", "embed", "identify", "mine", "similarity", "pairs", "evaluate")
+TEST_SET_STAGES = ("gather", "score")
+STAGES = (
+    "synthesize",
+    "pack",
+    "duplicates",
+    "split",
+    "train",
+    "embed",
+    "identify",
+    "mine",
+    "similarity",
+    "pairs",
+    "evaluate",
+    "review",
+)
 DVC_LOCKS = Path(".dvc/tmp/rwlock")  # which of its processes works on what
 
 
@@ -31,7 +48,7 @@ def check_section(stage: str) -> Any:
 
 def check_sections() -> None:
     """Raise StageError if params.yaml has a section that no stage reads."""
-    unknown = read_params().keys() - {"sources", *STAGES}
+    unknown = read_params().keys() - {"sources", "test_sets", "figures", *STAGES, *TEST_SET_STAGES}
     if unknown:
         raise StageError("\n".join(f"{PARAMS_FILE}: {name}: unknown key" for name in sorted(map(str, unknown))))
 
@@ -47,6 +64,20 @@ def check_sources() -> None:
             pack.check(name, source)
 
 
+def check_test_sets() -> None:
+    """Raise StageError if a test set cannot be gathered; what DVC has yet to bring is left to DVC."""
+    problems: dict[str, None] = {}
+    for name, entry in load_test_sets().items():
+        try:
+            paths = [Path(path) for path in (entry.images, entry.pairs)]
+            if all(path.exists() or not made_by_dvc(path) for path in paths):
+                gather.read(name, entry)
+        except StageError as error:
+            problems |= dict.fromkeys(str(error).splitlines())
+    if problems:
+        raise StageError("\n".join(problems))
+
+
 def made_by_dvc(path: Path) -> bool:
     """Tell whether a path is, or lies in, what the synthesize stage or a .dvc file of this project stands for."""
     drawn = [synthesize.IMAGES] if (synthesize.IMAGES.parent / "dvc.yaml").is_file() else []
@@ -56,9 +87,11 @@ def made_by_dvc(path: Path) -> bool:
 def checks() -> Iterator[Callable[[], object]]:
     """Yield the checks that do not depend on each other."""
     yield check_sections
-    for stage in STAGES:
+    yield partial(load_params, "figures", FiguresParams)
+    for stage in (*STAGES, *TEST_SET_STAGES):
         yield partial(check_section, stage)
     yield check_sources
+    yield check_test_sets
     yield lambda: train.check_initial_weights(check_section("train"))
 
 

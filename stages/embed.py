@@ -1,13 +1,16 @@
-"""Embed every image of the split with the trained backbone.
+"""Embed every image of the split, or of an external test set, with the trained backbone.
 
-Reads   data/packed, data/split.csv, models/backbone.{json,weights.h5}
-Writes  data/embeddings.npy (float32, row i is image i of the split, not normalised), metrics/embed.json
-Run     python stages/embed.py
+Reads   data/packed and data/split.csv, or data/tests/<name>.npy; models/backbone.{json,weights.h5}
+Writes  data/embeddings.npy (float32, row i is image i, not normalised) and metrics/embed.json,
+        or data/tests/<name>.embeddings.npy and metrics/embed@<name>.json
+Run     python stages/embed.py [--test-set <name>]
 
 An interrupted run goes on from its last finished chunk of images.
 """
 
+import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from faces.files import write_metrics, write_npy
 from faces.packed_images import PackedImages
 from faces.split_table import SPLIT_PATH, read_split
 from faces.stage import Params, load_params, run
+from faces.test_sets import embeddings_path, open_pixels, pixels_path
 
 
 class EmbedParams(Params):
@@ -39,32 +43,57 @@ def describe(embeddings: NDArray[np.float32]) -> dict[str, float | int]:
     }
 
 
-def main() -> None:
-    """Write the embeddings and what they look like in numbers."""
-    params = load_params("embed", EmbedParams)
-    images = PackedImages(read_split())
+def embed_all(
+    load: Callable[[int, int], NDArray[np.uint8]], images: int, inputs: list[Path], params: EmbedParams, speed: Path
+) -> tuple[NDArray[np.float32], Path]:
+    """Return the embeddings of `images` images, (images, D), and where finished chunks are kept.
 
-    from faces import backbone, runtime  # TensorFlow takes seconds to import: errors above come first
+    Args:
+        load: (start, stop) -> uint8 images (stop - start, 112, 112, 3).
+        images: how many there are.
+        inputs: the files that they come from.
+        params: of the stage.
+        speed: where images a second go, if all were embedded in this run.
+    """
+    from faces import backbone, runtime  # TensorFlow takes seconds to import: errors in the images come first
     from faces.inference import Embedder, convert, embed
 
     runtime.find_devices()
     embedder = Embedder(convert(backbone.load_backbone()), params.workers)
-    inputs = [SPLIT_PATH, backbone.WEIGHTS_PATH, backbone.ARCHITECTURE_PATH, *images.paths]
+    inputs = [*inputs, backbone.WEIGHTS_PATH, backbone.ARCHITECTURE_PATH]
     checkpoints = checkpoint_folder("embed", params, inputs, ignored={"workers"})
     resumed = checkpoints.exists()
     began = time.perf_counter()
-    embeddings = embed(
-        embedder, lambda start, stop: images[np.arange(start, stop)], len(images), "embedding", checkpoints
-    )
-    seconds = time.perf_counter() - began
-
-    metrics = describe(embeddings)
-    write_npy(EMBEDDINGS_PATH, embeddings)
-    write_metrics(Path("metrics/embed.json"), metrics)
+    embeddings = embed(embedder, load, images, "embedding", checkpoints)
     if not resumed:
-        write_metrics(Path("metrics/speed/embed.json"), {"images_per_second": len(images) / seconds})
+        write_metrics(speed, {"images_per_second": images / (time.perf_counter() - began)})
+    return embeddings, checkpoints
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--test-set", metavar="name", help="a name from the section `test_sets:` of params.yaml")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Write the embeddings and what they look like in numbers."""
+    name = _arguments().test_set
+    params = load_params("embed", EmbedParams)
+    if name:
+        pixels = open_pixels(name)
+        load, total, inputs = (lambda start, stop: pixels[start:stop]), len(pixels), [pixels_path(name)]
+    else:
+        images = PackedImages(read_split())
+        load, total = (lambda start, stop: images[np.arange(start, stop)]), len(images)
+        inputs = [SPLIT_PATH, *images.paths]
+    called = f"embed@{name}.json" if name else "embed.json"
+    embeddings, checkpoints = embed_all(load, total, inputs, params, Path("metrics/speed", called))
+    metrics = describe(embeddings)
+    write_npy(embeddings_path(name) if name else EMBEDDINGS_PATH, embeddings)
+    write_metrics(Path("metrics", called), metrics)
     finish(checkpoints)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, takes_arguments=True)

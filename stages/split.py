@@ -1,6 +1,7 @@
 """Split the images of all sources into `train`, `test_seen` and `test_unseen`.
 
-Reads   data/packed/<source>.csv of every source in params.yaml (never what else lies in that folder)
+Reads   data/packed/<source>.csv of every source in params.yaml (never what else lies in that folder), and
+        data/duplicates.csv
 Writes  data/split.csv, metrics/split.json; removes what pack left of sources that are gone
 Run     python stages/split.py
 
@@ -14,8 +15,10 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field
 
-from faces.files import open_npy, read_csv, write_csv, write_metrics
-from faces.sources import PACKED, images_path, load_sources, table_path
+from faces.attributes import ATTRIBUTES_FOLDER
+from faces.files import write_csv, write_metrics
+from faces.packed_tables import read_duplicates, read_packed_tables
+from faces.sources import PACKED, load_sources
 from faces.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of
 from faces.stage import Params, StageError, load_params, run, say, warn
 
@@ -24,22 +27,7 @@ class SplitParams(Params):
     seed: int = Field(ge=0)
     test_size: float = Field(gt=0, lt=1)
     unseen_subjects: float = Field(ge=0, lt=1)
-
-
-def read_packed_tables(sources: list[str]) -> pd.DataFrame:
-    """Return all packed images as source, row, subject, path, sorted by source, then as packed."""
-    tables = []
-    for source in sorted(sources):
-        path = table_path(source)
-        table = read_csv(path, {"subject": str, "path": str})
-        if len(table) != (images := len(open_npy(images_path(source)))):
-            raise StageError(f"{path} lists {len(table)} images, but {images_path(source)} holds {images}")
-        if table["path"].duplicated().any():
-            raise StageError(f"{path}: lists an image twice")
-        table.insert(0, "source", source)
-        table.insert(1, "row", range(len(table)))
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    drop_copies: bool
 
 
 def remove_unlisted(sources: list[str]) -> None:
@@ -48,7 +36,7 @@ def remove_unlisted(sources: list[str]) -> None:
     DVC does not: they would stay in the folder that later stages depend on, and be missing from a colleague's. Its
     cache still has them.
     """
-    for path in PACKED.iterdir():
+    for path in (*PACKED.iterdir(), *ATTRIBUTES_FOLDER.glob("*.csv")):
         if path.suffix in (".npy", ".csv") and path.stem not in sources:
             path.unlink()
     for path in Path("metrics").glob("pack@*.json"):
@@ -108,6 +96,24 @@ def split_images(images: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
     return split[list(COLUMNS)]
 
 
+def copies_of_training(split: pd.DataFrame, groups: pd.DataFrame) -> pd.Series:
+    """Return which images of the split are test images that have a copy in `train`: bool, by its index.
+
+    `groups` has source, row and group of every image that has copies.
+    """
+    group = split.merge(groups, on=["source", "row"], how="left", validate="1:1")["group"].set_axis(split.index)
+    trained_on = set(group[split["part"] == TRAIN].dropna())
+    return (split["part"] != TRAIN) & group.isin(trained_on)
+
+
+def without(split: pd.DataFrame, copies: pd.Series) -> pd.DataFrame:
+    """Return the split without the images marked in `copies`; StageError if nothing is left to test on."""
+    kept = split[~copies].reset_index(drop=True)
+    if not (kept["part"] == TEST_SEEN).any():
+        raise StageError(f"params.yaml: split.drop_copies: all images of `{TEST_SEEN}` are copies of training images")
+    return kept
+
+
 def describe(split: pd.DataFrame) -> dict[str, int]:
     """Return images and subjects of each part, and how many training subjects have a single image."""
     sizes = {}
@@ -123,8 +129,15 @@ def describe(split: pd.DataFrame) -> dict[str, int]:
 def main() -> None:
     """Write the split and its sizes."""
     params, sources = load_params("split", SplitParams), list(load_sources())
-    split = split_images(read_packed_tables(sources), params)
-    sizes = describe(split)
+    images = read_packed_tables(sources)
+    split = split_images(images, params)
+    copies = copies_of_training(split, read_duplicates(images))
+    counts = {f"copies_{part}": int(copies[split["part"] == part].sum()) for part in (TEST_SEEN, TEST_UNSEEN)}
+    if params.drop_copies:
+        split = without(split, copies)
+    elif copies.any():
+        warn(f"{copies.sum()} test images are copies of training images, or nearly; `split.drop_copies` drops them")
+    sizes = describe(split) | counts
     if sizes["subjects_with_one_image"]:
         warn(f"{sizes['subjects_with_one_image']} training subjects have one image: they are trained on, never tested")
     write_csv(SPLIT_PATH, split)

@@ -16,7 +16,18 @@ import yaml
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-STAGES_AFTER_PACK = ("split", "train", "embed", "identify", "mine", "similarity", "pairs", "evaluate")
+STAGES_AFTER_PACK = (
+    "duplicates",
+    "split",
+    "train",
+    "embed",
+    "identify",
+    "mine",
+    "similarity",
+    "pairs",
+    "evaluate",
+    "review",
+)
 needs_synthetic = pytest.mark.skipif(
     not (ROOT / "data/synthetic/dvc.yaml").exists(), reason="the synthetic faces were taken out of this project"
 )
@@ -25,8 +36,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "sources": {"drawn": {"path": "images"}},
     "split": {"unseen_subjects": 0.3},
     "train": {"width": 0.125, "embedding_size": 16, "epochs": 2, "batch_size": 8, "validation_images": 12},
-    "identify": {"neighbours": 3, "pixel_images": 20},
+    "identify": {"neighbours": 3, "pixel_images": 20, "enrolled_images": 3},
+    "figures": {"bootstrap": 20, "folds": 2},
     "mine": {"hyperplanes": 8, "neighbours": 10, "queries": 20, "recall_queries": 5},
+    "review": {"tsne_subjects": 2, "worst_pairs": 3},
     "similarity": {"hidden_units": 8, "augmented_views": 2},
 }
 
@@ -35,7 +48,7 @@ def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
     """Return the project's parameters at a size for tests, with the given sections changed."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, values in [*SMALL.items(), *changes.items()]:
-        params[section] = values if section == "sources" else params[section] | values
+        params[section] = values if section in ("sources", "test_sets") else params[section] | values
     return params
 
 

@@ -81,6 +81,10 @@ sizes = st.lists(st.integers(1, 9), min_size=2, max_size=15)
 shares = st.floats(0.01, 0.99)
 
 
+def split_params(seed: int, test_size: float, unseen: float) -> SplitParams:
+    return SplitParams(seed=seed, test_size=test_size, unseen_subjects=unseen, drop_copies=False)
+
+
 def images_of_sizes(of_subjects: list[int]) -> pd.DataFrame:
     rows = [("s", f"p{n}", f"p{n}/{i}.png") for n, size in enumerate(of_subjects) for i in range(size)]
     table = pd.DataFrame(rows, columns=["source", "subject", "path"])
@@ -102,7 +106,10 @@ def split_or_none(images: pd.DataFrame, params: SplitParams) -> pd.DataFrame | N
 def test_a_split_keeps_its_promises(
     of_subjects: list[int], test_size: float, unseen: float, seed: int, random: Any
 ) -> None:
-    images, params = images_of_sizes(of_subjects), SplitParams(seed=seed, test_size=test_size, unseen_subjects=unseen)
+    images, params = (
+        images_of_sizes(of_subjects),
+        split_params(seed, test_size, unseen),
+    )
     split = split_or_none(images, params)
     assume(split is not None)
     assert split is not None
@@ -133,7 +140,7 @@ def test_pairs_keep_their_promises(
     of_subjects: list[int], anchors: int, positives: int, negatives: int, seed: int
 ) -> None:
     params = PairsParams(seed=seed, anchors=anchors, positives=positives, negatives=negatives)
-    split = split_or_none(images_of_sizes(of_subjects), SplitParams(seed=seed, test_size=0.3, unseen_subjects=0.3))
+    split = split_or_none(images_of_sizes(of_subjects), split_params(seed, 0.3, 0.3))
     assume(split is not None)
     assert split is not None
     subject, part_of = split["subject"].to_numpy(), split["part"].to_numpy()

@@ -21,7 +21,7 @@ from tqdm import tqdm
 PARAMS_FILE = Path("params.yaml")
 LARGEST = 2**32  # of any number in it: what is larger is a slip, and some would take all memory or all time
 MOST_DIGITS = 100
-NOTHING_LOST = "nothing half-written was left, and `dvc checkout` brings the previous outputs back"
+NOTHING_LOST = "nothing half-written was left, and `git checkout metrics && dvc checkout` brings back what was there"
 NOT_A_FILE = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 QUICK_BAR_SECONDS = 0.2  # on a terminal
 SLOW_BAR_SECONDS = 15  # in a log file, where every update is a line

@@ -18,7 +18,7 @@ def images_of(sizes: dict[str, int], source: str = "s") -> pd.DataFrame:
 
 
 def params(test_size: float = 0.3, unseen: float = 0.2, seed: int = 0) -> SplitParams:
-    return SplitParams(seed=seed, test_size=test_size, unseen_subjects=unseen)
+    return SplitParams(seed=seed, test_size=test_size, unseen_subjects=unseen, drop_copies=False)
 
 
 MANY = {f"subject {n}": 10 for n in range(30)}

@@ -1,0 +1,109 @@
+"""Print FRCSyn's figures of one or two experiments; not a stage, for it compares what stages have left in Git.
+
+Run     python stages/frcsyn.py [<experiment> [<experiment>]]
+
+An experiment is a name, a branch, a tag or a commit, or `workspace`, which is the default: what lies in metrics/ now.
+Of two, the first should be trained on real faces and the second on synthetic ones.
+
+Accuracy is that at the training threshold, on `test_unseen` and on every external test set. AVG is its mean over the
+test sets, or over `test_unseen` alone where there are none; GAP is (real - synthetic) / synthetic: how much better real
+data would be. Where a test set has groups, their mean, standard deviation and trade-off follow. (Melzi et al. 2024,
+"FRCSyn Challenge at WACV 2024", arXiv:2311.10476; DeAndres-Tame et al. 2024, "Second Edition FRCSyn Challenge at CVPR
+2024", arXiv:2404.10378.)
+"""
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from faces.stage import StageError, run
+
+WORKSPACE = "workspace"
+OWN, SCORES = "metrics/evaluate.json", "metrics/score@"
+GROUP_FIGURES = ("group_accuracy_mean", "group_accuracy_std", "trade_off")
+
+
+def git(*arguments: str) -> str:
+    """Return what a Git command prints; StageError with its own words if it fails."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
+    if done.returncode:
+        raise StageError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def commit_of(experiment: str) -> str:
+    """Return what Git calls an experiment: DVC keeps those that are not committed as refs/exps/<…>/<name>."""
+    refs = [ref for ref in git("for-each-ref", "--format=%(refname)", "refs/exps").split() if "celery" not in ref]
+    named = [ref for ref in refs if ref.rpartition("/")[2] == experiment]
+    if len(named) > 1:
+        raise StageError(f"{experiment}: there are {len(named)} experiments of this name; give a commit")
+    return named[0] if named else experiment
+
+
+def metrics_of(experiment: str) -> dict[str, dict[str, Any]]:
+    """Return the metrics of every external test set, by name, or, if there is none, those of `test_unseen`."""
+    commit = WORKSPACE if experiment == WORKSPACE else commit_of(experiment)
+    if texts := score_files(commit):
+        return {name: json.loads(text) for name, text in texts.items()}
+    headline = json.loads(git("show", f"{commit}:{OWN}") if commit != WORKSPACE else Path(OWN).read_text())
+    if "accuracy_test_unseen" not in headline:
+        raise StageError(f"{experiment}: has neither external test sets nor `accuracy_test_unseen`")
+    return {"test_unseen": {"accuracy": headline["accuracy_test_unseen"]}}
+
+
+def score_files(commit: str) -> dict[str, str]:
+    """Return the content of the metrics file of every external test set, by name."""
+    if commit == WORKSPACE:
+        return {_name(str(path)): path.read_text(encoding="utf-8") for path in sorted(Path().glob(f"{SCORES}*.json"))}
+    paths = [path for path in git("ls-tree", "--name-only", commit, "metrics/").splitlines() if path.startswith(SCORES)]
+    return {_name(path): git("show", f"{commit}:{path}") for path in paths}
+
+
+def _name(path: str) -> str:
+    return path.removeprefix(SCORES).removesuffix(".json")
+
+
+def table_of(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
+    """Return a row a test set and their average, AVG, and a column an experiment; of two, GAP too.
+
+    Only test sets that all experiments have are compared. GAP is (first - second) / second.
+    """
+    columns = {
+        name: {test_set: figures["accuracy"] for test_set, figures in of_sets.items()}
+        for name, of_sets in by_experiment.items()
+    }
+    table = pd.DataFrame(columns).dropna()
+    if table.empty:
+        raise StageError(f"{' and '.join(by_experiment)}: have no test set in common")
+    table.loc["AVG"] = table.mean()
+    if table.shape[1] == 2:
+        table["GAP"] = (table.iloc[:, 0] - table.iloc[:, 1]) / table.iloc[:, 1]
+    return table
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiments", nargs="*", metavar="experiment", help=f"one or two; {WORKSPACE} by default")
+    arguments = parser.parse_args()
+    if len(set(arguments.experiments)) < len(arguments.experiments) or len(arguments.experiments) > 2:
+        parser.error("one experiment or two different ones are compared")
+    return arguments
+
+
+def main() -> None:
+    """Print the figures."""
+    by_experiment = {name: metrics_of(name) for name in _arguments().experiments or [WORKSPACE]}
+    print(table_of(by_experiment).to_string(float_format="{:.4f}".format))
+    for experiment, of_sets in by_experiment.items():
+        for test_set, figures in of_sets.items():
+            if "trade_off" in figures:
+                mean, deviation, trade_off = (figures[name] for name in GROUP_FIGURES)
+                print(f"{experiment}, groups of {test_set}: {mean:.4f} - {deviation:.4f} = {trade_off:.4f}")
+
+
+if __name__ == "__main__":
+    run(main, takes_arguments=True)

@@ -1,0 +1,123 @@
+"""Score the pairs of an external test set, such as LFW, by the cosine of embeddings.
+
+Reads   data/tests/<name>.{images,pairs}.csv, data/tests/<name>.embeddings.npy, data/tests/<name>.npy,
+        models/threshold.json (chosen on training pairs), data/split.csv and data/packed (for what
+        training has seen)
+Writes  metrics/score@<name>.json, metrics/score/<name>_roc.csv, metrics/score/<name>_scores.csv
+Run     python stages/score.py <name>
+
+A subject whose name is one of training's, where the test set gives names, and an image that is a copy of a training
+image, or nearly, are counted, and warned about. `score.drop_leaked` drops the pairs that have them.
+
+Where pairs have groups, the accuracy of each is given too, and FRCSyn's trade-off between them.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from faces.bootstrap import Pairs
+from faces.embeddings import cosine_of_pairs, read_embeddings, unit_length
+from faces.figures import FiguresParams, group_figures, roc_curves, score_histogram, verification_figures
+from faces.files import write_csv, write_metrics
+from faces.packed_images import PackedImages
+from faces.split_table import TRAIN, images_of, read_split
+from faces.stage import Params, StageError, load_params, run, say, warn
+from faces.test_sets import (
+    embeddings_path,
+    load_test_sets,
+    open_pixels,
+    read_image_table,
+    read_pair_table,
+)
+from faces.threads import fixed_threads
+from faces.threshold import read_threshold
+from faces.thumbnails import alike, blocks, thumbnails
+
+
+class ScoreParams(Params):
+    drop_leaked: bool
+    likeness: float = Field(gt=0, le=1)
+    threads: int = Field(ge=1, le=1024)
+
+
+def copies_of_training(pixels: NDArray[np.uint8], split: pd.DataFrame, likeness: float) -> NDArray[np.bool_]:
+    """Return which images (n, 112, 112, 3) are copies of one that training has seen, or nearly: bool (n,)."""
+    small = thumbnails(pixels)
+    images, numbers = PackedImages(split), images_of(split, TRAIN)
+    copies = np.zeros(len(pixels), dtype=bool)
+    for rows in blocks(len(numbers)):
+        found, _ = alike(small, thumbnails(images[numbers[rows]]), likeness, neighbours=1)
+        copies[found] = True
+    return copies
+
+
+def leaked_images(name: str, subjects: pd.Series, split: pd.DataFrame, likeness: float) -> pd.DataFrame:
+    """Return by image of a test set whether it leaked from training: columns shared_subject and copy."""
+    named = load_test_sets()[name].format == "lfw"  # elsewhere subjects are numbers that the gather stage has given
+    trained_on = set(split.loc[split["part"] == TRAIN, "subject"])
+    shared = subjects.isin(trained_on) if named else pd.Series(False, index=subjects.index)
+    return pd.DataFrame({"shared_subject": shared, "copy": copies_of_training(open_pixels(name), split, likeness)})
+
+
+def leakage(pairs: pd.DataFrame, subjects: pd.Series, leaked: pd.DataFrame) -> tuple[pd.Series, dict[str, int]]:
+    """Return which pairs have a leaked image, and the counts."""
+    either = leaked.any(axis=1).to_numpy()
+    of_pairs = pd.Series(either[pairs["a"]] | either[pairs["b"]], index=pairs.index)
+    counts = {
+        "shared_subjects": int(subjects[leaked["shared_subject"]].nunique()),
+        "copies_of_training": int(leaked["copy"].sum()),
+        "leaked_pairs": int(of_pairs.sum()),
+    }
+    return of_pairs, counts
+
+
+def scored_pairs(name: str, pairs: pd.DataFrame, subjects: pd.Series) -> Pairs:
+    """Return the pairs of a test set with their cosines."""
+    a, b = pairs["a"].to_numpy(), pairs["b"].to_numpy()
+    unit = unit_length(read_embeddings(len(subjects), embeddings_path(name)))
+    person = pd.factorize(subjects)[0].astype(np.int64)
+    return Pairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(), person[a], person[b])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="a name from the section `test_sets:` of params.yaml")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Write the figures of the test set named on the command line."""
+    name = _arguments().name
+    params, figures = load_params("score", ScoreParams), load_params("figures", FiguresParams)
+    threshold = read_threshold()
+    subjects = read_image_table(name, len(open_pixels(name)))["subject"]
+    pairs = read_pair_table(name, len(subjects))
+    with fixed_threads(params.threads):
+        split = read_split()
+        leaked, counts = leakage(pairs, subjects, leaked_images(name, subjects, split, params.likeness))
+    if leaked.any():
+        warn(f"{name}: {counts}; {'dropped' if params.drop_leaked else 'kept: `score.drop_leaked` drops them'}")
+    if params.drop_leaked:
+        pairs = pairs[~leaked].reset_index(drop=True)
+    if pairs["same"].nunique() < 2:
+        raise StageError(f"params.yaml: score.drop_leaked: leaves {name} no pairs of both kinds")
+
+    scored = scored_pairs(name, pairs, subjects)
+    folds = np.repeat(pairs[["fold"]].to_numpy(), 2, axis=1)
+    found = verification_figures(scored, folds, scored, threshold, figures)
+    for sentence in found.left_out:
+        say(f"{name}: {sentence}")
+    metrics = found.flat() | {"threshold": threshold} | group_figures(scored, pairs["group"], threshold) | counts
+    write_csv(Path(f"metrics/score/{name}_roc.csv"), roc_curves({name: scored}, figures.curve_points))
+    write_csv(Path(f"metrics/score/{name}_scores.csv"), score_histogram({name: scored}, figures.histogram_bins))
+    write_metrics(Path(f"metrics/score@{name}.json"), metrics)
+    say(f"{name}: accuracy {metrics['accuracy']:.3f}, AUC {metrics['auc']:.3f}, EER {metrics['eer']:.3f}")
+
+
+if __name__ == "__main__":
+    run(main, takes_arguments=True)

@@ -1,0 +1,77 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from duplicates import describe
+from faces.split_table import read_split
+from small_project import run_stage, write_params
+from split import copies_of_training
+
+
+def test_counts_by_hand() -> None:
+    rows = [("s", "a", 0), ("s", "a", 0), ("s", "b", 4), ("t", "b", 4), ("s", "c", 4)]
+    copies = pd.DataFrame(rows, columns=["source", "subject", "group"])
+    assert describe(copies) == {"images": 5, "groups": 2, "groups_of_several_subjects": 1}
+    assert describe(copies[:0]) == {"images": 0, "groups": 0, "groups_of_several_subjects": 0}
+
+
+def test_only_test_images_with_a_copy_in_training_count() -> None:
+    parts = ["train", "test_seen", "test_unseen", "test_seen", "test_unseen", "train"]
+    split = pd.DataFrame({"source": "s", "row": [4, 1, 2, 3, 0, 5], "part": parts})
+    groups = pd.DataFrame({"source": "s", "row": [4, 1, 3, 0], "group": [7, 7, 8, 8]})
+    assert copies_of_training(split, groups).tolist() == [False, True, False, False, False, False]
+
+
+@pytest.fixture
+def leaky(project: Path) -> pd.DataFrame:
+    """The project with two test images replaced by copies of training images, packed again; its split before."""
+    random = np.random.default_rng(0)
+    for path in sorted(Path("images").rglob("*.png")):  # no two alike
+        coarse = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        coarse.resize((112, 112), Image.Resampling.BICUBIC).save(path)
+    split = read_split()
+    train = split[split["part"] == "train"]["path"].iloc[0]
+    for part, quality in (("test_seen", 30), ("test_unseen", 0)):
+        target = Path("images", split[split["part"] == part]["path"].iloc[0])
+        if quality:
+            Image.open(Path("images", train)).save("copy.jpg", quality=quality)
+            Image.open("copy.jpg").save(target)
+        else:
+            shutil.copy(Path("images", train), target)
+    run_stage("pack", "drawn")
+    return split
+
+
+def test_copies_are_counted_and_warned_about(leaky: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    run_stage("duplicates")
+    assert json.loads(Path("metrics/duplicates.json").read_text()) == {
+        "images": 3,
+        "groups": 1,
+        "groups_of_several_subjects": 1,
+    }
+    run_stage("split")
+    sizes = json.loads(Path("metrics/split.json").read_text())
+    assert (sizes["copies_test_seen"], sizes["copies_test_unseen"]) == (1, 1)
+    pd.testing.assert_frame_equal(read_split(), leaky)
+    assert "2 test images are copies of training images" in capsys.readouterr().err
+
+
+def test_copies_are_dropped_if_asked_for(leaky: pd.DataFrame, project: Path) -> None:
+    write_params(project, split={"drop_copies": True})
+    run_stage("duplicates")
+    run_stage("split")
+    kept, before = read_split(), leaky.set_index("path")["part"].to_dict()
+    dropped = set(before) - set(kept["path"])
+    assert sorted(before[path] for path in dropped) == ["test_seen", "test_unseen"]
+    assert [before[path] for path in kept["path"]] == kept["part"].tolist()
+
+
+def test_without_the_table_of_copies(project: Path, fails_with: Callable[..., str]) -> None:
+    Path("data/duplicates.csv").unlink()
+    assert "data/duplicates.csv is missing" in fails_with("split")

@@ -1,0 +1,110 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from faces.bootstrap import Pairs
+from faces.every_pair import EveryPair
+from review import errors_by_attribute, groups_of_pairs, in_thirds, worst
+from small_project import run_stage, write_params
+
+
+def six_pairs() -> EveryPair:
+    """Pairs of images 0 to 3 of people 5, 5, 7, 7."""
+    a, b = np.triu_indices(4, k=1)
+    person = np.array([5, 5, 7, 7])
+    same = (person[a] == person[b]).astype(np.int64)
+    return EveryPair(Pairs(np.array([0.2, 0.9, 0.1, 0.8, 0.3, 0.7]), same, person[a], person[b]), a, b)
+
+
+def test_worst_pairs_by_hand() -> None:
+    every = six_pairs()  # genuine: rows 0 and 5; all impostors are of the same two people
+    assert worst(every, same=1, count=5) == [0, 5]
+    assert worst(every, same=1, count=1) == [0]
+    assert worst(every, same=0, count=5) == [1]
+
+
+def test_errors_by_attribute_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("review.FEWEST_PAIRS", 1)
+    known = pd.DataFrame({"hat": ["red", "", "blue", ""]})
+    table = errors_by_attribute(six_pairs(), known, threshold=0.5)
+    # Red: image 0, in pairs 01 (genuine 0.2, rejected), 02 and 03 (impostor 0.9 and 0.1). Blue: image 2, in 02 and 12
+    # (impostor 0.9 and 0.8) and 23 (genuine 0.7).
+    assert table.drop(columns="attribute").to_numpy().tolist() == [
+        ["hat: blue", "FNMR", 0.0, 1],
+        ["hat: blue", "FMR", 1.0, 2],
+        ["hat: red", "FNMR", 1.0, 1],
+        ["hat: red", "FMR", 0.5, 2],
+    ]
+
+
+def test_rates_of_few_pairs_are_left_out() -> None:
+    assert len(errors_by_attribute(six_pairs(), pd.DataFrame({"hat": ["red"] * 4}), 0.5)) == 0
+
+
+def test_many_numbers_are_cut_into_thirds() -> None:
+    values = pd.Series([*map(str, range(-9, 9)), ""])
+    groups, names = in_thirds(values)
+    assert len(names) == 3 and names[0].startswith("-9 to")
+    assert groups.tolist() == [name for name in names for _ in range(6)] + [""]
+    few, names = in_thirds(pd.Series(["1", "0", "", "1"]))
+    assert few.tolist() == ["1", "0", "", "1"] and names == ["0", "1"]
+    assert in_thirds(pd.Series(["0"] * 20 + [*map(str, range(7))]))[1] == []
+
+
+def test_groups_of_pairs_by_hand() -> None:
+    known = pd.DataFrame({"hat": ["red", "red", "blue", ""]})
+    assert groups_of_pairs(six_pairs(), known, "hat").tolist() == ["red", "", "", "", "", ""]
+
+
+def test_the_stage_knows_attributes_and_groups(project: Path) -> None:
+    subjects = [f"subject {number}" for number in range(6)]
+    groups = pd.DataFrame({"subject": subjects, "group": ["x", "y"] * 3, '=odd, "name"': "1"})
+    groups.to_csv("images/attributes.csv", index=False)
+    write_params(project, review={"group_by": "group"}, split={"unseen_subjects": 0.7})
+    for stage in (("pack", "drawn"), ("duplicates",), ("split",), ("evaluate",), ("review",)):
+        run_stage(*stage)
+    known = pd.read_csv("data/attributes/drawn.csv")
+    packed = pd.read_csv("data/packed/drawn.csv")
+    assert known["group"].tolist() == ["xy"[int(name[-1]) % 2] for name in packed["subject"]]
+    figures = json.loads(Path("metrics/review.json").read_text())
+    assert figures["trade_off"] == pytest.approx(figures["group_accuracy_mean"] - figures["group_accuracy_std"])
+    assert figures["group_accuracy_mean"] == pytest.approx((figures["accuracy_x"] + figures["accuracy_y"]) / 2)
+    assert len(pd.read_csv("metrics/review/tsne.csv")["subject"].unique()) == 2
+    with Image.open("metrics/review/worst_pairs.png") as sheet:
+        assert np.asarray(sheet).min() < 128 < 255 == np.asarray(sheet).max()
+
+
+def test_the_same_bytes_again(project: Path) -> None:
+    paths = [Path("metrics/review", name) for name in ("tsne.csv", "attributes.csv", "worst_pairs.png")]
+    before = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
+    run_stage("review")
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_an_unknown_group_is_named(project: Path, fails_with: Callable[..., str]) -> None:
+    write_params(project, review={"group_by": "shoe size"})
+    assert "params.yaml: review.group_by: 'shoe size'" in fails_with("review")
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("name,hat\nx,1\n", "neither a column `path` nor a column `subject`"),
+        ("subject,hat\nsubject 1,1\nsubject 1,2\n", "subject 'subject 1' comes twice"),
+        ("", "attributes.csv"),
+        ("subject,hat\nsubject 1,1,1,1\n", "attributes.csv"),
+        ("subject,hat\nsubject \xff,1\n", "attributes.csv"),
+    ],
+)
+def test_wrong_attributes_are_named_before_anything_is_packed(
+    project: Path, content: str, said: str, fails_with: Callable[..., str]
+) -> None:
+    Path("images/attributes.csv").write_bytes(content.encode("latin-1"))
+    assert said in fails_with("pack", "drawn")

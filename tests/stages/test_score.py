@@ -1,0 +1,142 @@
+"""External test sets from their files to their figures, on the small project's own images."""
+
+import json
+import pickle
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy.spatial.distance import cosine
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from faces.split_table import read_split
+from small_project import draw_images, run_stage, write_params
+
+
+def write_test_sets(folder: Path, people: int = 8, images: int = 4) -> dict[str, dict[str, str]]:
+    """Write the same images and pairs as a folder with pairs.txt, as a .bin and as a csv; return their parameters."""
+    draw_images(folder / "drawn", people, images, seed=5)
+    for person in range(people):
+        name = f"Person_{person}"
+        (folder / "lfw" / name).mkdir(parents=True)
+        for image in range(images):
+            source = folder / f"drawn/subject {person}/{image}.png"
+            source.rename(folder / f"lfw/{name}/{name}_{image + 1:04d}.png")
+    lines, pairs = ["2\t6"], []
+    for fold in range(2):
+        own = range(fold * people // 2, (fold + 1) * people // 2)
+        genuine = [(p, i, p, j) for p in own for i, j in combinations(range(1, 3), 2)][:4]
+        genuine += [(p, 1, p, 3) for p in own][:2]
+        impostor = [(p, 1, q, 2) for p, q in combinations(own, 2)][:6]
+        lines += [f"Person_{p}\t{i}\t{j}" for p, i, _, j in genuine]
+        lines += [f"Person_{p}\t{i}\tPerson_{q}\t{j}" for p, i, q, j in impostor]
+        pairs += genuine + impostor
+    (folder / "pairs.txt").write_text("\n".join(lines) + "\n")
+    files = [[f"Person_{p}/Person_{p}_{i:04d}.png" for p, i in ((a, i), (b, j))] for a, i, b, j in pairs]
+    same = [a == b for a, _, b, _ in pairs]
+    images_of_bin = [(folder / "lfw" / name).read_bytes() for pair in files for name in pair]
+    (folder / "set.bin").write_bytes(pickle.dumps((images_of_bin, same), protocol=2))
+    rows = [
+        (*pair, int(label), number // 12, "xy"[number % 2])
+        for number, (pair, label) in enumerate(zip(files, same, strict=True))
+    ]
+    pd.DataFrame(rows, columns=["a", "b", "same", "fold", "group"]).to_csv(folder / "pairs.csv", index=False)
+    lfw, bin_file = str(folder / "lfw"), str(folder / "set.bin")
+    return {
+        "as_lfw": {"format": "lfw", "images": lfw, "pairs": str(folder / "pairs.txt")},
+        "as_bin": {"format": "bin", "images": bin_file, "pairs": bin_file},
+        "as_csv": {"format": "csv", "images": lfw, "pairs": str(folder / "pairs.csv")},
+    }
+
+
+def score(name: str) -> dict[str, float]:
+    run_stage("gather", name)
+    run_stage("embed", "--test-set", name)
+    run_stage("score", name)
+    return json.loads(Path(f"metrics/score@{name}.json").read_text())
+
+
+@pytest.fixture
+def external(project: Path, tmp_path: Path) -> dict[str, dict[str, str]]:
+    test_sets = write_test_sets(tmp_path / "external")
+    write_params(project, test_sets=test_sets)
+    return test_sets
+
+
+def test_the_same_set_in_each_format_has_the_same_figures(external: dict[str, Any]) -> None:
+    as_lfw, as_bin, as_csv = (score(name) for name in external)
+    tables = [pd.read_csv(f"data/tests/{name}.pairs.csv")[["a", "b", "same"]] for name in external]
+    pixels = [np.load(f"data/tests/{name}.npy") for name in external]
+    assert all(table.equals(tables[0]) for table in tables)
+    assert all(np.array_equal(array, pixels[0]) for array in pixels)
+    for name, value in as_csv.items():
+        if name.startswith(("accuracy_x", "accuracy_y", "group_", "trade")):
+            continue
+        assert value == as_lfw[name], name
+    # A .bin has no folds of its own: its 24 pairs are cut into ten, and so small ones have no accuracy.
+    assert {name: as_bin[name] for name in as_bin if "fold" not in name} == {
+        name: as_lfw[name] for name in as_lfw if "fold" not in name
+    }
+    vectors = np.load("data/tests/as_lfw.embeddings.npy").astype(float)
+    pairs = pd.read_csv("data/tests/as_lfw.pairs.csv")
+    scores = np.array([1 - cosine(vectors[a], vectors[b]) for a, b in zip(pairs["a"], pairs["b"], strict=True)])
+    threshold = json.loads(Path("metrics/evaluate.json").read_text())["threshold"]
+    assert as_lfw["accuracy"] == accuracy_score(pairs["same"], scores >= threshold)
+    assert as_lfw["auc"] == pytest.approx(roc_auc_score(pairs["same"], scores), abs=1e-9)
+    # Two folds: each is scored at the threshold that is best on the other.
+    of_folds = []
+    for fold in (0, 1):
+        other, own = pairs["fold"] != fold, pairs["fold"] == fold
+        right = {t: accuracy_score(pairs["same"][other], scores[other] >= t) for t in scores[other]}
+        best = min(t for t in right if right[t] == max(right.values()))
+        of_folds.append(accuracy_score(pairs["same"][own], scores[own] >= best))
+    assert as_lfw["fold_accuracy"] == pytest.approx(np.mean(of_folds), abs=2 / 24)  # thresholds lie between scores
+    accuracy_of = [as_csv[f"accuracy_{group}"] for group in "xy"]
+    assert as_csv["trade_off"] == pytest.approx(np.mean(accuracy_of) - np.std(accuracy_of))
+
+
+def test_what_training_has_seen_is_counted_and_dropped(
+    external: dict[str, Any], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = read_split()
+    trained_on = split[split["part"] == "train"].iloc[0]
+    lfw = Path(external["as_lfw"]["images"])
+    Image.open(Path("images", trained_on["path"])).save(lfw / "Person_0/Person_0_0001.png")  # is in three pairs
+    counts = score("as_lfw")
+    pairs = pd.read_csv("data/tests/as_lfw.pairs.csv")
+    image = pd.read_csv("data/tests/as_lfw.images.csv")["path"].tolist().index("Person_0/Person_0_0001.png")
+    leaked = int(((pairs["a"] == image) | (pairs["b"] == image)).sum())
+    assert (counts["shared_subjects"], counts["copies_of_training"], counts["leaked_pairs"]) == (0, 1, leaked)
+    assert "as_lfw" in capsys.readouterr().err
+    write_params(project, test_sets=external, score={"drop_leaked": True})
+    dropped = score("as_lfw")
+    assert dropped["genuine_pairs"] + dropped["impostor_pairs"] == 24 - leaked
+
+
+def test_subjects_of_training_are_found_by_name(external: dict[str, Any], project: Path) -> None:
+    split = read_split()
+    subject = split[split["part"] == "train"]["subject"].iloc[0]
+    table = Path("data/split.csv")
+    table.write_text(table.read_text().replace(subject + ",", "Person_3,"))
+    assert score("as_lfw")["shared_subjects"] == 1
+    assert score("as_csv")["shared_subjects"] == 0  # which names nobody
+
+
+@pytest.mark.parametrize("what", ["threshold", "embeddings", "name"])
+def test_what_is_missing_is_named(
+    external: dict[str, Any], project: Path, what: str, fails_with: Callable[..., str]
+) -> None:
+    run_stage("gather", "as_lfw")
+    if what == "name":
+        assert "'nobody'" in fails_with("gather", "nobody")
+        return
+    if what == "threshold":
+        Path("models/threshold.json").write_text("{}")
+        assert "models/threshold.json: has no number `threshold`" in fails_with("score", "as_lfw")
+        return
+    assert "data/tests/as_lfw.embeddings.npy is missing" in fails_with("score", "as_lfw")
