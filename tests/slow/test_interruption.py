@@ -167,6 +167,7 @@ def test_a_change_that_was_interrupted_and_undone_costs_nothing(uninterrupted: P
 FULL = {  # bytes that a stage may still write, fewer than it needs
     "synthesize": 3000,
     "pack@synthetic": 3000,
+    "duplicates": 10,
     "split": 500,
     "train": 30000,
     "embed": 1000,
@@ -175,6 +176,7 @@ FULL = {  # bytes that a stage may still write, fewer than it needs
     "similarity": 1000,
     "pairs": 500,
     "evaluate": 500,
+    "review": 500,
 }
 
 
