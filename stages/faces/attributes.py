@@ -27,6 +27,8 @@ def read_attributes(path: Path) -> pd.DataFrame:
     keys = [column for column in ("path", "subject") if column in table]
     if not keys:
         raise StageError(f"{path}: has neither a column `path` nor a column `subject`")
+    if "row" in table:
+        raise StageError(f"{path}: has a column `row`, which is what pack numbers images by; call it otherwise")
     repeated = table[keys[0]].duplicated()
     if repeated.any():
         raise StageError(f"{path}: {keys[0]} {table[keys[0]][repeated].iloc[0]!r} comes twice")

@@ -21,6 +21,8 @@ def every_pair(
 ) -> EveryPair:
     """Return all pairs of as many whole subjects, in random order, as hold `most_images` images, but two at least.
 
+    There is a genuine pair among them if there is one at all.
+
     Args:
         images: numbers of the images to choose from.
         unit: embeddings of all images, unit length, (N, D); a pair's score is the cosine of its two.
@@ -32,6 +34,8 @@ def every_pair(
     subjects, sizes = np.unique(labels[images], return_counts=True)
     order = random.permutation(len(subjects))
     fitting = max(2, int(np.searchsorted(np.cumsum(sizes[order]), most_images, side="right")))
+    if (sizes[order[:fitting]] == 1).all():  # no genuine pair: the first subject that has one comes in
+        order[0] = order[np.argmax(sizes[order] > 1)]
     chosen = images[np.isin(labels[images], subjects[order[:fitting]])]
     a, b = np.triu_indices(len(chosen), k=1)
     cosines = np.clip(unit[chosen] @ unit[chosen].T, -1, 1)[a, b]

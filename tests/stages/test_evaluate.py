@@ -44,6 +44,14 @@ def test_two_subjects_at_least_are_taken() -> None:
     assert len(pairs.same) == 80 * 79 / 2 and 0 < pairs.same.sum() < len(pairs.same)
 
 
+def test_a_genuine_pair_is_taken_where_there_is_one() -> None:
+    labels = np.array([0, 1, 2, 3, 4, 5, 5, 6, 7])
+    unit = unit_length(np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32))
+    for seed in range(20):
+        pairs = every_pair(np.arange(9), unit, labels, most_images=2, seed=seed).pairs
+        assert 0 < pairs.same.sum() < len(pairs.same)
+
+
 def test_folds_share_no_person_and_are_even() -> None:
     unit, labels = unit_vectors(people=7, images=2)
     pairs = every_pair(np.arange(14), unit, labels, most_images=14, seed=0).pairs

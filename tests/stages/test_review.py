@@ -98,6 +98,7 @@ def test_an_unknown_group_is_named(project: Path, fails_with: Callable[..., str]
     [
         ("name,hat\nx,1\n", "neither a column `path` nor a column `subject`"),
         ("subject,hat\nsubject 1,1\nsubject 1,2\n", "subject 'subject 1' comes twice"),
+        ("subject,row\nsubject 1,1\n", "has a column `row`"),
         ("", "attributes.csv"),
         ("subject,hat\nsubject 1,1,1,1\n", "attributes.csv"),
         ("subject,hat\nsubject \xff,1\n", "attributes.csv"),
