@@ -14,11 +14,12 @@ repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or 
 	dvc repro
 
 # What a comparison of experiments does not show: all but the figures that matter, whether a run failed (it then shows the
-# figures of the commit that it started from), and parameters, of which DVC shows those that differ.
-REST := ^(?!(Experiment|State|knn_accuracy|accuracy_test_(un)?seen|auc_test_unseen|similarity_accuracy|[a-z_]+\.[a-z_.]+)$$)
+# figures of the commit that it started from), and parameters, of which DVC shows those that differ. The last alternative
+# is of figures whose names look like parameters.
+REST := ^(?!(Experiment|State|knn_accuracy|accuracy_test_(un)?seen|auc_test_unseen|similarity_accuracy|[a-z_]+\.[a-z_.]+)$$)|^(train|test_seen|test_unseen)\.(accuracy|auc|eer|d_prime|tar_at|fnmr|fold|genuine|impostor)
 
-experiments: .venv/run.txt ## show experiments on the last ten commits: what was changed, and the figures that matter
-	@COLUMNS=$${COLUMNS:-250} dvc exp show --num 10 --only-changed --drop '$(REST)' --no-pager
+experiments: .venv/run.txt ## show experiments on the last five commits: what was changed, and the figures that matter
+	@COLUMNS=$${COLUMNS:-250} dvc exp show --num 5 --only-changed --drop '$(REST)' --no-pager
 
 test: .venv/dev.txt ## set up, then run the tests
 	python -m pytest
