@@ -18,12 +18,14 @@ import gather
 import pack
 import synthesize
 import train
+from faces.augmentation import AugmentParams
 from faces.figures import FiguresParams
 from faces.sources import load_sources
-from faces.stage import PARAMS_FILE, StageError, load_params, read_params, run, say
+from faces.stage import PARAMS_FILE, Params, StageError, load_params, read_params, run, say
 from faces.test_sets import load_test_sets
 
 TEST_SET_STAGES = ("gather", "score")
+SHARED_SECTIONS: dict[str, type[Params]] = {"augment": AugmentParams, "figures": FiguresParams}
 STAGES = (
     "synthesize",
     "pack",
@@ -48,7 +50,7 @@ def check_section(stage: str) -> Any:
 
 def check_sections() -> None:
     """Raise StageError if params.yaml has a section that no stage reads."""
-    unknown = read_params().keys() - {"sources", "test_sets", "figures", *STAGES, *TEST_SET_STAGES}
+    unknown = read_params().keys() - {"sources", "test_sets", *SHARED_SECTIONS, *STAGES, *TEST_SET_STAGES}
     if unknown:
         raise StageError("\n".join(f"{PARAMS_FILE}: {name}: unknown key" for name in sorted(map(str, unknown))))
 
@@ -87,7 +89,8 @@ def made_by_dvc(path: Path) -> bool:
 def checks() -> Iterator[Callable[[], object]]:
     """Yield the checks that do not depend on each other."""
     yield check_sections
-    yield partial(load_params, "figures", FiguresParams)
+    for section, model in SHARED_SECTIONS.items():
+        yield partial(load_params, section, model)
     for stage in (*STAGES, *TEST_SET_STAGES):
         yield partial(check_section, stage)
     yield check_sources

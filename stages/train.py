@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from faces.architecture import Architecture
-from faces.augmentation import Augmenter
+from faces.augmentation import AugmentParams, PhotoAugmenter
 from faces.checkpoints import Epochs, checkpoint_folder, finish
 from faces.curves import log_epoch, open_curves
 from faces.embeddings import unit_length
@@ -44,15 +44,16 @@ class TrainParams(Architecture):
     l2: float = Field(ge=0)
     scale: float = Field(gt=0)
     margin: float = Field(ge=0, le=math.pi / 2)
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=0)
+    epoch_images: int = Field(ge=0)
     batch_size: int = Field(ge=2)
     learning_rate: float = Field(gt=0)
     learning_rate_min: float = Field(ge=0)
     momentum: float = Field(ge=0, lt=1)
     schedule: Literal["cosine", "notebook_cosine", "constant"]
+    warmup_epochs: float = Field(ge=0)
     hold_epochs: int = Field(ge=0)
-    cosine_epochs: int = Field(ge=1)
-    augment: bool
+    cosine_epochs: int = Field(ge=0)
     validation_images: int = Field(ge=2)
     keep_checkpoints: int = Field(ge=1)
     threads: int = Field(ge=1, le=1024)
@@ -68,17 +69,21 @@ class TrainParams(Architecture):
         return self
 
 
-def learning_rate(epoch: int, params: TrainParams) -> float:
-    """Return the learning rate of an epoch, counted from 0.
+def learning_rate(time: float, params: TrainParams) -> float:
+    """Return the learning rate after `time` epochs of training, which need not be whole.
 
-    Held at `learning_rate` for `hold_epochs`, then half a cosine down to `learning_rate_min`, reached `cosine_epochs`
-    later and kept. The notebook's cosine counts from the first epoch instead of from the hold's end, and goes on past
-    its half period: it jumps at the end of the hold unless that is a multiple of twice `cosine_epochs`.
+    It rises in a line for `warmup_epochs`, stays at `learning_rate` until `hold_epochs`, then falls along half a cosine
+    to `learning_rate_min`, reached `cosine_epochs` later (0: at the end of the last epoch) and kept. The notebook's
+    cosine changes between epochs alone, counts from the first one instead of from the hold's end, and goes on past its
+    half period: it jumps at the end of the hold unless that is a multiple of twice `cosine_epochs`.
     """
-    if params.schedule == "constant" or epoch < params.hold_epochs:
+    if time < params.warmup_epochs:
+        return params.learning_rate * time / params.warmup_epochs
+    if params.schedule == "constant" or time < params.hold_epochs:
         return params.learning_rate
-    elapsed = epoch if params.schedule == "notebook_cosine" else min(epoch - params.hold_epochs, params.cosine_epochs)
-    share = (1 + math.cos(math.pi * elapsed / params.cosine_epochs)) / 2
+    falling = params.cosine_epochs or max(1, params.epochs - params.hold_epochs)
+    elapsed = int(time) if params.schedule == "notebook_cosine" else min(time - params.hold_epochs, falling)
+    share = (1 + math.cos(math.pi * elapsed / falling)) / 2
     return params.learning_rate_min + (params.learning_rate - params.learning_rate_min) * share
 
 
@@ -90,22 +95,34 @@ class Batches:
     numbers: NDArray[np.int64]
     labels: NDArray[np.int64]
     params: TrainParams
-    augmenter: Augmenter = field(default_factory=Augmenter)
+    augmenter: PhotoAugmenter
 
     def __len__(self) -> int:
         """Batches an epoch. Images that fill no whole batch wait for another epoch, whose order differs."""
-        return max(1, len(self.numbers) // self.params.batch_size)
+        return max(1, (self.params.epoch_images or len(self.numbers)) // self.params.batch_size)
 
     def load(self, epoch: int, index: int, order: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         chosen = order[index * self.params.batch_size : (index + 1) * self.params.batch_size]
-        pixels = self.images[chosen]
-        if self.params.augment:
-            pixels = self.augmenter(pixels, (self.params.seed, epoch, index))
+        pixels = self.augmenter(self.images[chosen], (self.params.seed, epoch, index))
         return pixels.astype(np.float32), self.labels[chosen]
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Return the images of an epoch in their order: all of them, or `epoch_images`.
+
+        Those go on where the epoch before ended, in one shuffled row of all images after another.
+        """
+        if not self.params.epoch_images:
+            return self._shuffled(epoch)
+        first, images = epoch * self.params.epoch_images, len(self.numbers)
+        rows = range(first // images, (first + self.params.epoch_images - 1) // images + 1)
+        return np.concatenate([self._shuffled(row) for row in rows])[first % images :][: self.params.epoch_images]
+
+    def _shuffled(self, row: int) -> NDArray[np.int64]:
+        return np.random.default_rng((self.params.seed, row)).permutation(self.numbers)
 
     def epoch(self, epoch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Yield images float32 (B, 112, 112, 3) of 0..255 and labels (B,); the next batch is made meanwhile."""
-        order = np.random.default_rng((self.params.seed, epoch)).permutation(self.numbers)
+        order = self.order(epoch)
         with ThreadPoolExecutor(max_workers=1) as worker:
             yield from in_order(worker, lambda index: self.load(epoch, index, order), range(len(self)), ahead=2)
 
@@ -173,6 +190,11 @@ class Model(NamedTuple):
         return figures
 
 
+def architecture_of(params: TrainParams) -> Architecture:
+    """Return what of the parameters a reader of the weights has to know."""
+    return Architecture(**params.model_dump(include=set(Architecture.model_fields)))
+
+
 def build(params: TrainParams, classes: int) -> Model:
     """Return the network, started from `initial_weights`, ready to be trained."""
     from faces import arcface, mobilefacenet, runtime, weights
@@ -180,7 +202,9 @@ def build(params: TrainParams, classes: int) -> Model:
     runtime.start(params.threads, params.seed, params.jit_compile)
     keras = runtime.keras
     keras.config.set_dtype_policy(params.precision)
-    backbone = mobilefacenet.build(params.width, params.embedding_size, params.l2, params.batch_norm_momentum)
+    backbone = mobilefacenet.build(
+        **architecture_of(params).model_dump(), l2=params.l2, batch_norm_momentum=params.batch_norm_momentum
+    )
     if Path(params.initial_weights) != FROM_SCRATCH:
         weights.load_initial_weights(backbone, Path(params.initial_weights))
     regularizer = keras.regularizers.L2(params.l2) if params.l2 else None
@@ -200,10 +224,10 @@ def build(params: TrainParams, classes: int) -> Model:
 
 def train_epoch(model: Model, batches: Batches, epoch: int, params: TrainParams) -> dict[str, float]:
     """Train one epoch and return the means of loss and accuracy over it; StageError if the loss is not finite."""
-    model.trained.optimizer.learning_rate = learning_rate(epoch, params)
     title = f"epoch {epoch + 1}/{params.epochs}"
     losses, accuracies = [], []
     for step, batch in enumerate(progress(batches.epoch(epoch), title, len(batches), "batch")):
+        model.trained.optimizer.learning_rate = learning_rate(epoch + (step + 1) / len(batches), params)
         of_batch = model.train_on_batch(*batch, (params.seed, epoch, step))
         losses.append(of_batch["loss"])
         accuracies.append(of_batch["accuracy"])
@@ -229,18 +253,19 @@ class Trained(NamedTuple):
     checkpoints: Path
 
 
-def train(params: TrainParams, split: pd.DataFrame) -> Trained:
+def train(params: TrainParams, augment: AugmentParams, split: pd.DataFrame) -> Trained:
     """Train all epochs that a former run has not."""
     images = PackedImages(split)
-    batches = Batches(images, images_of(split, TRAIN), labels_of(split), params)
-    if (steps := len(batches) * params.epochs) < FEW_STEPS:
+    batches = Batches(images, images_of(split, TRAIN), labels_of(split), params, PhotoAugmenter(augment))
+    if 0 < (steps := len(batches) * params.epochs) < FEW_STEPS:
         warn(
             f"{len(batches.numbers)} images in batches of {params.batch_size} make {steps} steps "
-            f"in all: too few to learn much; lower train.batch_size and raise epochs, hold_epochs and cosine_epochs"
+            f"in all: too few to learn much; raise train.epochs, or set train.epoch_images"
         )
     validation = Validation(images, split, params)
     inputs = [SPLIT_PATH, Path(params.initial_weights), *images.paths]
-    folder = checkpoint_folder("train", params, inputs, ignored={"keep_checkpoints"})
+    seen = augment.model_dump(mode="json")
+    folder = checkpoint_folder("train", params, inputs, ignored={"keep_checkpoints"}, seen=seen)
     checkpoints = Epochs(folder, params.keep_checkpoints)
     model = build(params, training_identities(split))
     history = checkpoints.restore(model.variables)
@@ -250,12 +275,16 @@ def train(params: TrainParams, split: pd.DataFrame) -> Trained:
         for epoch in range(params.epochs):
             if epoch >= len(history):
                 began = time.perf_counter()
-                figures = {"learning_rate": learning_rate(epoch, params)} | train_epoch(model, batches, epoch, params)
+                figures = train_epoch(model, batches, epoch, params)
+                figures["learning_rate"] = learning_rate(epoch + 1, params)
                 seconds += time.perf_counter() - began
                 trained += len(batches) * min(params.batch_size, len(batches.numbers))
                 history.append(figures | validation.measure(model.backbone))
                 checkpoints.save(model.variables, history)
             log_epoch(curves, history[epoch])
+        if not params.epochs:
+            history = [validation.measure(model.backbone)]
+            log_epoch(curves, history[0])
     return Trained(model.backbone, history, trained / seconds if trained else None, folder)
 
 
@@ -278,16 +307,16 @@ def check_initial_weights(params: TrainParams) -> None:
 
 def main() -> None:
     """Write the trained backbone and its curves."""
-    params = load_params("train", TrainParams)
+    params, augment = load_params("train", TrainParams), load_params("augment", AugmentParams)
     check_initial_weights(params)
     split = read_split()
     with fixed_threads(params.threads):
-        trained = train(params, split)
+        trained = train(params, augment, split)
 
     from faces.backbone import WEIGHTS_PATH, save_backbone
 
-    save_backbone(trained.backbone, Architecture(width=params.width, embedding_size=params.embedding_size))
-    write_metrics(Path("metrics/train.json"), {"epochs": len(trained.history), **trained.history[-1]})
+    save_backbone(trained.backbone, architecture_of(params))
+    write_metrics(Path("metrics/train.json"), {"epochs": params.epochs, **trained.history[-1]})
     if trained.images_per_second:
         write_metrics(Path("metrics/speed/train.json"), {"images_per_second": trained.images_per_second})
     finish(trained.checkpoints, kept_for=WEIGHTS_PATH)

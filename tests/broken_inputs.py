@@ -295,7 +295,7 @@ WRONG_FOR_ALL: dict[str, Any] = {
     "mapping": {"value": 1},
 }
 ARGUMENTS = {"pack": ("drawn",), "gather": ("outside",), "score": ("outside",)}
-READ_BY = {"sources": "pack", "test_sets": "gather", "figures": "evaluate"}
+READ_BY = {"sources": "pack", "test_sets": "gather", "figures": "evaluate", "augment": "train"}
 MAY_BE_EMPTY = ("ranks", "false_accept_rates", "group_by")
 
 
@@ -305,7 +305,7 @@ def stage_of(section: str) -> str:
 
 def _params(section: str, values: Any, path: Path) -> None:
     """Write a params.yaml with `values` in place of a section, and as little else as its stage reads."""
-    needed = ("sources", "test_sets", "pack", "gather", "figures", "evaluate")
+    needed = ("sources", "test_sets", "pack", "gather", "figures", "evaluate", "train")
     content = {name: small_params()[name] for name in needed} | {section: values}
     path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
 

@@ -87,6 +87,22 @@ def test_layer_names_do_not_depend_on_what_was_built_before() -> None:
     assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
 
 
+def test_the_linear_head_is_one_linear_map_and_batch_norm() -> None:
+    """The feature map has 512 * 0.25 = 128 channels after the global convolution; nothing but BN is not linear."""
+    model = mobilefacenet.build(width=0.25, embedding_size=40, head="linear")
+    after = [layer.name for layer in model.layers][[layer.name for layer in model.layers].index("pool") :]
+    assert after == ["pool", "pool_norm", "flatten", "embeddings", "embeddings_norm"]
+    assert [weight.shape for weight in model.get_layer("embeddings").weights] == [(128, 40)]
+    assert model.output.shape == (None, 40)
+
+
+@pytest.mark.parametrize(("pixel_range", "low"), [("symmetric", -1.0), ("unit", 0.0)])
+def test_pixels_are_scaled(pixel_range: Any, low: float) -> None:
+    layer = mobilefacenet.build(width=0.25, pixel_range=pixel_range).get_layer("pixel_range")
+    scaled = np.asarray(layer(np.array([0.0, 255.0], np.float32)))
+    np.testing.assert_allclose(scaled, [low, 1.0], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("argument", "value"), [("width", 0.0), ("embedding_size", 0), ("l2", -1e-4), ("batch_norm_momentum", 1.0)]
 )

@@ -1,5 +1,7 @@
 """The few numbers that rebuild the network around its weights."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from faces.stage import Params
@@ -10,3 +12,5 @@ class Architecture(Params):
 
     width: float = Field(gt=0, le=4)
     embedding_size: int = Field(ge=8, le=4096)
+    head: Literal["linear", "notebook"]
+    pixel_range: Literal["symmetric", "unit"]

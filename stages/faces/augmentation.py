@@ -1,11 +1,43 @@
-"""The notebook's augmentation: to each image one of seven changes, drawn at random. imgaug is imported here alone."""
+"""Changes to training images, drawn anew for each: those that photographs differ by, and the notebook's.
 
+imgaug is imported here alone.
+"""
+
+from typing import NamedTuple
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+
+from faces.stage import Params
 
 np.bool = np.bool_  # type: ignore[attr-defined]  # imgaug 0.4.0 asks for the name that NumPy 1.24 removed
 
 import imgaug.augmenters as iaa  # noqa: E402
+
+LOW_RESOLUTION = (0.25, 0.75)  # of the side
+BLUR_PIXELS = (0.4, 1.6)
+ERASED = (0.1, 0.45)  # of the side, either way
+
+Image = NDArray[np.uint8]
+
+
+class AugmentParams(Params):
+    """The section `augment:` of params.yaml: 0 turns a change off."""
+
+    one_of_seven: bool
+    flip: bool
+    rotation_degrees: float = Field(ge=0, le=45)
+    zoom: float = Field(ge=0, le=0.5)
+    shift_pixels: float = Field(ge=0, le=20)
+    contrast: float = Field(ge=0, le=1)
+    brightness: float = Field(ge=0, le=128)
+    tint: float = Field(ge=0, le=128)
+    grey_probability: float = Field(ge=0, le=1)
+    low_resolution_probability: float = Field(ge=0, le=1)
+    blur_probability: float = Field(ge=0, le=1)
+    erase_probability: float = Field(ge=0, le=1)
 
 
 class Augmenter:
@@ -26,7 +58,92 @@ class Augmenter:
             ],
         )
 
-    def __call__(self, images: NDArray[np.uint8], seed: tuple[int, ...]) -> NDArray[np.uint8]:
+    def __call__(self, images: Image, seed: tuple[int, ...]) -> Image:
         """Return changed copies of uint8 images (n, H, W, 3); the same images and seed give the same bytes."""
         self._one_of_seven.seed_(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         return np.stack(self._one_of_seven(images=list(images)))
+
+
+class _Draw(NamedTuple):
+    """Random numbers of one image, or a row each: `chances` and `amounts` in 0..1, `normal` with deviation 1."""
+
+    chances: NDArray[np.float64]
+    normal: NDArray[np.float64]
+    amounts: NDArray[np.float64]
+
+
+class PhotoAugmenter:
+    """Flip, turn, zoom, shift, contrast, brightness, tint, grey, low resolution, blur and an erased patch.
+
+    Each image has its own numbers, and as many of them whatever is turned on, so that one change can be turned off and
+    the others stay as they were.
+    """
+
+    def __init__(self, params: AugmentParams) -> None:
+        """Make the changes that `params` ask for."""
+        self._params = params
+        self._seven = Augmenter() if params.one_of_seven else None
+
+    def __call__(self, images: Image, seed: tuple[int, ...]) -> Image:
+        """Return changed copies of uint8 images (n, H, W, 3), RGB; the same images and seed give the same bytes."""
+        rng = np.random.default_rng(seed)
+        draws = _Draw(rng.random((len(images), 5)), rng.standard_normal((len(images), 9)), rng.random((len(images), 7)))
+        of_images = map(_Draw, *draws)
+        changed = np.stack([self._change(image, draw) for image, draw in zip(images, of_images, strict=True)])
+        return self._seven(changed, seed) if self._seven else changed
+
+    def _change(self, image: Image, draw: _Draw) -> Image:
+        params = self._params
+        flips, greys, coarse, blurs, erases = draw.chances
+        if params.flip and flips < 0.5:
+            image = np.ascontiguousarray(image[:, ::-1])
+        image = _move(image, draw.normal[:4], params)
+        image = _relight(image, draw.normal[4:], params, greys < params.grey_probability)
+        if coarse < params.low_resolution_probability:
+            image = _coarsen(image, _between(LOW_RESOLUTION, draw.amounts[0]))
+        if blurs < params.blur_probability:
+            image = cv2.GaussianBlur(image, (0, 0), _between(BLUR_PIXELS, draw.amounts[1]))
+        if erases < params.erase_probability:
+            image = _erase(image, draw.amounts[2:])
+        return image
+
+
+def _between(limits: tuple[float, float], share: float) -> float:
+    return limits[0] + (limits[1] - limits[0]) * float(share)
+
+
+def _move(image: Image, normal: NDArray[np.float64], params: AugmentParams) -> Image:
+    """Turn, zoom and shift by so many standard deviations; what comes in at the edges is mirrored."""
+    if not (params.rotation_degrees or params.zoom or params.shift_pixels):
+        return image
+    height, width = image.shape[:2]
+    centre = (width - 1) / 2, (height - 1) / 2
+    matrix = cv2.getRotationMatrix2D(centre, params.rotation_degrees * normal[0], np.exp(params.zoom * normal[1]))
+    matrix[:, 2] += params.shift_pixels * normal[2:4]
+    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def _relight(image: Image, normal: NDArray[np.float64], params: AugmentParams, grey: bool) -> Image:
+    """Change contrast (around the middle of the range), brightness and colour."""
+    factor, offset = np.exp(params.contrast * normal[0]), params.brightness * normal[1] + params.tint * normal[2:5]
+    if grey:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    levels = np.arange(256)[:, None]
+    table = np.clip(np.rint((levels - 127.5) * factor + 127.5 + offset), 0, 255).astype(np.uint8)
+    return cv2.LUT(image, table[None])
+
+
+def _coarsen(image: Image, share: float) -> Image:
+    height, width = image.shape[:2]
+    small = cv2.resize(image, (round(width * share), round(height * share)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _erase(image: Image, amounts: NDArray[np.float64]) -> Image:
+    """Fill a rectangle with one colour, as something held before the face does."""
+    sides = np.array(image.shape[:2])
+    extent = np.maximum(1, (sides * [_between(ERASED, share) for share in amounts[:2]]).astype(int))
+    (top, left), (height, width) = ((sides - extent) * amounts[2:4]).astype(int), extent
+    image = image.copy()
+    image[top : top + height, left : left + width] = int(256 * amounts[4])
+    return image

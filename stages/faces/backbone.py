@@ -29,6 +29,6 @@ def load_backbone() -> keras.Model:
     except (ValueError, RecursionError) as error:
         raise StageError(f"{ARCHITECTURE_PATH}: {error}") from None
     checked = check_params(architecture, Architecture, str(ARCHITECTURE_PATH))
-    backbone = mobilefacenet.build(checked.width, checked.embedding_size)
+    backbone = mobilefacenet.build(**checked.model_dump())
     load_weights(backbone, WEIGHTS_PATH)
     return backbone

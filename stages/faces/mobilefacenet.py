@@ -1,11 +1,11 @@
 """MobileFaceNet, the backbone that turns a face of 112 x 112 pixels into an embedding.
 
 After Chen et al. 2018, "MobileFaceNets", arXiv:1804.07573, with the notebook's differences: swish for PReLU, a bias in
-every convolution, no padding in the first one, and a Dense layer to the embedding at the end.
+every convolution and no padding in the first one. The last layers are the paper's, or the notebook's.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from faces.layers import BatchNormalization
 from faces.runtime import keras
@@ -49,6 +49,19 @@ class _Layers:
 
     def swish(self, x: Any, name: str) -> Any:
         return keras.layers.Activation("silu", name=f"{name}_swish")(x)
+
+    def embeddings(self, x: Any, size: int, linear: bool) -> Any:
+        if not linear:
+            x = NOTEBOOK_HEAD.apply(x, self)
+        dense = keras.layers.Dense(
+            size,
+            use_bias=not linear,
+            kernel_initializer="he_normal",
+            kernel_regularizer=self.regularizer(),
+            name="embeddings",
+        )
+        x = dense(keras.layers.Flatten(name="flatten")(x))
+        return self._normalized(x, "embeddings") if linear else x
 
     def _normalized(self, x: Any, name: str) -> Any:
         return BatchNormalization(momentum=self.batch_norm_momentum, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(x)
@@ -131,21 +144,31 @@ BLOCKS = (
     _Bottlenecks("stage5", channels=128, expansion=2, stride=1, repeats=2),  # 7 x 7 x 128
     _Convolution("widen", channels=512, kernel=1, stride=1),  # 7 x 7 x 512
     _GlobalDepthwise("pool", kernel=7),  # 1 x 1 x 512
-    _Convolution("head", channels=128, kernel=1, stride=1),  # 1 x 1 x 128
 )
+NOTEBOOK_HEAD = _Convolution("head", channels=128, kernel=1, stride=1)  # 1 x 1 x 128
 
 
 def build(
-    width: float = 1.0, embedding_size: int = 512, l2: float = 1e-4, batch_norm_momentum: float = 0.99
+    width: float = 1.0,
+    embedding_size: int = 512,
+    head: Literal["linear", "notebook"] = "notebook",
+    pixel_range: Literal["symmetric", "unit"] = "unit",
+    l2: float = 1e-4,
+    batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
     """Return an untrained backbone: (N, 112, 112, 3) pixel values 0..255 -> (N, embedding_size) float32.
 
-    Pixels may be uint8 or float32; the first layer divides by 255. Embeddings are not normalized.
+    Pixels may be uint8 or float32; the first layer scales them. Embeddings are not normalized. The defaults are the
+    notebook's network.
 
     Args:
         width: Factor > 0 on every channel count but the embedding's, rounded to a multiple of 8, at least 8.
             1.0 is the notebook's network: 1,095,104 weights with embedding_size 512, batch statistics included.
         embedding_size: Length of an embedding, at least 1.
+        head: What follows the global depthwise convolution. `linear` is the paper's: one linear map to the embedding
+            and batch norm, with no activation. `notebook`: a convolution with swish to 128 channels, then Dense with a
+            bias; an embedding then has no more than 128 * width dimensions.
+        pixel_range: To what pixels are scaled: `symmetric` to -1..1, as in the paper; `unit` to 0..1.
         l2: Factor >= 0 of the squared weights of plain convolutions and the Dense layer in the training loss.
         batch_norm_momentum: Share in [0, 1) of the old moving statistics that a training step keeps.
 
@@ -158,13 +181,11 @@ def build(
     _check(0 <= batch_norm_momentum < 1, "batch_norm_momentum", batch_norm_momentum, "in [0, 1)")
     layers = _Layers(width, l2, batch_norm_momentum)
     images = keras.Input(IMAGE_SHAPE, dtype="float32", name="images")
-    x = keras.layers.Rescaling(1 / 255, name="unit_range")(images)
+    scale, offset = (1 / 127.5, -1.0) if pixel_range == "symmetric" else (1 / 255, 0.0)
+    x = keras.layers.Rescaling(scale, offset, name="pixel_range")(images)
     for block in BLOCKS:
         x = block.apply(x, layers)
-    x = keras.layers.Flatten(name="flatten")(x)
-    embeddings = keras.layers.Dense(
-        embedding_size, kernel_initializer="he_normal", kernel_regularizer=layers.regularizer(), name="embeddings"
-    )(x)
+    embeddings = layers.embeddings(x, embedding_size, linear=head == "linear")
     return keras.Model(images, embeddings, name="mobilefacenet")
 
 

@@ -14,7 +14,7 @@ def test_the_projects_own_parameters_pass(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_every_problem_of_every_stage_is_reported_at_once(project: Path, fails_with: Callable[..., str]) -> None:
-    params = small_params(split={"test_size": 2.0}, train={"epochs": 0, "batchsize": 3})
+    params = small_params(split={"test_size": 2.0}, train={"epochs": -1, "batchsize": 3})
     params["sources"] = {"x": {"path": "/no/such/folder"}}
     params["extra"] = {}
     del params["pairs"]
@@ -23,7 +23,7 @@ def test_every_problem_of_every_stage_is_reported_at_once(project: Path, fails_w
     for message in (
         "params.yaml: extra: unknown key",
         "split.test_size: 2.0: input should be less than 1",
-        "train.epochs: 0: input should be greater than or equal to 1",
+        "train.epochs: -1: input should be greater than or equal to 0",
         "train.batchsize: unknown key",
         "section `pairs:` is missing",
         "/no/such/folder",

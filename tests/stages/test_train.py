@@ -12,12 +12,16 @@ import pytest
 from PIL import Image
 
 import train
+from faces.augmentation import AugmentParams, PhotoAugmenter
 from faces.packed_images import PackedImages
 from faces.split_table import images_of, labels_of, read_split
 from faces.stage import load_params
 from faces.verification import area_under_roc, equal_error_rate
 from small_project import run_stage, write_params
 
+NO_CHANGE = AugmentParams(
+    **{name: False if name in ("one_of_seven", "flip") else 0 for name in AugmentParams.model_fields}
+)
 OUTPUTS = [Path("models/backbone.weights.h5"), Path("models/backbone.json"), Path("metrics/train.json")]
 
 
@@ -33,16 +37,20 @@ def output_bytes() -> dict[str, bytes]:
 
 def test_schedule_by_hand(project: Path) -> None:
     shared = {"learning_rate": 0.1, "learning_rate_min": 0.001, "hold_epochs": 10, "cosine_epochs": 5}
+    shared["warmup_epochs"] = 0
     cosine = [train.learning_rate(epoch, params(schedule="cosine", **shared)) for epoch in range(17)]
     # Angles after the hold: 0, 36, 72, 108, 144, 180 degrees, and 180 from then on.
     shares = [1.0] * 11 + [0.9045085, 0.6545085, 0.3454915, 0.0954915, 0.0, 0.0]
     np.testing.assert_allclose(cosine, [0.001 + 0.099 * share for share in shares], rtol=1e-6)
+    # Between epochs too: 11.25 is a quarter of the way, 45 degrees.
+    assert train.learning_rate(11.25, params(schedule="cosine", **shared)) == pytest.approx(0.001 + 0.099 * 0.8535534)
     constant = params(schedule="constant", **shared)
     assert [train.learning_rate(epoch, constant) for epoch in (0, 16)] == [0.1, 0.1]
 
 
 def test_the_notebooks_schedule_jumps_where_hold_is_no_multiple_of_its_period(project: Path) -> None:
     shared = {"learning_rate": 0.1, "learning_rate_min": 0.001, "schedule": "notebook_cosine", "cosine_epochs": 5}
+    shared["warmup_epochs"] = 0
     even, odd = params(hold_epochs=10, **shared), params(hold_epochs=7, **shared)
     assert train.learning_rate(10, even) == pytest.approx(0.1)
     for epoch in (11, 14):
@@ -51,13 +59,21 @@ def test_the_notebooks_schedule_jumps_where_hold_is_no_multiple_of_its_period(pr
     assert train.learning_rate(7, odd) == pytest.approx(0.001 + 0.099 * 0.3454915)  # cos(252 degrees)
 
 
-def batches_of(project: Path, **changes: object) -> train.Batches:
+def test_it_warms_up_and_falls_to_the_end_of_the_last_epoch(project: Path) -> None:
+    rates = params(learning_rate=0.4, learning_rate_min=0.0, warmup_epochs=2, hold_epochs=2, cosine_epochs=0, epochs=6)
+    times = (0, 0.5, 1, 2, 3, 4, 6)
+    shares = [0, 0.25, 0.5, 1, 0.8535534, 0.5, 0]
+    np.testing.assert_allclose([train.learning_rate(time, rates) for time in times], [0.4 * s for s in shares], 1e-6)
+
+
+def batches_of(project: Path, augmented: bool = True, **changes: object) -> train.Batches:
     split = read_split()
-    return train.Batches(PackedImages(split), images_of(split, "train"), labels_of(split), params(**changes))
+    augmenter = PhotoAugmenter(load_params("augment", AugmentParams) if augmented else NO_CHANGE)
+    return train.Batches(PackedImages(split), images_of(split, "train"), labels_of(split), params(**changes), augmenter)
 
 
 def test_an_epoch_shows_each_training_image_once_with_its_label(project: Path) -> None:
-    batches = batches_of(project, augment=False, batch_size=4)
+    batches = batches_of(project, augmented=False, batch_size=4)
     split = read_split()
     pixels = [np.asarray(Image.open(Path("images") / path)) for path in split["path"]]
     shown = []
@@ -77,6 +93,17 @@ def test_epochs_differ_and_repeat(project: Path) -> None:
     first, second = (np.concatenate([images for images, _ in batches.epoch(epoch)]) for epoch in (0, 1))
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(second, np.concatenate([images for images, _ in again.epoch(1)]))
+
+
+def test_epochs_of_so_many_images_go_through_all_of_them_in_turn(project: Path) -> None:
+    batches = batches_of(project, epoch_images=10, batch_size=5)
+    everything = sorted(images_of(read_split(), "train"))
+    assert len(batches) == 2 and len(everything) == 16
+    row = np.concatenate([batches.order(epoch) for epoch in range(8)])
+    assert len(row) == 80
+    assert [sorted(row[start : start + 16]) for start in range(0, 80, 16)] == [everything] * 5
+    large = batches_of(project, epoch_images=40)
+    np.testing.assert_array_equal(np.concatenate([large.order(0), large.order(1)]), row)
 
 
 def test_fewer_images_than_a_batch_are_one_batch(project: Path) -> None:
@@ -125,13 +152,15 @@ def test_an_epochs_figures_are_means_over_its_batches(project: Path) -> None:
 
 
 def test_training_learns_and_reports(project: Path) -> None:
-    write_params(project, train={"epochs": 6, "augment": False, "learning_rate": 0.02})
+    write_params(
+        project, train={"epochs": 8, "learning_rate": 0.02, "warmup_epochs": 0}, augment=NO_CHANGE.model_dump()
+    )
     run_stage("train")
     history = pd.read_csv("metrics/train/plots/metrics/loss.tsv", sep="\t", float_precision="round_trip")
-    assert history["step"].tolist() == list(range(6))
+    assert history["step"].tolist() == list(range(8))
     assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
     figures = json.loads(Path("metrics/train.json").read_text())
-    assert figures["epochs"] == 6 and figures["loss"] == history["loss"].iloc[-1]
+    assert figures["epochs"] == 8 and figures["loss"] == history["loss"].iloc[-1]
     assert figures["train_accuracy"] > 0.9
     assert json.loads(Path("metrics/speed/train.json").read_text())["images_per_second"] > 0
 
@@ -179,6 +208,19 @@ def test_a_warm_start_begins_where_the_other_ended(project: Path) -> None:
     weights.load_initial_weights(started, Path("start.weights.h5"))
     for variable, old in zip(trained.trainable_variables, started.trainable_variables, strict=True):
         np.testing.assert_allclose(np.asarray(variable), np.asarray(old), atol=1e-6)
+
+
+def test_without_epochs_the_network_stays_as_it_was(project: Path) -> None:
+    write_params(project, train={"epochs": 0, "seed": 5})
+    run_stage("train")
+    from faces.backbone import load_backbone
+
+    started = train.build(params(), 4).backbone
+    for saved, fresh in zip(load_backbone().weights, started.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(saved), np.asarray(fresh))
+    figures = json.loads(Path("metrics/train.json").read_text())
+    assert set(figures) == {"epochs", "validation_auc", "validation_eer"} and figures["epochs"] == 0
+    assert pd.read_csv("metrics/train/plots/metrics/validation_auc.tsv", sep="\t")["step"].tolist() == [0]
 
 
 def losses_of(model: train.Model, steps: int, classes: int) -> list[float]:
@@ -271,7 +313,7 @@ def test_a_network_of_mixed_precision_is_saved_in_float32(project: Path, precisi
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"epochs": 0}, "train.epochs: 0: input should be greater than or equal to 1"),
+        ({"epochs": -1}, "train.epochs: -1: input should be greater than or equal to 0"),
         ({"learning_rate_min": 0.5}, "params.yaml: train: learning_rate_min 0.5 is above learning_rate 0.1"),
         ({"seed": 2**32}, "train.seed: 4294967296: input should be less than 4294967296"),
         ({"initial_weights": "models/../models/backbone.weights.h5"}, "training replaces this file"),
