@@ -16,6 +16,7 @@ from typing import Any
 
 import gather
 import pack
+import split
 import synthesize
 import train
 from faces.augmentation import AugmentParams
@@ -93,6 +94,7 @@ def checks() -> Iterator[Callable[[], object]]:
         yield partial(load_params, section, model)
     for stage in (*STAGES, *TEST_SET_STAGES):
         yield partial(check_section, stage)
+    yield lambda: split.check_copies(check_section("split"))
     yield check_sources
     yield check_test_sets
     yield lambda: train.check_initial_weights(check_section("train"))

@@ -23,7 +23,7 @@ from faces.files import write_metrics, write_npy
 from faces.packed_images import PackedImages
 from faces.split_table import SPLIT_PATH, read_split
 from faces.stage import Params, load_params, run
-from faces.test_sets import embeddings_path, open_pixels, pixels_path
+from faces.test_sets import NAME_HELP, embeddings_path, listed_test_set, open_pixels, pixels_path
 
 
 class EmbedParams(Params):
@@ -72,7 +72,7 @@ def embed_all(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--test-set", metavar="name", help="a name from the section `test_sets:` of params.yaml")
+    parser.add_argument("--test-set", metavar="name", help=NAME_HELP)
     return parser.parse_args()
 
 
@@ -81,6 +81,7 @@ def main() -> None:
     name = _arguments().test_set
     params = load_params("embed", EmbedParams)
     if name:
+        listed_test_set(name)
         pixels = open_pixels(name)
         load, total, inputs = (lambda start, stop: pixels[start:stop]), len(pixels), [pixels_path(name)]
     else:

@@ -5,11 +5,11 @@ Run     python stages/frcsyn.py [<experiment> [<experiment>]]
 An experiment is a name, a branch, a tag or a commit, or `workspace`, which is the default: what lies in metrics/ now.
 Of two, the first should be trained on real faces and the second on synthetic ones.
 
-Accuracy is that at the training threshold, on `test_unseen` and on every external test set. AVG is its mean over the
-test sets, or over `test_unseen` alone where there are none; GAP is (real - synthetic) / synthetic: how much better real
-data would be. Where a test set has groups, their mean, standard deviation and trade-off follow. (Melzi et al. 2024,
-"FRCSyn Challenge at WACV 2024", arXiv:2311.10476; DeAndres-Tame et al. 2024, "Second Edition FRCSyn Challenge at CVPR
-2024", arXiv:2404.10378.)
+Accuracy is that at the training threshold, on every external test set that the experiment's params.yaml lists, or on
+`test_unseen` where it lists none. AVG is its mean over the test sets that all experiments have; GAP is (real -
+synthetic) / synthetic: how much better real data would be. Where a test set has groups, their mean, standard deviation
+and trade-off follow. (Melzi et al. 2024, "FRCSyn Challenge at WACV 2024", arXiv:2311.10476; DeAndres-Tame et al. 2024,
+"Second Edition FRCSyn Challenge at CVPR 2024", arXiv:2404.10378.)
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from faces.stage import StageError, run
+from faces.stage import PARAMS_FILE, StageError, parse_params, run
 
 WORKSPACE = "workspace"
 OWN, SCORES = "metrics/evaluate.json", "metrics/score@"
@@ -45,26 +45,37 @@ def commit_of(experiment: str) -> str:
 
 
 def metrics_of(experiment: str) -> dict[str, dict[str, Any]]:
-    """Return the metrics of every external test set, by name, or, if there is none, those of `test_unseen`."""
+    """Return the metrics of every external test set in params.yaml, by name, or, if there is none, of `test_unseen`.
+
+    StageError if they are not there. Metrics of test sets that are no longer listed may be there too, and do not count.
+    """
     commit = WORKSPACE if experiment == WORKSPACE else commit_of(experiment)
-    if texts := score_files(commit):
-        return {name: json.loads(text) for name, text in texts.items()}
-    headline = json.loads(git("show", f"{commit}:{OWN}") if commit != WORKSPACE else Path(OWN).read_text())
+    params = parse_params(read_file(commit, str(PARAMS_FILE)).encode(), f"{experiment}: {PARAMS_FILE}")
+    if isinstance(test_sets := params.get("test_sets"), dict) and test_sets:
+        return {str(name): read_json(commit, f"{SCORES}{name}.json") for name in test_sets}
+    headline = read_json(commit, OWN)
     if "accuracy_test_unseen" not in headline:
         raise StageError(f"{experiment}: has neither external test sets nor `accuracy_test_unseen`")
     return {"test_unseen": {"accuracy": headline["accuracy_test_unseen"]}}
 
 
-def score_files(commit: str) -> dict[str, str]:
-    """Return the content of the metrics file of every external test set, by name."""
+def read_json(commit: str, path: str) -> dict[str, Any]:
+    """Return a metrics file of a commit; StageError if it has none."""
+    try:
+        return json.loads(read_file(commit, path))
+    except ValueError as error:
+        raise StageError(f"{commit}: {path}: {error}") from None
+
+
+def read_file(commit: str, path: str) -> str:
+    """Return the text of a file of a commit; StageError if it has none."""
     if commit == WORKSPACE:
-        return {_name(str(path)): path.read_text(encoding="utf-8") for path in sorted(Path().glob(f"{SCORES}*.json"))}
-    paths = [path for path in git("ls-tree", "--name-only", commit, "metrics/").splitlines() if path.startswith(SCORES)]
-    return {_name(path): git("show", f"{commit}:{path}") for path in paths}
-
-
-def _name(path: str) -> str:
-    return path.removeprefix(SCORES).removesuffix(".json")
+        there = Path(path).is_file()
+    else:
+        there = bool(git("ls-tree", "--name-only", commit, path))
+    if not there:
+        raise StageError(f"{commit}: has no {path}; run `dvc repro` there first, from the root of the project")
+    return Path(path).read_text(encoding="utf-8") if commit == WORKSPACE else git("show", f"{commit}:{path}")
 
 
 def table_of(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:

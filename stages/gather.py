@@ -18,7 +18,6 @@ What a published protocol asks for is needed as a whole: one image that is missi
 them are named, and nothing is written.
 """
 
-import argparse
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +50,7 @@ from faces.test_sets import (
     ExternalSet,
     check_pairs,
     image_table_path,
-    load_test_sets,
+    named_test_set,
     pair_table_path,
     pixels_path,
 )
@@ -193,20 +192,10 @@ def describe(gathered: Gathered) -> dict[str, int]:
     }
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="a name from the section `test_sets:` of params.yaml")
-    return parser.parse_args()
-
-
 def main() -> None:
     """Gather the test set named on the command line."""
-    name = _arguments().name
-    test_sets, params = load_test_sets(), load_params("gather", GatherParams)
-    if name not in test_sets:
-        allowed = ", ".join(test_sets) or "none, since the section is empty"
-        raise StageError(f"params.yaml: test_sets: {name!r} is not among them; allowed: {allowed}")
-    entry = test_sets[name]
+    name, entry = named_test_set(__doc__)
+    params = load_params("gather", GatherParams)
     gathered = read(name, entry)
     warn_of_contradictions(entry.pairs, gathered)
     before = states(entry, gathered)

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from faces import image_folder, recordio
-from faces.attributes import ATTRIBUTES, attributes_of, attributes_path, read_attributes
+from faces.attributes import attributes_of, attributes_path, check_rows, find_attributes, key_of
 from faces.checkpoints import GrownFile, checkpoint_folder, finish
 from faces.decoding import SIDE, DecodingParams, read_image, ready_to_read
 from faces.files import replacing, write_csv, write_metrics
@@ -142,7 +142,10 @@ def check(name: str, source: Source) -> None:
     """Raise StageError if a source cannot be packed, as far as shows in seconds."""
     if source.format == "recordio":  # to read all its headers may take minutes
         with _naming(name, source):
-            recordio.read_index(Path(source.path))
+            known = find_attributes(Path(source.path))
+            index = recordio.read_index(Path(source.path))
+            if known is not None and key_of(known) == "path":
+                check_rows(known, map(recordio.path_of, index.keys))
     else:
         list_source(name, source)
 
@@ -151,14 +154,16 @@ def list_source(name: str, source: Source) -> Listing:
     """Return what a source holds; StageError unless two subjects at least have a file like an image."""
     kind = FORMATS[source.format]
     with _naming(name, source):
-        if (known := Path(source.path, ATTRIBUTES)).is_file():
-            read_attributes(known)
+        known = find_attributes(Path(source.path))
         listing = kind.list_images(Path(source.path))
         if len(listing.subjects) < 2:
             raise StageError(
                 f"images of {len(listing.subjects)} subject(s); needed: two at least, {kind.SUBJECT}"
                 f"{_summary(listing.rejected)}"
             )
+        if known is not None:
+            by_path = key_of(known) == "path"
+            check_rows(known, (file.path for file in listing.files) if by_path else listing.subjects)
     return listing
 
 

@@ -8,9 +8,10 @@ Writes  metrics/review/tsne.csv         x, y, subject: some people's embeddings 
         metrics/review.json             what of this is a number
 Run     python stages/review.py
 
-All of people that training never saw, or of `test_seen` where there are none.
+All of people that training never saw, or of `test_seen` where there are not two of these.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from faces.figures import group_figures
 from faces.files import replacing, write_csv, write_metrics
 from faces.packed_images import PackedImages, open_packed
 from faces.sources import images_path
-from faces.split_table import TEST_SEEN, TEST_UNSEEN, images_of, labels_of, read_split
+from faces.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, run, say
 from faces.threads import fixed_threads
 from faces.threshold import read_threshold
@@ -34,6 +35,7 @@ from faces.threshold import read_threshold
 FOLDER = Path("metrics/review")
 FEWEST_PAIRS = 30  # behind a rate
 FEW_VALUES = 6  # numbers that take more different values are cut into thirds
+MOST_VALUES = 50  # of an attribute, in the plot
 SIDE, GAP, CAPTION, TITLE, PER_ROW = 112, 12, 18, 32, 4  # of the sheet, in pixels and pairs
 
 
@@ -47,6 +49,12 @@ class ReviewParams(Params):
     seed: int = Field(ge=0)
 
 
+def part_of(split: pd.DataFrame) -> str:
+    """Return what to look at: the part of people that training never saw, or the next one that has two people."""
+    people = split.groupby("part")["label"].nunique()
+    return next((part for part in (TEST_UNSEEN, TEST_SEEN) if people.get(part, 0) >= 2), TRAIN)
+
+
 def tsne(
     unit: NDArray[np.float32], subjects: NDArray[np.str_], images: NDArray[np.int64], params: ReviewParams
 ) -> pd.DataFrame:
@@ -58,7 +66,7 @@ def tsne(
 
     first = sorted(set(subjects[images]))[: params.tsne_subjects]
     chosen = images[np.isin(subjects[images], first)]
-    perplexity = min(params.tsne_perplexity, (len(chosen) - 1) / 3)
+    perplexity = min(params.tsne_perplexity, max(1.0, (len(chosen) - 1) / 3))  # below the number of points
     embedder = TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=params.seed)
     with fixed_threads(1):  # several would add up in any order
         x, y = embedder.fit_transform(unit[chosen]).T
@@ -121,27 +129,49 @@ def in_thirds(values: pd.Series) -> tuple[pd.Series, list[str]]:
 
     No groups where thirds would be one and the same number.
     """
+    known = sorted(set(values) - {""})
     numbers = pd.to_numeric(values.replace("", np.nan), errors="coerce")
-    if values.nunique() <= FEW_VALUES or numbers[values != ""].isna().any():
-        return values, sorted(set(values) - {""})
+    if len(known) <= FEW_VALUES or not np.isfinite(numbers[values != ""]).all():
+        return values, known
     edges = numbers.quantile([0, 1 / 3, 2 / 3, 1]).to_numpy()
     if len(np.unique(edges)) < len(edges):
         return values.where(values == "", ""), []
-    names = [f"{low:.3g} to {high:.3g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    names = [f"{low} to {high}" for low, high in pairwise(in_few_digits(edges))]
     third = np.searchsorted(edges[1:-1], numbers)  # of a number on an edge, the lower one
     return pd.Series(np.where(values == "", "", np.array(names)[third]), index=values.index), names
+
+
+def in_few_digits(numbers: NDArray[np.float64]) -> list[str]:
+    """Return different numbers in three significant digits, or as many more as make their texts differ."""
+    for digits in range(3, 18):  # 17 tell any two apart
+        texts = [f"{number:.{digits}g}" for number in numbers]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
+
+
+def frequent(attribute: str, values: pd.Series, groups: list[str]) -> list[str]:
+    """Return those `groups` that occur among the values, the most frequent ones if there are many, in their order."""
+    counts = values.value_counts().reindex(groups, fill_value=0)
+    counts = counts[counts > 0].sort_values(ascending=False, kind="stable")
+    if len(counts) > MOST_VALUES:
+        say(f"{attribute}: has {len(counts)} values; the {MOST_VALUES} of most images are shown")
+    kept = set(counts.index[:MOST_VALUES])
+    return [group for group in groups if group in kept]
 
 
 def errors_by_attribute(every: EveryPair, known: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Return FNMR and FMR at the threshold of the pairs that have an image with each value of each attribute.
 
-    Columns attribute, value, kind (FNMR or FMR), rate and pairs; nothing from fewer than 30 pairs of the kind.
+    Columns attribute, value, kind (FNMR or FMR), rate and pairs; nothing from fewer than 30 pairs of the kind, nor of
+    values but the 50 that most images have.
     """
+    seen = np.union1d(every.a, every.b)
     accepted, genuine = every.pairs.scores >= threshold, every.pairs.same == 1
     rows = []
     for attribute in known:
         values, groups = in_thirds(known[attribute])
-        for value in groups:
+        for value in frequent(str(attribute), values.iloc[seen], groups):
             has = (values == value).to_numpy()
             either = has[every.a] | has[every.b]
             for kind, of_kind, wrong in (("FNMR", genuine, ~accepted), ("FMR", ~genuine, accepted)):
@@ -167,7 +197,7 @@ def main() -> None:
     params, threshold = load_params("review", ReviewParams), read_threshold()
     split = read_split()
     subjects = split["subject"].to_numpy(dtype=str)
-    part = TEST_UNSEEN if len(images_of(split, TEST_UNSEEN)) else TEST_SEEN
+    part = part_of(split)
     images, unit = images_of(split, part), unit_length(read_embeddings(len(split)))
     with fixed_threads(params.threads):
         every = every_pair(images, unit, labels_of(split), params.most_images, params.seed)

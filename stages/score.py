@@ -12,7 +12,6 @@ image, or nearly, are counted, and warned about. `score.drop_leaked` drops the p
 Where pairs have groups, the accuracy of each is given too, and FRCSyn's trade-off between them.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +29,14 @@ from faces.stage import Params, StageError, load_params, run, say, warn
 from faces.test_sets import (
     embeddings_path,
     load_test_sets,
+    named_test_set,
     open_pixels,
     read_image_table,
     read_pair_table,
 )
 from faces.threads import fixed_threads
 from faces.threshold import read_threshold
-from faces.thumbnails import alike, blocks, thumbnails
+from faces.thumbnails import alike, blocks, directions, exact_index, thumbnails
 
 
 class ScoreParams(Params):
@@ -47,11 +47,12 @@ class ScoreParams(Params):
 
 def copies_of_training(pixels: NDArray[np.uint8], split: pd.DataFrame, likeness: float) -> NDArray[np.bool_]:
     """Return which images (n, 112, 112, 3) are copies of one that training has seen, or nearly: bool (n,)."""
-    small = thumbnails(pixels)
+    vectors = directions(thumbnails(pixels))
     images, numbers = PackedImages(split), images_of(split, TRAIN)
     copies = np.zeros(len(pixels), dtype=bool)
     for rows in blocks(len(numbers)):
-        found, _ = alike(small, thumbnails(images[numbers[rows]]), likeness, neighbours=1)
+        trained_on = exact_index(directions(thumbnails(images[numbers[rows]])))
+        found, _ = alike(vectors, trained_on, likeness, neighbours=1)
         copies[found] = True
     return copies
 
@@ -84,15 +85,9 @@ def scored_pairs(name: str, pairs: pd.DataFrame, subjects: pd.Series) -> Pairs:
     return Pairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(), person[a], person[b])
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="a name from the section `test_sets:` of params.yaml")
-    return parser.parse_args()
-
-
 def main() -> None:
     """Write the figures of the test set named on the command line."""
-    name = _arguments().name
+    name, _ = named_test_set(__doc__)
     params, figures = load_params("score", ScoreParams), load_params("figures", FiguresParams)
     threshold = read_threshold()
     subjects = read_image_table(name, len(open_pixels(name)))["subject"]

@@ -2,7 +2,7 @@
 
 Reads   data/packed/<source>.csv of every source in params.yaml (never what else lies in that folder), and
         data/duplicates.csv
-Writes  data/split.csv, metrics/split.json; removes what pack left of sources that are gone
+Writes  data/split.csv, metrics/split.json
 Run     python stages/split.py
 
 Every choice is made by a hash of the seed and the names, not by position in a list. So a new subject or image moves
@@ -15,10 +15,9 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field
 
-from faces.attributes import ATTRIBUTES_FOLDER
 from faces.files import write_csv, write_metrics
-from faces.packed_tables import read_duplicates, read_packed_tables
-from faces.sources import PACKED, load_sources
+from faces.packed_tables import DuplicatesParams, read_duplicates, read_packed_tables
+from faces.sources import load_sources
 from faces.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of
 from faces.stage import Params, StageError, load_params, run, say, warn
 
@@ -30,18 +29,12 @@ class SplitParams(Params):
     drop_copies: bool
 
 
-def remove_unlisted(sources: list[str]) -> None:
-    """Remove the packed files and metrics of sources that params.yaml no longer lists.
-
-    DVC does not: they would stay in the folder that later stages depend on, and be missing from a colleague's. Its
-    cache still has them.
-    """
-    for path in (*PACKED.iterdir(), *ATTRIBUTES_FOLDER.glob("*.csv")):
-        if path.suffix in (".npy", ".csv") and path.stem not in sources:
-            path.unlink()
-    for path in Path("metrics").glob("pack@*.json"):
-        if path.stem.removeprefix("pack@") not in sources:
-            path.unlink()
+def check_copies(params: SplitParams) -> bool:
+    """Return whether copies have been looked for; StageError if they have not and should be dropped."""
+    searched = load_params("duplicates", DuplicatesParams).neighbours > 0
+    if params.drop_copies and not searched:
+        raise StageError("params.yaml: split.drop_copies: true: duplicates.neighbours: 0 has no copies looked for")
+    return searched
 
 
 def draw(seed: int, *names: str) -> bytes:
@@ -129,10 +122,11 @@ def describe(split: pd.DataFrame) -> dict[str, int]:
 def main() -> None:
     """Write the split and its sizes."""
     params, sources = load_params("split", SplitParams), list(load_sources())
-    images = read_packed_tables(sources)
+    searched, images = check_copies(params), read_packed_tables(sources)
     split = split_images(images, params)
     copies = copies_of_training(split, read_duplicates(images))
-    counts = {f"copies_{part}": int(copies[split["part"] == part].sum()) for part in (TEST_SEEN, TEST_UNSEEN)}
+    parts = (TEST_SEEN, TEST_UNSEEN) if searched else ()
+    counts = {f"copies_{part}": int(copies[split["part"] == part].sum()) for part in parts}
     if params.drop_copies:
         split = without(split, copies)
     elif copies.any():
@@ -140,9 +134,10 @@ def main() -> None:
     sizes = describe(split) | counts
     if sizes["subjects_with_one_image"]:
         warn(f"{sizes['subjects_with_one_image']} training subjects have one image: they are trained on, never tested")
+    if params.unseen_subjects and sizes[f"subjects_{TEST_UNSEEN}"] < 2:
+        warn(f"{TEST_UNSEEN} has {sizes[f'subjects_{TEST_UNSEEN}']} subject(s): no impostor pairs, hence no figures")
     write_csv(SPLIT_PATH, split)
     write_metrics(Path("metrics/split.json"), sizes)
-    remove_unlisted(sources)
     say(
         ", ".join(f"{part}: {sizes[f'images_{part}']} images of {sizes[f'subjects_{part}']} subjects" for part in PARTS)
     )

@@ -12,6 +12,12 @@ from small_project import STAGES_AFTER_PACK, new_project, run_stage, working_in
 runtime.start(threads=2)  # TensorFlow takes the number of threads once a process, before its first tensor
 
 
+@pytest.fixture
+def in_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an empty folder as the current one."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project in which every stage has run once. Shared: take `project` to change anything."""

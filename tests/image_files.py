@@ -9,6 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
+PACK_DEFAULTS = {
+    "max_subjects": 0,
+    "min_images_per_subject": 1,
+    "max_images_per_subject": 0,
+    "resize_filter": "lanczos",
+    "min_side": 8,
+    "max_megapixels": 50,
+    "workers": 2,
+}
 
 
 def flat(colour: tuple[int, ...] | int, mode: str = "RGB", side: int = 112) -> Image.Image:

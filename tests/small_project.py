@@ -15,19 +15,10 @@ import pytest
 import yaml
 from PIL import Image
 
+import check
+
 ROOT = Path(__file__).parent.parent
-STAGES_AFTER_PACK = (
-    "duplicates",
-    "split",
-    "train",
-    "embed",
-    "identify",
-    "mine",
-    "similarity",
-    "pairs",
-    "evaluate",
-    "review",
-)
+STAGES_AFTER_PACK = check.STAGES[2:]  # synthesize and pack come first
 needs_synthetic = pytest.mark.skipif(
     not (ROOT / "data/synthetic/dvc.yaml").exists(), reason="the synthetic faces were taken out of this project"
 )

@@ -5,7 +5,6 @@ import io
 import os
 import struct
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,7 @@ from faces.decoding import RESIZE_FILTERS, Limits, ResizeFilter, read_image, rea
 from faces.rejection import REASONS, Rejection
 from image_files import GREEN, RED, encoded, flat, noise, put
 
-
-@pytest.fixture(autouse=True)
-def _in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_new_folder")
 
 
 def read(

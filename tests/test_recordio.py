@@ -21,26 +21,14 @@ from faces.recordio import Record, list_images, read_payload
 from faces.rejection import REASONS, Rejected, Rejection
 from faces.sources import Source
 from faces.stage import StageError
-from image_files import encoded, flat, noise, put
+from image_files import PACK_DEFAULTS, encoded, flat, noise, put
+
+pytestmark = pytest.mark.usefixtures("in_new_folder")
 
 MAGIC = bytes.fromhex("0a23d7ce")  # 0xced7230a, lowest byte first
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 NAN, INF = float("nan"), float("inf")
 ROOT = Path("rec")
-DEFAULTS = {
-    "max_subjects": 0,
-    "min_images_per_subject": 1,
-    "max_images_per_subject": 0,
-    "resize_filter": "lanczos",
-    "min_side": 8,
-    "max_megapixels": 50,
-    "workers": 2,
-}
-
-
-@pytest.fixture(autouse=True)
-def _in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def part(kind: int, content: bytes, length: int | None = None) -> bytes:
@@ -259,6 +247,23 @@ def check() -> None:
     pack.check("faces", Source(path="rec", format="recordio"))
 
 
+@pytest.mark.parametrize(
+    "table, said",
+    [
+        ("hat\n1\n", "rec/attributes.csv: has neither a column `path` nor a column `subject`"),
+        ("path,hat\n1,1\n", "none of its 1 rows has an image's path, such as '000000000'"),
+    ],
+)
+def test_wrong_attributes_are_found_before_the_records_are_read(table: str, said: str) -> None:
+    write([image(0), image(1)])
+    (ROOT / "attributes.csv").write_text(table)
+    with pytest.raises(StageError) as error:
+        check()
+    assert said in str(error.value)
+    (ROOT / "attributes.csv").write_text("path,hat\n000000001,1\n")
+    check()
+
+
 @pytest.mark.parametrize("missing", [["train.rec"], ["train.idx", "property"], ["train.rec", "train.idx", "property"]])
 def test_all_missing_files_are_named_at_once(missing: list[str]) -> None:
     write([image(0), image(1)])
@@ -396,7 +401,7 @@ def read_all() -> str:
 
 def pack_source(path: str, file_format: str | None, **changes: object) -> None:
     source = {"path": path} | ({"format": file_format} if file_format else {})
-    settings = {"sources": {"faces": source}, "pack": DEFAULTS | changes}
+    settings = {"sources": {"faces": source}, "pack": PACK_DEFAULTS | changes}
     Path("params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["pack.py", "faces"])

@@ -5,10 +5,7 @@ import pytest
 from faces.sources import images_path, load_sources, rejects_path, table_path
 from faces.stage import StageError
 
-
-@pytest.fixture(autouse=True)
-def _in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_new_folder")
 
 
 def write_params(text: str) -> None:

@@ -9,10 +9,7 @@ from faces import test_sets
 from faces.stage import StageError
 from faces.test_sets import load_test_sets, open_pixels, read_image_table, read_pair_table
 
-
-@pytest.fixture(autouse=True)
-def _in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_new_folder")
 
 
 def error_of(read: Callable[[], Any]) -> str:

@@ -2,14 +2,16 @@
 
 A folder of images may hold `attributes.csv`: a column `path` (of an image, relative to the folder) or `subject` (of all
 images of one), and any others. A column of numbers stays one; all others are names of groups. Empty cells are unknown.
+With both, `path` counts.
 """
 
-import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from faces.stage import StageError
+from faces.csv_rows import csv_cells
+from faces.stage import StageError, warn
 
 ATTRIBUTES = "attributes.csv"
 ATTRIBUTES_FOLDER = Path("data/attributes")
@@ -24,15 +26,40 @@ def attributes_path(source: str) -> Path:
 def read_attributes(path: Path) -> pd.DataFrame:
     """Return a table of attributes as text, with `path` or `subject`; StageError if it has neither, or one twice."""
     table = _read(path)
-    keys = [column for column in ("path", "subject") if column in table]
-    if not keys:
+    if "path" not in table and "subject" not in table:
         raise StageError(f"{path}: has neither a column `path` nor a column `subject`")
     if "row" in table:
         raise StageError(f"{path}: has a column `row`, which is what pack numbers images by; call it otherwise")
-    repeated = table[keys[0]].duplicated()
+    key = key_of(table)
+    repeated = table[key].duplicated()
     if repeated.any():
-        raise StageError(f"{path}: {keys[0]} {table[keys[0]][repeated].iloc[0]!r} comes twice")
+        raise StageError(f"{path}: {key} {table[key][repeated].iloc[0]!r} comes twice")
     return table
+
+
+def key_of(table: pd.DataFrame) -> str:
+    """Return the column of a table of attributes that says which images a row is of."""
+    return "path" if "path" in table else "subject"
+
+
+def find_attributes(folder: Path) -> pd.DataFrame | None:
+    """Return the attributes that a folder of images holds, as `read_attributes`; None if it holds none."""
+    path = folder / ATTRIBUTES
+    return read_attributes(path) if path.exists() else None
+
+
+def check_rows(table: pd.DataFrame, known: Iterable[str]) -> None:
+    """Warn of rows that are of no image; StageError if all are.
+
+    `known` has the paths of all images of the folder, or the subjects, whichever the table goes by.
+    """
+    key, known = key_of(table), set(known)
+    strange = table[key][~table[key].isin(known)]
+    if len(strange) == len(table):
+        example = min(known, default="")
+        raise StageError(f"{ATTRIBUTES}: none of its {len(table)} rows has an image's {key}, such as {example!r}")
+    if len(strange):
+        warn(f"{ATTRIBUTES}: {len(strange)} of its {len(table)} rows are of no image; the first is {strange.iloc[0]!r}")
 
 
 def attributes_of(folder: Path, images: pd.DataFrame) -> pd.DataFrame:
@@ -40,11 +67,10 @@ def attributes_of(folder: Path, images: pd.DataFrame) -> pd.DataFrame:
 
     No columns if the folder has no `attributes.csv`; empty cells for an image that it does not name.
     """
-    path = folder / ATTRIBUTES
-    if not path.is_file():
+    table = find_attributes(folder)
+    if table is None:
         return pd.DataFrame(index=images.index)
-    table = read_attributes(path)
-    key = "path" if "path" in table else "subject"
+    key = key_of(table)
     others = table.drop(columns=["path", "subject"], errors="ignore")
     return images[[key]].join(others.set_index(table[key]), on=key).drop(columns=key).fillna("")
 
@@ -59,19 +85,7 @@ def read_known(source: str, images: int) -> pd.DataFrame:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            columns, *rows = csv.reader(file, strict=True)
-        if len(set(columns)) < len(columns):
-            raise ValueError("has two columns of one name")
-        for number, row in enumerate(rows, start=1):
-            if len(row) != len(columns):
-                raise ValueError(f"row {number} has {len(row)} cells; expected {len(columns)}")
-    except FileNotFoundError:
-        raise StageError(f"{path} is missing; `dvc repro` makes it, `dvc pull` fetches it") from None
-    except (ValueError, csv.Error) as error:  # not UTF-8, or empty, too
-        raise StageError(f"{path}: {error}") from None
-    table = pd.DataFrame(rows, columns=columns, dtype=str)
-    if table.shape[1] > MOST_COLUMNS:
-        raise StageError(f"{path}: has {table.shape[1]} columns; {MOST_COLUMNS} at most")
-    return table
+    (_, columns), *rows = csv_cells(path)
+    if len(columns) > MOST_COLUMNS:
+        raise StageError(f"{path}: has {len(columns)} columns; {MOST_COLUMNS} at most")
+    return pd.DataFrame([cells for _, cells in rows], columns=columns, dtype=str)

@@ -1,4 +1,4 @@
-"""A csv file row by row, for tables whose columns come in any order or whose cells may be empty.
+"""A csv file row by row, for tables whose columns come in any order or are anybody's, or whose cells may be empty.
 
 UTF-8, with or without a byte order mark and with either line end, as an editor or a spreadsheet leaves it. For tables
 that `write_csv` wrote and that have a value in every cell, `faces.files.read_csv` is faster.
@@ -35,8 +35,22 @@ class Row(dict[str, str]):
 def csv_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row]:
     """Yield the rows of a csv file with a header.
 
-    StageError, with file and line, unless the header has all `required` columns and no others but `optional` ones, each
-    once, and every row a cell for each.
+    StageError, with file and line, unless the header has all `required` columns and no others but `optional` ones, and
+    what `csv_cells` says.
+    """
+    rows = csv_cells(path)
+    _, columns = next(rows)
+    if not set(required) <= set(columns) <= {*required, *optional}:
+        expected = f"{','.join(required)}{''.join(f'[,{column}]' for column in optional)}"
+        raise StageError(f"{path}: the first line is {','.join(columns)[:200]!r}; expected {expected}")
+    for where, cells in rows:
+        yield Row(dict(zip(columns, cells, strict=True)), where)
+
+
+def csv_cells(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield where each row of a csv file ends, file and line, and its cells; the header, which may be [], comes first.
+
+    StageError unless it is a file of UTF-8 text whose columns have different names, with a cell for each in every row.
     """
     if path.exists() and not path.is_file():  # opening a pipe might wait for ever
         raise StageError(f"{path} is not a file")
@@ -46,18 +60,15 @@ def csv_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
             raise ValueError("holds a zero byte")
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         columns = next(rows, [])
-        _check_columns(columns, required, optional)
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"the first line is {','.join(columns)[:200]!r}, which has a column twice")
+        yield f"{path}: line {rows.line_num}", columns
         for cells in rows:
             where = f"{path}: line {rows.line_num}"
             if len(cells) != len(columns):
-                raise StageError(f"{where}: {len(cells)} cells; expected {len(columns)}: {','.join(columns)}")
-            yield Row(dict(zip(columns, cells, strict=True)), where)
+                raise StageError(f"{where}: {len(cells)} cells; expected {len(columns)}: {','.join(columns)[:200]}")
+            yield where, cells
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing; `dvc repro` makes it, `dvc pull` fetches it") from None
     except (ValueError, csv.Error) as error:
         raise StageError(f"{path}: {error}") from None
-
-
-def _check_columns(columns: list[str], required: Sequence[str], optional: Sequence[str]) -> None:
-    expected = f"expected {','.join(required)}{''.join(f'[,{column}]' for column in optional)}"
-    wrong = set(required) - set(columns) or set(columns) - {*required, *optional}
-    if wrong or len(set(columns)) < len(columns):
-        raise ValueError(f"the first line is {','.join(columns)[:200]!r}; {expected}")

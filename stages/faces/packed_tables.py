@@ -4,14 +4,24 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from faces.files import read_csv
 from faces.packed_images import open_packed
 from faces.sources import images_path, table_path
-from faces.stage import StageError
+from faces.stage import Params, StageError
 
 DUPLICATES_PATH = Path("data/duplicates.csv")
 DUPLICATES_COLUMNS = {"source": str, "row": np.int64, "group": np.int64}  # of every image that has a copy
+
+
+class DuplicatesParams(Params):
+    """The section `duplicates:` of params.yaml; without neighbours, no copies are looked for."""
+
+    likeness: float = Field(gt=0, le=1)
+    neighbours: int = Field(ge=0, le=1000)
+    exact_images: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
 
 
 def read_packed_tables(sources: list[str]) -> pd.DataFrame:

@@ -89,17 +89,23 @@ _Yaml12Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """Return the whole of a parameter file as a dictionary; StageError if it is missing or not one."""
     try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=_Yaml12Loader)  # a SafeLoader: builds plain values only
+        content = path.read_bytes()
     except FileNotFoundError:
         raise StageError(f"{path} is missing; run from the root of the project") from None
+    return parse_params(content, str(path))
+
+
+def parse_params(content: bytes, where: str) -> dict[str, Any]:
+    """Return the content of a parameter file as a dictionary; StageError, which begins with `where`, if it is none."""
+    try:
+        sections = yaml.load(content.decode("utf-8"), Loader=_Yaml12Loader)  # a SafeLoader: builds plain values only
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise StageError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise StageError(f"{path} is nested too deeply") from None
-    if not isinstance(content, dict):
-        raise StageError(f"{path} must hold sections (`split:`, `train:`, …), found {type(content).__name__}")
-    return content
+        raise StageError(f"{where} is nested too deeply") from None
+    if not isinstance(sections, dict):
+        raise StageError(f"{where} must hold sections (`split:`, `train:`, …), found {type(sections).__name__}")
+    return sections
 
 
 def load_params(section: str, model: type[AnyParams], path: Path = PARAMS_FILE) -> AnyParams:

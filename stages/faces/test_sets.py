@@ -4,8 +4,9 @@ For a test set <name>, data/tests has <name>.npy, the pixels of its images, <nam
 <name>.pairs.csv, its pairs in the order of the protocol, by image number.
 """
 
+import argparse
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 from pydantic import Field, RootModel, model_validator
 
 from faces.csv_rows import csv_rows
-from faces.decoding import SIDE
-from faces.files import open_npy, read_csv
+from faces.files import read_csv
+from faces.packed_images import open_packed
 from faces.sources import Name
 from faces.stage import Params, StageError, load_params
 
 TESTS = Path("data/tests")
+NAME_HELP = "a name from the section `test_sets:` of params.yaml"
 IMAGE_COLUMNS = {"subject": str, "path": str}
 
 # a, b: image numbers; same: 1 for two images of one person, else 0; fold: 0..F-1, as in cross-validation; group: the
@@ -49,6 +51,23 @@ def load_test_sets() -> dict[str, ExternalSet]:
     return load_params("test_sets", _ExternalSets).root
 
 
+def listed_test_set(name: str) -> ExternalSet:
+    """Return the test set of a name; StageError names those of params.yaml if it is none of them."""
+    test_sets = load_test_sets()
+    if name not in test_sets:
+        allowed = ", ".join(test_sets) or "none, since the section is empty"
+        raise StageError(f"params.yaml: test_sets: {name!r} is not among them; allowed: {allowed}")
+    return test_sets[name]
+
+
+def named_test_set(description: str | None) -> tuple[str, ExternalSet]:
+    """Return the test set that is a script's one argument; `--help` shows `description`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help=NAME_HELP)
+    name = parser.parse_args().name
+    return name, listed_test_set(name)
+
+
 def pixels_path(name: str) -> Path:
     """Return where a test set's images are: uint8 (N, 112, 112, 3), RGB, each once, in order of first use."""
     return TESTS / f"{name}.npy"
@@ -70,12 +89,12 @@ def embeddings_path(name: str) -> Path:
 
 
 def open_pixels(name: str) -> NDArray[np.uint8]:
-    """Map a test set's images from disk, uint8 (N, 112, 112, 3); StageError if that is not what the file holds."""
+    """Map a test set's images from disk, uint8 (N, 112, 112, 3), N > 0; StageError if the file holds anything else."""
     path = pixels_path(name)
-    pixels = open_npy(path)
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE, 3) or len(pixels) == 0:
-        raise StageError(f"{path}: {pixels.dtype} {pixels.shape}; expected uint8 (N, {SIDE}, {SIDE}, 3)")
-    return cast(NDArray[np.uint8], pixels)
+    pixels = open_packed(path)
+    if len(pixels) == 0:
+        raise StageError(f"{path}: holds no images")
+    return pixels
 
 
 def read_image_table(name: str, images: int) -> pd.DataFrame:
@@ -97,15 +116,12 @@ def read_pair_table(name: str, images: int) -> pd.DataFrame:
     """
     path = pair_table_path(name)
     below = {"a": images, "b": images, "same": 2, "fold": None}
-    try:
-        rows = [
-            (*(row.number(column, limit) for column, limit in below.items()), row["group"])
-            for row in csv_rows(path, list(PAIR_COLUMNS))
-        ]
-        if not path.read_bytes().endswith(b"\n"):
-            raise StageError(f"{path}: is cut short: the last line has no end")
-    except FileNotFoundError:
-        raise StageError(f"{path} is missing; `dvc repro` makes it, `dvc pull` fetches it") from None
+    rows = [
+        (*(row.number(column, limit) for column, limit in below.items()), row["group"])
+        for row in csv_rows(path, list(PAIR_COLUMNS))
+    ]
+    if not path.read_bytes().endswith(b"\n"):
+        raise StageError(f"{path}: is cut short: the last line has no end")
     table = pd.DataFrame(rows, columns=list(PAIR_COLUMNS)).astype(PAIR_COLUMNS)
     check_pairs(table, path)
     return table

@@ -51,6 +51,7 @@ def leaky(project: Path) -> pd.DataFrame:
 def test_copies_are_counted_and_warned_about(leaky: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
     run_stage("duplicates")
     assert json.loads(Path("metrics/duplicates.json").read_text()) == {
+        "images_searched": 36,
         "images": 3,
         "groups": 1,
         "groups_of_several_subjects": 1,
@@ -70,6 +71,40 @@ def test_copies_are_dropped_if_asked_for(leaky: pd.DataFrame, project: Path) -> 
     dropped = set(before) - set(kept["path"])
     assert sorted(before[path] for path in dropped) == ["test_seen", "test_unseen"]
     assert [before[path] for path in kept["path"]] == kept["part"].tolist()
+
+
+def test_without_neighbours_no_copy_is_looked_for(
+    leaky: pd.DataFrame, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duplicates.groups_of_copies", None)  # a call would fail
+    write_params(project, duplicates={"neighbours": 0})
+    run_stage("duplicates")
+    assert Path("data/duplicates.csv").read_text() == "source,row,group\n"
+    assert json.loads(Path("metrics/duplicates.json").read_text()) == {"images_searched": 0}
+    assert "no copies were looked for" in capsys.readouterr().err
+    run_stage("split")
+    assert not any("copies" in name for name in json.loads(Path("metrics/split.json").read_text()))
+    pd.testing.assert_frame_equal(read_split(), leaky)
+
+
+@pytest.mark.parametrize("stage", ["split", "check"])
+def test_copies_that_are_not_looked_for_cannot_be_dropped(
+    project: Path, stage: str, fails_with: Callable[..., str]
+) -> None:
+    write_params(project, duplicates={"neighbours": 0}, split={"drop_copies": True})
+    assert "params.yaml: split.drop_copies: true: duplicates.neighbours: 0" in fails_with(stage)
+
+
+def test_what_a_source_left_that_is_no_longer_listed_is_removed(project: Path) -> None:
+    for source in ("old", "drawn"):
+        Path(f"metrics/pack@{source}.json").touch()
+    for path in ("packed/old.npy", "packed/old.csv", "packed/other.txt", "attributes/old.csv"):
+        Path("data", path).touch()
+    run_stage("duplicates")
+    # What is left is the same as for a colleague, who never had the old source.
+    assert sorted(path.name for path in Path("data/packed").iterdir()) == ["drawn.csv", "drawn.npy", "other.txt"]
+    assert [path.name for path in Path("data/attributes").iterdir()] == ["drawn.csv"]
+    assert [path.name for path in Path("metrics").glob("pack@*")] == ["pack@drawn.json"]
 
 
 def test_without_the_table_of_copies(project: Path, fails_with: Callable[..., str]) -> None:

@@ -1,7 +1,9 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from faces.stage import StageError
 from frcsyn import metrics_of, table_of
@@ -9,7 +11,9 @@ from small_project import commit, git, run_stage
 
 
 def write(folder: Path, **accuracies: float) -> None:
+    """Write the metrics of some test sets, and list these in params.yaml."""
     (folder / "metrics").mkdir(parents=True, exist_ok=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump({"test_sets": dict.fromkeys(accuracies, {})}))
     for name, accuracy in accuracies.items():
         (folder / f"metrics/score@{name}.json").write_text(json.dumps({"accuracy": accuracy}))
 
@@ -43,6 +47,55 @@ def test_experiments_are_read_from_git(
     assert "0.9000" in capsys.readouterr().out
     with pytest.raises(StageError, match="nothing-like-it"):
         metrics_of("nothing-like-it")
+
+
+def test_test_sets_that_are_no_longer_listed_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    git(tmp_path, "init", "--quiet")
+    write(tmp_path, lfw=0.9, old=0.2)
+    commit(tmp_path, "both")
+    git(tmp_path, "tag", "both")
+    write(tmp_path, lfw=0.8)
+    commit(tmp_path, "one")
+    git(tmp_path, "tag", "one")
+    Path("metrics/evaluate.json").write_text('{"accuracy_test_unseen": 0.7}')
+    Path("params.yaml").write_text("test_sets: {}\n")
+    assert metrics_of("both") == {"lfw": {"accuracy": 0.9}, "old": {"accuracy": 0.2}}
+    assert metrics_of("one") == {"lfw": {"accuracy": 0.8}}
+    assert metrics_of("workspace") == {"test_unseen": {"accuracy": 0.7}}
+
+
+def test_a_listed_test_set_without_metrics_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_with: Callable[..., str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    git(tmp_path, "init", "--quiet")
+    write(tmp_path, lfw=0.9, agedb=0.8)
+    Path("metrics/score@agedb.json").unlink()
+    commit(tmp_path, "unfinished")
+    for experiment in ("workspace", "HEAD"):
+        assert f"error: {experiment}: has no metrics/score@agedb.json" in fails_with("frcsyn", experiment)
+
+
+def test_before_the_first_run_there_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_with: Callable[..., str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("test_sets: {}\n")
+    printed = fails_with("frcsyn")
+    assert printed.startswith("error: workspace: has no metrics/evaluate.json; run `dvc repro`")
+    assert printed.count("\n") == 1
+    Path("params.yaml").unlink()
+    assert "error: workspace: has no params.yaml" in fails_with("frcsyn")
+
+
+def test_damaged_metrics_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_with: Callable[..., str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, lfw=0.9)
+    Path("metrics/score@lfw.json").write_text("<<<<<<< HEAD\n")
+    assert "error: workspace: metrics/score@lfw.json: " in fails_with("frcsyn")
 
 
 def test_without_external_sets_the_held_out_people_count(project: Path) -> None:

@@ -18,6 +18,8 @@ from faces.test_sets import open_pixels, read_image_table, read_pair_table
 from image_files import encoded, noise
 from small_project import run_stage, write_params
 
+pytestmark = pytest.mark.usefixtures("in_new_folder")
+
 DEFAULTS = {"resize_filter": "lanczos", "min_side": 16, "max_megapixels": 50.0, "workers": 2}
 
 # Ten sets of a genuine and an impostor pair among three persons of four images each.
@@ -40,11 +42,6 @@ PIXELS = {image: noise(112, 112, seed) for seed, image in enumerate(NAMES)}
 
 def content(image: tuple[Any, ...]) -> bytes:
     return encoded(Image.fromarray(PIXELS[image]), "JPEG" if image[1] == 3 else "PNG")
-
-
-@pytest.fixture(autouse=True)
-def _in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def put_lfw() -> dict[str, str]:

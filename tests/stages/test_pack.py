@@ -22,28 +22,16 @@ from faces import decoding
 from faces.rejection import REASONS
 from faces.sources import Source
 from faces.stage import StageError
-from image_files import GREEN, RED, encoded, flat, noise, put
+from image_files import GREEN, PACK_DEFAULTS, RED, encoded, flat, noise, put
+
+pytestmark = pytest.mark.usefixtures("in_new_folder")
 
 SCRIPT = Path(pack.__file__)
-DEFAULTS = {
-    "max_subjects": 0,
-    "min_images_per_subject": 1,
-    "max_images_per_subject": 0,
-    "resize_filter": "lanczos",
-    "min_side": 8,
-    "max_megapixels": 50,
-    "workers": 2,
-}
-
-
-@pytest.fixture(autouse=True)
-def _in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def run_stage(**changes: object) -> None:
     """Run `python stages/pack.py faces` without a process of its own."""
-    settings = {"sources": {"faces": {"path": "faces"}}, "pack": DEFAULTS | changes}
+    settings = {"sources": {"faces": {"path": "faces"}}, "pack": PACK_DEFAULTS | changes}
     Path("params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["pack.py", "faces"])
@@ -383,7 +371,7 @@ def test_wrong_parameters_are_named(changes: dict[str, object], named: str) -> N
 
 
 def test_the_script_ends_with_one_line_and_code_1() -> None:
-    settings = {"sources": {"faces": {"path": "faces"}}, "pack": DEFAULTS}
+    settings = {"sources": {"faces": {"path": "faces"}}, "pack": PACK_DEFAULTS}
     Path("params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     for source, message in {
         "faces": "error: params.yaml: sources.faces.path: 'faces': there is no such folder\n",

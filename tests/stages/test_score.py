@@ -133,7 +133,9 @@ def test_what_is_missing_is_named(
 ) -> None:
     run_stage("gather", "as_lfw")
     if what == "name":
-        assert "'nobody'" in fails_with("gather", "nobody")
+        for command in (["gather", "nobody"], ["embed", "--test-set", "nobody"], ["score", "nobody"]):
+            said = "params.yaml: test_sets: 'nobody' is not among them; allowed: as_bin, as_csv, as_lfw"
+            assert said in fails_with(*command)
         return
     if what == "threshold":
         Path("models/threshold.json").write_text("{}")

@@ -118,16 +118,27 @@ def test_the_stage_writes_what_it_counts_and_the_same_bytes(project: Path) -> No
 
 
 def test_a_source_that_is_no_longer_listed_is_not_read(project: Path) -> None:
-    for source in ("old", "drawn"):
-        Path(f"metrics/pack@{source}.json").touch()
     Path("data/packed/old.csv").write_text("subject,path\nx,x/1.png\n", encoding="utf-8")
-    for name in ("old.npy", "other.txt"):
-        Path("data/packed", name).touch()
     run_stage("split")
     assert set(pd.read_csv("data/split.csv")["source"]) == {"drawn"}
-    # What is left is the same as for a colleague, who never had the old source.
-    assert sorted(path.name for path in Path("data/packed").iterdir()) == ["drawn.csv", "drawn.npy", "other.txt"]
-    assert [path.name for path in Path("metrics").glob("pack@*")] == ["pack@drawn.json"]
+
+
+@pytest.mark.parametrize("unseen, left, warned", [(0.3, 0, True), (0.3, 1, True), (0.3, 2, False), (0.0, 0, False)])
+def test_too_few_held_out_people_are_warned_about(
+    project: Path, capsys: pytest.CaptureFixture[str], unseen: float, left: int, warned: bool
+) -> None:
+    """Two of six people are held out, of whom all but `left` are copies of training images, and so dropped."""
+    write_params(project, split={"unseen_subjects": unseen, "drop_copies": True})
+    Path("data/duplicates.csv").write_text("source,row,group\n")
+    run_stage("split")
+    before = pd.read_csv("data/split.csv")
+    held_out = sorted(before.loc[before["part"] == "test_unseen", "subject"].unique())
+    copied = before[before["subject"].isin(held_out[left:])]
+    rows = pd.concat([before[before["part"] == "train"][:1], copied]) if len(copied) else copied
+    rows[["source", "row"]].assign(group=0).to_csv("data/duplicates.csv", index=False)
+    capsys.readouterr()
+    run_stage("split")
+    assert (f"test_unseen has {left} subject(s)" in capsys.readouterr().err) == warned
 
 
 @pytest.mark.parametrize("content", ["", "who,path\na,b\n"])
