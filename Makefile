@@ -33,7 +33,7 @@ benchmark: .venv/run.txt ## print how fast each step is, as ratios to other ways
 lint: .venv/dev.txt ## check style and types
 	ruff check .
 	ruff format --check .
-	mypy stages tests benchmarks
+	mypy stages tests benchmarks experiments
 
 format: .venv/dev.txt ## put the code into the house style
 	ruff check --fix .

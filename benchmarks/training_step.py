@@ -19,7 +19,9 @@ LABELS = np.arange(BATCH) % CLASSES
 
 def keras_step(stock: bool) -> Callable[[], object]:
     """Return a step of the pipeline's own model, or of the same network of Keras 3's own layers."""
-    params = load_params("train", train.TrainParams).model_copy(update={"width": 1.0, "threads": THREADS})
+    params = load_params("train", train.TrainParams).model_copy(
+        update={"width": 1.0, "head": "notebook", "pixel_range": "unit", "threads": THREADS}
+    )
     with stock_layers() if stock else nullcontext():
         model = train.build(params, CLASSES)
     return lambda: model.train_on_batch(IMAGES, LABELS, (0,))

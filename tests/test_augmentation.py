@@ -61,7 +61,7 @@ def test_each_of_the_seven_changes_takes_its_share(images: np.ndarray, changed: 
 
 
 def with_only(**on: object) -> PhotoAugmenter:
-    return PhotoAugmenter(AugmentParams(**OFF | on))
+    return PhotoAugmenter(AugmentParams.model_validate(OFF | on))
 
 
 def test_all_off_changes_nothing(images: np.ndarray) -> None:

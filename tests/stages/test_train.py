@@ -19,8 +19,8 @@ from faces.stage import load_params
 from faces.verification import area_under_roc, equal_error_rate
 from small_project import run_stage, write_params
 
-NO_CHANGE = AugmentParams(
-    **{name: False if name in ("one_of_seven", "flip") else 0 for name in AugmentParams.model_fields}
+NO_CHANGE = AugmentParams.model_validate(
+    {name: False if name in ("one_of_seven", "flip") else 0 for name in AugmentParams.model_fields}
 )
 OUTPUTS = [Path("models/backbone.weights.h5"), Path("models/backbone.json"), Path("metrics/train.json")]
 

@@ -1,0 +1,207 @@
+"""Run the experiments that a file describes, one after another, and make a table of their figures.
+
+Run     python experiments/run.py experiments/<name>.yaml
+Writes  experiments/<name>.csv  a row a run and seed, after each of them
+        experiments/<name>.md   mean and standard deviation over the seeds, a row a run
+
+Each run is a `dvc exp run` on the committed params.yaml with changes, and stays as an experiment, <name>-<run>-<seed>.
+A study that was cut off goes on: DVC remembers what it has run. The file has:
+
+    title: what the table is about
+    seeds: [0, 1, 2]                    # of train.seed
+    all: {train.epochs: 15}             # parameters of every run, <section>.<key>; a whole section replaces it
+    runs:
+      first: {augment.flip: false}      # its own parameters
+      second: {after: first}            # starts from the weights that `first` left with the same seed
+    rows:                               # further rows of the table, figures of a run by other names
+      baseline: {run: first, figures: {AUC: "metrics/score@lfw.json pixels_auc"}}
+    figures:                            # columns: a metrics file, and a key in it
+      AUC: metrics/score@lfw.json auc
+    gap: {figure: AUC, of: [first, second]}  # (first - second) / second, as FRCSyn has it
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+PARAMS = Path("params.yaml")
+WEIGHTS = Path("models/backbone.weights.h5")
+STARTS = Path("models/starts")
+
+Figures = dict[str, str]
+
+
+class Row(BaseModel):
+    """A row of the table that shows other figures of a run."""
+
+    model_config = ConfigDict(extra="forbid")
+    run: str
+    figures: Figures
+
+
+class Gap(BaseModel):
+    """What FRCSyn calls GAP, of the means of two runs."""
+
+    model_config = ConfigDict(extra="forbid")
+    figure: str
+    of: tuple[str, str]
+
+
+class Study(BaseModel):
+    """The content of a file of experiments."""
+
+    model_config = ConfigDict(extra="forbid")
+    title: str
+    seeds: list[int] = Field(min_length=1)
+    all: dict[str, Any] = {}
+    runs: dict[str, dict[str, Any]] = Field(min_length=1)
+    rows: dict[str, Row] = {}
+    figures: Figures = Field(min_length=1)
+    gap: Gap | None = None
+
+    def check_names(self) -> None:
+        """Raise ValueError if a run or figure is named that there is not."""
+        order = list(self.runs)
+        for name, changes in self.runs.items():
+            if "after" in changes and changes["after"] not in order[: order.index(name)]:
+                raise ValueError(f"runs.{name}.after: {changes['after']!r}: no run above it has this name")
+        for name, row in self.rows.items():
+            if row.run not in self.runs:
+                raise ValueError(f"rows.{name}.run: {row.run!r}: no such run")
+        if self.gap and (self.gap.figure not in self.figures or not {*self.gap.of} <= {*self.runs}):
+            raise ValueError("gap: names a run or a figure that there is not")
+
+
+def load_study(path: Path) -> Study:
+    """Return a checked study; ends the program with what is wrong."""
+    try:
+        study = Study.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
+        study.check_names()
+    except ValidationError as error:
+        sys.exit("\n".join(f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+    except (OSError, ValueError, YAMLError) as error:
+        sys.exit(f"{path}: {error}")
+    return study
+
+
+def changed_params(text: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return params.yaml with changes, comments kept; KeyError names a parameter that there is not."""
+    content = YAML().load(text)
+    for name, value in changes.items():
+        section, _, key = name.partition(".")
+        if section not in content or (key and section not in ("sources", "test_sets") and key not in content[section]):
+            raise KeyError(name)
+        if key:
+            content[section][key] = value
+        else:
+            content[section] = value
+    return content
+
+
+def runs_of(study: Study) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Yield name, seed and changes of every run, a whole seed before the next, so that early rows are comparable."""
+    for seed in study.seeds:
+        for name, own in study.runs.items():
+            changes = study.all | {"train.seed": seed} | {key: own[key] for key in own if key != "after"}
+            if "after" in own:
+                changes["train.initial_weights"] = start_of(own["after"], seed).as_posix()
+            yield name, seed, changes
+
+
+def start_of(run: str, seed: int) -> Path:
+    """Return where the weights of a run are kept for another to start from."""
+    return STARTS / f"{run.replace(' ', '-')}-{seed}.weights.h5"
+
+
+def run_experiment(name: str, content: dict[str, Any]) -> None:
+    """Have DVC run the pipeline on these parameters; params.yaml is then as it was committed."""
+    try:
+        with open(PARAMS, "w", encoding="utf-8") as file:
+            YAML().dump(content, file)
+        subprocess.run(["dvc", "exp", "run", "--force", "--name", name], check=True)
+    finally:
+        subprocess.run(["git", "checkout", "--quiet", "--", str(PARAMS)], check=True)
+
+
+def read_figures(figures: Figures) -> dict[str, float]:
+    """Return figures by the names of their columns; one that the metrics do not give is left out."""
+    found = {}
+    for column, place in figures.items():
+        path, key = place.split()
+        metrics = json.loads(Path(path).read_text(encoding="utf-8"))
+        if key in metrics:
+            found[column] = metrics[key]
+    return found
+
+
+def summary(study: Study, results: pd.DataFrame) -> str:
+    """Return the table of the study in Markdown: means, and standard deviations where there are several seeds."""
+    rows = []
+    for run, group in results.groupby("run", sort=False):
+        cells = [f"{run} ({len(group)} seeds)" if len(group) != len(study.seeds) else str(run)]
+        for column in study.figures:
+            values = group[column].dropna() if column in group else pd.Series(dtype=float)
+            spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.3f}{spread}" if len(values) else "")
+        rows.append(f"| {' | '.join(cells)} |")
+    header = [f"| {' | '.join(['', *study.figures])} |", "|---" * (len(study.figures) + 1) + "|"]
+    said = [f"{study.title} Mean ± standard deviation over {len(study.seeds)} seeds.", "", *header, *rows, ""]
+    means = results.groupby("run")[[column for column in study.figures if column in results]].mean()
+    if study.gap and {*study.gap.of} <= {*means.index}:
+        first, second = (float(means[study.gap.figure][run]) for run in study.gap.of)
+        said += [f"GAP of {' and '.join(study.gap.of)} in {study.gap.figure}: {(first - second) / second:.3f}", ""]
+    return "\n".join(said)
+
+
+def check_clean() -> None:
+    """End the program if params.yaml has changes that are not committed: they would be lost."""
+    if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(PARAMS)]).returncode:
+        sys.exit(f"{PARAMS} has changes that are not committed; commit them or undo them first")
+
+
+def run_study(study: Study, path: Path) -> None:
+    """Run everything and write the tables after each run."""
+    committed = PARAMS.read_text(encoding="utf-8")
+    kept = {own["after"] for own in study.runs.values() if "after" in own}
+    try:
+        contents = [(name, seed, changed_params(committed, changes)) for name, seed, changes in runs_of(study)]
+    except KeyError as error:
+        sys.exit(f"{path}: {error.args[0]}: {PARAMS} has no such parameter")
+    rows: list[dict[str, Any]] = []
+    for name, seed, content in contents:
+        run_experiment(f"{path.stem}-{name.replace(' ', '-')}-{seed}", content)
+        if name in kept:
+            STARTS.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(WEIGHTS, start_of(name, seed))
+        shown = {name: study.figures} | {row: spec.figures for row, spec in study.rows.items() if spec.run == name}
+        rows += [{"run": row, "seed": seed, **read_figures(figures)} for row, figures in shown.items()]
+        results = pd.DataFrame(rows)
+        results.to_csv(path.with_suffix(".csv"), index=False)
+        path.with_suffix(".md").write_text(summary(study, results), encoding="utf-8")
+    print(path.with_suffix(".md").read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Run the study that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="a file of experiments")
+    path = parser.parse_args().study
+    study = load_study(path)
+    check_clean()
+    try:
+        run_study(study, path)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"{' '.join(error.cmd)} failed; what it said stands above")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The runner of studies, without the pipeline: DVC and Git are stood in for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from experiments import real_people, run
+
+from image_files import flat
+from small_project import ROOT
+
+STUDY = """
+title: Two runs.
+seeds: [0, 4]
+all: {train.epochs: 3}
+runs:
+  first: {}
+  second one: {after: first, train.epochs: 2, sources: {mine: {path: a b}}}
+rows:
+  floor: {run: first, figures: {AUC: metrics/x.json low}}
+figures: {AUC: metrics/x.json auc, EER: metrics/x.json eer}
+gap: {figure: AUC, of: [second one, first]}
+"""
+
+
+@pytest.fixture
+def study(in_new_folder: None, tmp_path: Path) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    Path("models").mkdir()
+    Path("metrics").mkdir()
+    return path
+
+
+def test_every_study_here_can_be_run() -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    studies = sorted((ROOT / "experiments").glob("*.yaml"))
+    assert studies
+    for path in studies:
+        for _, _, changes in run.runs_of(run.load_study(path)):
+            run.changed_params(text, changes)
+
+
+def test_a_study_runs_each_seed_in_turn_and_makes_its_table(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, dict]] = []
+
+    def experiment(name: str, content: dict) -> None:
+        number = len(ran)
+        ran.append((name, content))
+        run.WEIGHTS.write_text(name)
+        Path("metrics/x.json").write_text(json.dumps({"auc": [0.5, 0.75, 0.7, 0.75][number], "low": 0.25}))
+
+    monkeypatch.setattr(run, "run_experiment", experiment)
+    run.run_study(run.load_study(study), study)
+    assert [name for name, _ in ran] == [
+        "study-first-0",
+        "study-second-one-0",
+        "study-first-4",
+        "study-second-one-4",
+    ]
+    plain, changed = ran[2][1], ran[3][1]
+    assert plain["train"]["epochs"] == 3 and changed["train"]["epochs"] == 2
+    assert plain["train"]["seed"] == changed["train"]["seed"] == 4
+    assert "synthetic" in plain["sources"] and dict(changed["sources"]) == {"mine": {"path": "a b"}}
+    start = Path(changed["train"]["initial_weights"])
+    assert start.read_text() == "study-first-4"
+    # Means of 0.5 and 0.7, standard deviation sqrt(2 * 0.1**2) = 0.141; 0.75 twice; GAP (0.75 - 0.6) / 0.6.
+    table = study.with_suffix(".md").read_text()
+    assert "|  | AUC | EER |\n|---|---|---|\n| first | 0.600 ± 0.141 |  |\n" in table
+    assert "| floor | 0.250 ± 0.000 |  |" in table and "| second one | 0.750 ± 0.000 |  |" in table
+    assert "GAP of second one and first in AUC: 0.250" in table
+    rows = pd.read_csv(study.with_suffix(".csv"))
+    assert rows["run"].tolist() == ["first", "floor", "second one"] * 2
+    assert rows["AUC"].tolist() == [0.5, 0.25, 0.75, 0.7, 0.25, 0.75]
+
+
+def test_comments_of_params_stay_and_dvc_is_given_the_changed_file(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    calls = []
+
+    def call(command: list[str], check: bool) -> None:
+        calls.append((command[0], Path("params.yaml").read_text(encoding="utf-8")))
+        if command[0] == "dvc":
+            raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(subprocess, "run", call)
+    with pytest.raises(subprocess.CalledProcessError):
+        run.run_experiment("x", run.changed_params(text, {"train.epochs": 99}))
+    (_, seen), (last, _) = calls
+    assert last == "git"  # params.yaml goes back to what is committed even after a failure
+    assert yaml.safe_load(seen)["train"] == yaml.safe_load(text)["train"] | {"epochs": 99}
+    assert "# 0 (the initial weights as they are) or more" in seen
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seeds: [0, 4]", "seeds: []", "seeds: List should have at least 1 item"),
+        ("after: first", "after: third", "runs.second one.after: 'third': no run above it has this name"),
+        ("run: first", "run: third", "rows.floor.run: 'third': no such run"),
+        ("of: [second one, first]", "of: [third, first]", "gap: names a run or a figure that there is not"),
+        ("train.epochs: 3", "train.epoch: 3", "train.epoch: params.yaml has no such parameter"),
+        ("title: Two runs.", "titel: x", "titel: Extra inputs are not permitted"),
+        ("runs:", "runs: [", "study.yaml"),
+    ],
+)
+def test_a_wrong_study_is_named(study: Path, old: str, new: str, said: str) -> None:
+    study.write_text(STUDY.replace(old, new))
+    with pytest.raises(SystemExit) as end:
+        run.run_study(run.load_study(study), study)
+    assert said in str(end.value)
+
+
+def test_real_people_are_divided_and_paired(in_new_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for person in range(6):
+        for image in range(3):
+            path = Path(f"people/person {person}/{image}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flat((10 * person + image,) * 3).save(path)
+    monkeypatch.setattr(sys, "argv", ["real_people.py", "people", "--test-people", "2"])
+    real_people.main()
+    names = {part: {path.name for path in Path("data/real", part).iterdir()} for part in ("train", "test")}
+    assert len(names["train"]) == 4 and len(names["test"]) == 2 and not names["train"] & names["test"]
+    pairs = pd.read_csv("data/real/test.csv")
+    # Of 6 images of 2 people: 2 * 3 genuine pairs, 3 * 3 impostor pairs.
+    assert pairs["same"].tolist() == [1] * 6 + [0] * 9 and not pairs[["a", "b"]].duplicated().any()
+    for a, b, same in pairs.itertuples(index=False):
+        assert Path("data/real/test", a).is_file() and Path("data/real/test", b).is_file()
+        assert (a.split("/")[0] == b.split("/")[0]) == bool(same)
+
+
+def test_too_few_people_are_named(in_new_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for person in range(3):
+        Path(f"people/{person}").mkdir(parents=True)
+    monkeypatch.setattr(sys, "argv", ["real_people.py", "people", "--test-people", "2"])
+    with pytest.raises(SystemExit, match="--test-people 2: people has 3; leave two to train on"):
+        real_people.main()
