@@ -10,7 +10,7 @@ import train
 from benchmarks import notebook
 from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, ratio, table
-from faces.augmentation import AugmentParams, Augmenter, PhotoAugmenter
+from faces.augmentation import Augmenter, AugmentParams, PhotoAugmenter
 from faces.packed_images import PackedImages
 from faces.split_table import TRAIN, images_of, labels_of, read_split, training_identities
 from faces.stage import load_params

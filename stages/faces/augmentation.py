@@ -3,7 +3,7 @@
 imgaug is imported here alone.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -102,10 +102,14 @@ class PhotoAugmenter:
         if coarse < params.low_resolution_probability:
             image = _coarsen(image, _between(LOW_RESOLUTION, draw.amounts[0]))
         if blurs < params.blur_probability:
-            image = cv2.GaussianBlur(image, (0, 0), _between(BLUR_PIXELS, draw.amounts[1]))
+            image = _bytes(cv2.GaussianBlur(image, (0, 0), _between(BLUR_PIXELS, draw.amounts[1])))
         if erases < params.erase_probability:
             image = _erase(image, draw.amounts[2:])
         return image
+
+
+def _bytes(image: NDArray[Any]) -> Image:
+    return image.astype(np.uint8, copy=False)  # as it is; OpenCV does not tell mypy
 
 
 def _between(limits: tuple[float, float], share: float) -> float:
@@ -118,25 +122,27 @@ def _move(image: Image, normal: NDArray[np.float64], params: AugmentParams) -> I
         return image
     height, width = image.shape[:2]
     centre = (width - 1) / 2, (height - 1) / 2
-    matrix = cv2.getRotationMatrix2D(centre, params.rotation_degrees * normal[0], np.exp(params.zoom * normal[1]))
+    turn, factor = params.rotation_degrees * normal[0], float(np.exp(params.zoom * normal[1]))
+    matrix = np.asarray(cv2.getRotationMatrix2D(centre, turn, factor), np.float64)
     matrix[:, 2] += params.shift_pixels * normal[2:4]
-    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    size, mirrored = (width, height), cv2.BORDER_REFLECT_101
+    return _bytes(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=mirrored))
 
 
 def _relight(image: Image, normal: NDArray[np.float64], params: AugmentParams, grey: bool) -> Image:
     """Change contrast (around the middle of the range), brightness and colour."""
     factor, offset = np.exp(params.contrast * normal[0]), params.brightness * normal[1] + params.tint * normal[2:5]
     if grey:
-        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        image = _bytes(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
     levels = np.arange(256)[:, None]
     table = np.clip(np.rint((levels - 127.5) * factor + 127.5 + offset), 0, 255).astype(np.uint8)
-    return cv2.LUT(image, table[None])
+    return _bytes(cv2.LUT(image, table[None]))
 
 
 def _coarsen(image: Image, share: float) -> Image:
     height, width = image.shape[:2]
     small = cv2.resize(image, (round(width * share), round(height * share)), interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return _bytes(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _erase(image: Image, amounts: NDArray[np.float64]) -> Image:
