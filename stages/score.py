@@ -2,12 +2,15 @@
 
 Reads   data/tests/<name>.{images,pairs}.csv, data/tests/<name>.embeddings.npy, data/tests/<name>.npy,
         models/threshold.json (chosen on training pairs), data/split.csv and data/packed (for what
-        training has seen)
+        training has seen), data/pairs.csv (for the baseline's threshold)
 Writes  metrics/score@<name>.json, metrics/score/<name>_roc.csv, metrics/score/<name>_scores.csv
 Run     python stages/score.py <name>
 
 A subject whose name is one of training's, where the test set gives names, and an image that is a copy of a training
 image, or nearly, are counted, and warned about. `score.drop_leaked` drops the pairs that have them.
+
+`pixels_<figure>` is what the correlation of pixels gives, at the threshold that is best for it on training pairs: what
+a network has to beat.
 
 Where pairs have groups, the accuracy of each is given too, and FRCSyn's trade-off between them.
 """
@@ -21,9 +24,19 @@ from pydantic import Field
 
 from faces.bootstrap import Pairs
 from faces.embeddings import cosine_of_pairs, read_embeddings, unit_length
-from faces.figures import FiguresParams, group_figures, roc_curves, score_histogram, verification_figures
+from faces.figures import (
+    FiguresParams,
+    figures_at_rates,
+    group_figures,
+    roc_curves,
+    score_histogram,
+    verification_figures,
+)
 from faces.files import write_csv, write_metrics
 from faces.packed_images import PackedImages
+from faces.pair_table import PAIRS_PATH
+from faces.pair_table import read_pair_table as read_drawn_pairs
+from faces.pixel_baseline import pixel_likeness
 from faces.split_table import TRAIN, images_of, read_split
 from faces.stage import Params, StageError, load_params, run, say, warn
 from faces.test_sets import (
@@ -37,6 +50,9 @@ from faces.test_sets import (
 from faces.threads import fixed_threads
 from faces.threshold import read_threshold
 from faces.thumbnails import alike, blocks, directions, exact_index, thumbnails
+from faces.verification import accuracy, area, best_threshold, equal_error, roc
+
+MOST_PIXEL_PAIRS = 5_000  # of training, behind the baseline's threshold: about as many, in fact up to twice that
 
 
 class ScoreParams(Params):
@@ -85,6 +101,21 @@ def scored_pairs(name: str, pairs: pd.DataFrame, subjects: pd.Series) -> Pairs:
     return Pairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(), person[a], person[b])
 
 
+def pixel_figures(pixels: NDArray[np.uint8], pairs: pd.DataFrame, split: pd.DataFrame) -> dict[str, float]:
+    """Return the figures of pixels alone on the pairs of a test set, whose images are `pixels` (n, 112, 112, 3)."""
+    drawn = read_drawn_pairs(PAIRS_PATH, len(split))
+    known = drawn[drawn["part"] == TRAIN]
+    known = known.iloc[:: max(1, len(known) // MOST_PIXEL_PAIRS)]
+    images = PackedImages(split)
+    own = pixel_likeness(lambda numbers: images[numbers], known["a"].to_numpy(), known["b"].to_numpy())
+    threshold = best_threshold(own, known["same"].to_numpy())
+    scores = pixel_likeness(lambda numbers: pixels[numbers], pairs["a"].to_numpy(), pairs["b"].to_numpy())
+    curve = roc(scores, pairs["same"].to_numpy())
+    values = {"accuracy": accuracy(scores, pairs["same"].to_numpy(), threshold)}
+    values |= {"auc": area(curve), "eer": equal_error(curve)} | figures_at_rates(curve, [])[0]
+    return {f"pixels_{name}": value for name, value in values.items()}
+
+
 def main() -> None:
     """Write the figures of the test set named on the command line."""
     name, _ = named_test_set(__doc__)
@@ -108,6 +139,8 @@ def main() -> None:
     for sentence in found.left_out:
         say(f"{name}: {sentence}")
     metrics = found.flat() | {"threshold": threshold} | group_figures(scored, pairs["group"], threshold) | counts
+    with fixed_threads(params.threads):
+        metrics |= pixel_figures(open_pixels(name), pairs, split)
     write_csv(Path(f"metrics/score/{name}_roc.csv"), roc_curves({name: scored}, figures.curve_points))
     write_csv(Path(f"metrics/score/{name}_scores.csv"), score_histogram({name: scored}, figures.histogram_bins))
     write_metrics(Path(f"metrics/score@{name}.json"), metrics)

@@ -142,3 +142,18 @@ def test_what_is_missing_is_named(
         assert "models/threshold.json: has no number `threshold`" in fails_with("score", "as_lfw")
         return
     assert "data/tests/as_lfw.embeddings.npy is missing" in fails_with("score", "as_lfw")
+
+
+def test_the_floor_is_the_correlation_of_pixels(project: Path) -> None:
+    sets = write_test_sets(project)
+    write_params(project, test_sets={"as_csv": sets["as_csv"]}, figures={"false_accept_rates": [], "bootstrap": 0})
+    score("as_csv")
+    found = json.loads(Path("metrics/score@as_csv.json").read_text())
+    listed = pd.read_csv(sets["as_csv"]["pairs"])
+    pixels = {
+        name: np.asarray(Image.open(Path(sets["as_csv"]["images"], name))).ravel() for name in {*listed.a, *listed.b}
+    }
+    scores = [np.corrcoef(pixels[a], pixels[b])[0, 1] for a, b in zip(listed.a, listed.b, strict=True)]
+    assert found["pixels_auc"] == pytest.approx(roc_auc_score(listed.same, scores))
+    # The training images are coarse patterns with noise, like these: their threshold tells all of these apart.
+    assert found["pixels_accuracy"] == pytest.approx(accuracy_score(listed.same, np.array(scores) > 0.5)) == 1.0
