@@ -6,10 +6,11 @@ Reads   data/tests/<name>.{images,pairs}.csv, data/tests/<name>.embeddings.npy, 
 Writes  metrics/score@<name>.json, metrics/score/<name>_roc.csv, metrics/score/<name>_scores.csv
 Run     python stages/score.py <name>
 
-A subject whose name is one of training's, where the test set gives names, and an image that is a copy of a training
+A subject whose name is one of training's, where the test set names subjects, and an image that is a copy of a training
 image, or nearly, are counted, and warned about. `score.drop_leaked` drops the pairs that have them.
 
-Where pairs have groups, the accuracy of each is given too, and FRCSyn's trade-off between them.
+Where pairs have groups, the accuracy of each is given too, and FRCSyn's trade-off between them. A set that does not
+name its subjects has no intervals, which are over people.
 """
 
 import argparse
@@ -20,16 +21,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.bootstrap import Pairs
+from faces.bootstrap import Pairs, reordered
 from faces.embeddings import cosine_of_pairs, read_embeddings, unit_length
-from faces.figures import FiguresParams, group_figures, roc_curves, score_histogram, verification_figures
+from faces.figures import FiguresParams, categories, group_figures, roc_points, score_histogram, verification_figures
 from faces.files import write_csv, write_metrics
 from faces.packed_images import PackedImages
 from faces.split_table import TRAIN, images_of, read_split
 from faces.stage import Params, StageError, load_params, run, say, warn
 from faces.test_sets import (
     embeddings_path,
-    load_test_sets,
     open_pixels,
     read_image_table,
     read_pair_table,
@@ -37,6 +37,7 @@ from faces.test_sets import (
 from faces.threads import fixed_threads
 from faces.threshold import read_threshold
 from faces.thumbnails import alike, blocks, thumbnails
+from faces.verification import falling_order
 
 
 class ScoreParams(Params):
@@ -58,9 +59,8 @@ def copies_of_training(pixels: NDArray[np.uint8], split: pd.DataFrame, likeness:
 
 def leaked_images(name: str, subjects: pd.Series, split: pd.DataFrame, likeness: float) -> pd.DataFrame:
     """Return by image of a test set whether it leaked from training: columns shared_subject and copy."""
-    named = load_test_sets()[name].format == "lfw"  # elsewhere subjects are numbers that the gather stage has given
     trained_on = set(split.loc[split["part"] == TRAIN, "subject"])
-    shared = subjects.isin(trained_on) if named else pd.Series(False, index=subjects.index)
+    shared = subjects.isin(trained_on)  # never of one that is not named, "": read_split refuses such names
     return pd.DataFrame({"shared_subject": shared, "copy": copies_of_training(open_pixels(name), split, likeness)})
 
 
@@ -77,11 +77,11 @@ def leakage(pairs: pd.DataFrame, subjects: pd.Series, leaked: pd.DataFrame) -> t
 
 
 def scored_pairs(name: str, pairs: pd.DataFrame, subjects: pd.Series) -> Pairs:
-    """Return the pairs of a test set with their cosines."""
+    """Return the pairs of a test set with their cosines; `subjects` are those of all images."""
     a, b = pairs["a"].to_numpy(), pairs["b"].to_numpy()
     unit = unit_length(read_embeddings(len(subjects), embeddings_path(name)))
-    person = pd.factorize(subjects)[0].astype(np.int64)
-    return Pairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(), person[a], person[b])
+    person = pd.factorize(subjects)[0].astype(np.int32)
+    return Pairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(dtype=np.int8), person[a], person[b])
 
 
 def _arguments() -> argparse.Namespace:
@@ -108,13 +108,16 @@ def main() -> None:
         raise StageError(f"params.yaml: score.drop_leaked: leaves {name} no pairs of both kinds")
 
     scored = scored_pairs(name, pairs, subjects)
+    order = falling_order(scored.scores)
+    scored, pairs = reordered(scored, order), pairs.iloc[order]
     folds = np.repeat(pairs[["fold"]].to_numpy(), 2, axis=1)
-    found = verification_figures(scored, folds, scored, threshold, figures)
-    for sentence in found.left_out:
+    found = verification_figures(scored, folds, scored, threshold, figures, identities_known=subjects.ne("").all())
+    of_groups, groups_left_out = group_figures(scored, categories(pairs["group"]), threshold)
+    for sentence in [*found.left_out, *groups_left_out]:
         say(f"{name}: {sentence}")
-    metrics = found.flat() | {"threshold": threshold} | group_figures(scored, pairs["group"], threshold) | counts
-    write_csv(Path(f"metrics/score/{name}_roc.csv"), roc_curves({name: scored}, figures.curve_points))
-    write_csv(Path(f"metrics/score/{name}_scores.csv"), score_histogram({name: scored}, figures.histogram_bins))
+    metrics = found.flat() | {"threshold": threshold} | of_groups | counts
+    write_csv(Path(f"metrics/score/{name}_roc.csv"), roc_points(name, found.curve, figures.curve_points))
+    write_csv(Path(f"metrics/score/{name}_scores.csv"), score_histogram(name, scored, figures.histogram_bins))
     write_metrics(Path(f"metrics/score@{name}.json"), metrics)
     say(f"{name}: accuracy {metrics['accuracy']:.3f}, AUC {metrics['auc']:.3f}, EER {metrics['eer']:.3f}")
 
