@@ -20,10 +20,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from faces.bootstrap import Pairs
+from faces.bootstrap import Pairs, in_falling_order, numbered
 from faces.embeddings import cosine_of_pairs, read_embeddings, unit_length
 from faces.every_pair import every_pair
-from faces.figures import FiguresParams, roc_curves, score_histogram, verification_figures
+from faces.figures import FiguresParams, roc_points, score_histogram, verification_figures
 from faces.files import write_csv, write_metrics
 from faces.pair_table import PAIRS_PATH, read_pair_table
 from faces.similarity_model import SimilarityModel, load_similarity
@@ -55,12 +55,25 @@ def drawn_pairs(table: pd.DataFrame, unit: NDArray[np.float32], labels: NDArray[
     return Pairs(cosine_of_pairs(unit, a, b), table["same"].to_numpy(), labels[a], labels[b])
 
 
-def folds_of(pairs: Pairs, folds: int, seed: int) -> NDArray[np.int64]:
+def folds_of(pairs: Pairs, folds: int, seed: int) -> NDArray[np.int8]:
     """Return the fold of both images of each pair, (n, 2): subjects are dealt out at random, all in turn."""
-    both = np.stack([pairs.first, pairs.second], axis=1)
-    subjects, places = np.unique(both, return_inverse=True)
-    dealt = np.random.default_rng(seed).permutation(len(subjects)) % folds
-    return dealt[places].reshape(both.shape)
+    first, second, subjects = numbered(pairs.first, pairs.second)
+    dealt = (np.random.default_rng(seed).permutation(subjects) % folds).astype(np.int8)
+    return np.stack([dealt[first], dealt[second]], axis=1)
+
+
+def figures_of_part(
+    part: str, every: Pairs, drawn: Pairs, threshold: float, params: FiguresParams
+) -> tuple[dict[str, float], pd.DataFrame, pd.DataFrame]:
+    """Return the field's figures, the points of the ROC and the histogram of scores, and say what is left out.
+
+    `every` pair is in falling order, and `accuracy` is of those `drawn`.
+    """
+    found = verification_figures(every, folds_of(every, params.folds, params.seed), drawn, threshold, params)
+    for sentence in found.left_out:
+        say(f"{part}: {sentence}")
+    curve = roc_points(part, found.curve, params.curve_points)
+    return found.flat(), curve, score_histogram(part, every, params.histogram_bins)
 
 
 def notebook_figures(
@@ -98,29 +111,26 @@ def main() -> None:
     params, figures = load_params("evaluate", EvaluateParams), load_params("figures", FiguresParams)
     split = read_split()
     pairs = read_pair_table(PAIRS_PATH, len(split))
-    embeddings, labels = read_embeddings(len(split)), labels_of(split)
+    embeddings, labels = read_embeddings(len(split)), np.unique(labels_of(split), return_inverse=True)[1]
     unit = unit_length(embeddings)
     parts = scored_parts(pairs)
     drawn = {part: drawn_pairs(table, unit, labels) for part, table in parts.items()}
     threshold = best_threshold(drawn[TRAIN].scores, drawn[TRAIN].same)
-    with fixed_threads(params.threads):
-        every = {
-            part: every_pair(images_of(split, part), unit, labels, params.most_images, params.seed).pairs
-            for part in parts
-        }
-        model = load_similarity(embeddings.shape[1])
-        notebook = notebook_figures(parts[TEST_SEEN], drawn[TEST_SEEN].scores, embeddings, model, params)
 
     metrics, details = {"threshold": threshold}, {}
-    for part, of_part in every.items():
-        folds = folds_of(of_part, figures.folds, figures.seed)
-        found = verification_figures(of_part, folds, drawn[part], threshold, figures)
-        metrics |= {f"{name}_{part}": found.values[name] for name in ("accuracy", "auc", "eer")}
-        details[part] = found.flat()
-        for sentence in found.left_out:
-            say(f"{part}: {sentence}")
-    write_csv(Path("metrics/evaluate/roc.csv"), roc_curves(every, figures.curve_points))
-    write_csv(Path("metrics/evaluate/scores.csv"), score_histogram(every, figures.histogram_bins))
+    plots = []
+    with fixed_threads(params.threads):
+        for part in parts:  # one after another, for every pair of many images takes gigabytes
+            images = images_of(split, part)
+            every = in_falling_order(every_pair(images, unit, labels, params.most_images, params.seed).pairs)
+            details[part], *of_part = figures_of_part(part, every, drawn[part], threshold, figures)
+            del every
+            metrics |= {f"{name}_{part}": details[part][name] for name in ("accuracy", "auc", "eer")}
+            plots.append(of_part)
+        model = load_similarity(embeddings.shape[1])
+        notebook = notebook_figures(parts[TEST_SEEN], drawn[TEST_SEEN].scores, embeddings, model, params)
+    for name, tables in zip(("roc", "scores"), zip(*plots, strict=True), strict=True):
+        write_csv(Path(f"metrics/evaluate/{name}.csv"), pd.concat(tables, ignore_index=True))
     write_metrics(Path("metrics/evaluate/verification.json"), details)
     write_threshold(threshold)
     write_metrics(Path("metrics/evaluate.json"), metrics | notebook)

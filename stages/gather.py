@@ -2,7 +2,8 @@
 
 Reads   `test_sets.<name>` of params.yaml: its images and its pairs
 Writes  data/tests/<name>.npy            uint8 (N, 112, 112, 3), RGB, every image once, in order of first use
-        data/tests/<name>.images.csv     subject,path: row i is image i; path is relative to the folder of images
+        data/tests/<name>.images.csv     subject,path: row i is image i; path is relative to the folder of images,
+                                         subject empty where the test set does not say who is on its images
         data/tests/<name>.pairs.csv      a,b,same,fold,group, in the order of the protocol; a and b are image numbers
         metrics/gather@<name>.json       counts
 Run     python stages/gather.py <name>
@@ -11,8 +12,8 @@ faces/pair_files.py describes the formats `lfw` and `csv`, faces/insightface_bin
 the same bytes are one image, whose path is the number of its first place in the list, and whose fold follows from the
 order, as InsightFace has it.
 
-The subject of an image is the person's name in `lfw`. The other formats do not say; there, persons are numbered from 1
-in order of first use, and images are of one person if a chain of genuine pairs connects them.
+The subject of an image is the person's name in `lfw`, and in `csv` where it has subjects. Elsewhere, for counts and
+warnings alone, images are of one person if a chain of genuine pairs connects them.
 
 What a published protocol asks for is needed as a whole: one image that is missing or broken ends the stage, all of
 them are named, and nothing is written.
@@ -42,6 +43,7 @@ from faces.pair_files import (
     people,
     read_csv_pairs,
     read_lfw_pairs,
+    subjects_of,
 )
 from faces.rejection import Rejection
 from faces.stage import StageError, load_params, progress, run, say, warn
@@ -69,6 +71,7 @@ class Gathered:
     paths: list[str]
     subjects: list[str]
     pairs: pd.DataFrame  # PAIR_COLUMNS
+    named: bool  # whether subjects are the test set's, not those that genuine pairs connect
 
 
 def check_paths(name: str, entry: ExternalSet) -> None:
@@ -100,8 +103,11 @@ def read(name: str, entry: ExternalSet) -> Gathered:
         subjects = [file.split("/")[0] for file in files]
     else:
         files = find_csv_images(Path(entry.images), names)
+        subjects = list(subjects_of(pairs).values())
+    named = all(subjects)
+    if not named:
         subjects = connected_subjects(table, len(files))
-    return Gathered([Path(entry.images, file) for file in files], files, subjects, table)
+    return Gathered([Path(entry.images, file) for file in files], files, subjects, table, named)
 
 
 def read_bin_set(path: Path) -> Gathered:
@@ -115,7 +121,7 @@ def read_bin_set(path: Path) -> Gathered:
     pairs = [NamedPair(*pair) for pair in zip(called[::2], called[1::2], map(int, same), folds, strict=True)]
     table = number(pairs, list(places.values()))
     check_pairs(table, path)
-    return Gathered(list(places), list(places.values()), connected_subjects(table, len(places)), table)
+    return Gathered(list(places), list(places.values()), connected_subjects(table, len(places)), table, named=False)
 
 
 def number(pairs: Iterable[NamedPair], names: list[str]) -> pd.DataFrame:
@@ -205,7 +211,8 @@ def main() -> None:
             write_pixels(gathered, where, params, target, f"gathering {name}")
         if states(entry, gathered) != before:
             raise StageError(f"params.yaml: test_sets.{name}: a file changed while it was being read; run again")
-        images = pd.DataFrame({"subject": gathered.subjects, "path": gathered.paths})
+        subjects = gathered.subjects if gathered.named else ""
+        images = pd.DataFrame({"subject": subjects, "path": gathered.paths})
         write_csv(image_table_path(name), images)
         write_csv(pair_table_path(name), gathered.pairs)
         counts = describe(gathered)

@@ -24,7 +24,7 @@ from pydantic import Field
 from sklearn.neighbors import KNeighborsClassifier
 
 from faces.embeddings import read_embeddings, unit_length
-from faces.figures import Rate, supported
+from faces.figures import Rate, supported, too_few
 from faces.files import write_csv, write_metrics
 from faces.packed_images import PackedImages
 from faces.split_table import PARTS, TEST_SEEN, TRAIN, images_of, labels_of, read_split
@@ -107,20 +107,26 @@ def closed_set(rank: NDArray[np.int64], most: int) -> NDArray[np.float64]:
     return np.cumsum(np.bincount(np.minimum(rank, most + 1), minlength=most + 2)[1:-1]) / len(rank)
 
 
-def open_set(found: Found, rates: list[float]) -> dict[str, float]:
+def open_set(found: Found, rates: list[float]) -> tuple[dict[str, float], list[str]]:
     """Return DIR at each FAR: how many enrolled probes are found first, at the threshold that strangers set.
 
     FAR, also FPIR, is the share of strangers whose best score reaches the threshold; DIR, also TPIR, the share of
     enrolled probes whose own identity ranks first and reaches it. (Phillips, Grother, Micheals 2011, "Evaluation
-    Methods in Face Recognition".) Left out where fewer than 30 false alarms are to be expected.
+    Methods in Face Recognition".) Left out where fewer than 30 false alarms are to be expected, which sentences say.
     """
     enrolled = found.rank > 0
+    strangers = int(np.sum(~enrolled))
+    left_out = [
+        too_few(f"dir_at_far_{rate:g}", rate, "probes of strangers", strangers)
+        for rate in rates
+        if not supported(rate, strangers)
+    ]
     if enrolled.all() or not enrolled.any():
-        return {}
+        return {}, left_out
     scores = np.where(enrolled & (found.rank > 1), NEVER, found.best)
     curve = roc(scores, enrolled)
-    strangers = int(np.sum(~enrolled))
-    return {f"dir_at_far_{rate:g}": tar_at_far(curve, rate) for rate in rates if supported(rate, strangers)}
+    figures = {f"dir_at_far_{rate:g}": tar_at_far(curve, rate) for rate in rates if supported(rate, strangers)}
+    return figures, left_out
 
 
 def enrol(labels: NDArray[np.int64], images: int, seed: int) -> NDArray[np.bool_]:
@@ -132,9 +138,10 @@ def enrol(labels: NDArray[np.int64], images: int, seed: int) -> NDArray[np.bool_
     people, sizes = np.unique(labels, return_counts=True)
     chosen = random.permutation(people[sizes > images])[: len(people) // 2]
     order = random.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]  # by person, and at random within each
+    place = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within the person, from 0
     enrolled = np.zeros(len(labels), dtype=bool)
-    for person in chosen:
-        enrolled[order[labels[order] == person][:images]] = True
+    enrolled[order] = (place < images) & np.isin(labels[order], chosen)
     return enrolled
 
 
@@ -156,16 +163,20 @@ def pixel_accuracy(split: pd.DataFrame, params: IdentifyParams) -> dict[str, flo
 
 def identification(
     gallery: Gallery, probes: NDArray[np.float32], labels: NDArray[np.int64], params: IdentifyParams
-) -> tuple[dict[str, float], NDArray[np.float64]]:
-    """Return the figures and the cumulative match characteristic; none if nobody among the probes is enrolled."""
+) -> tuple[dict[str, float], NDArray[np.float64], list[str]]:
+    """Return the figures, the cumulative match characteristic, and sentences on what is left out.
+
+    All is left out if nobody among the probes is enrolled.
+    """
     found = search(gallery, probes, labels)
     rank = found.rank[found.rank > 0]
     if len(rank) == 0:
-        return {}, np.empty(0)
+        return {}, np.empty(0), ["nobody who is enrolled is among the probes"]
     metrics = {f"rank_{rank_k}": float(np.mean(rank <= rank_k)) for rank_k in params.ranks}
-    metrics |= open_set(found, params.false_accept_rates)
+    of_strangers, left_out = open_set(found, params.false_accept_rates)
+    metrics |= of_strangers
     metrics |= {"probes": len(rank), "strangers": len(found.rank) - len(rank)}
-    return metrics, closed_set(rank, params.cmc_ranks)
+    return metrics, closed_set(rank, params.cmc_ranks), left_out
 
 
 def main() -> None:
@@ -188,7 +199,9 @@ def main() -> None:
                 say(f"{name}: nobody to enrol")
                 continue
             gallery = Gallery(unit[enrolled_images], labels[enrolled_images])
-            figures, curve = identification(gallery, unit[others], labels[others], params)
+            figures, curve, left_out = identification(gallery, unit[others], labels[others], params)
+            for sentence in left_out:
+                say(f"{name}: {sentence}")
             metrics |= {f"{figure}{'' if name == 'seen' else '_unseen'}": value for figure, value in figures.items()}
             curves.append(pd.DataFrame({"set": name, "rank": np.arange(1, len(curve) + 1), "rate": curve}))
         say("comparing raw pixels")

@@ -23,7 +23,7 @@ from pydantic import Field
 from faces.attributes import read_known
 from faces.embeddings import read_embeddings, unit_length
 from faces.every_pair import EveryPair, every_pair
-from faces.figures import group_figures
+from faces.figures import categories, group_figures
 from faces.files import replacing, write_csv, write_metrics
 from faces.packed_images import PackedImages, open_packed
 from faces.sources import images_path
@@ -78,7 +78,7 @@ def worst(every: EveryPair, same: int, count: int) -> list[int]:
     rows = np.flatnonzero(every.pairs.same == same)
     scores = every.pairs.scores[rows]
     chosen: dict[tuple[int, int], int] = {}
-    for row in rows[np.argsort(scores if same else -scores, kind="stable")].tolist():
+    for row in map(int, rows[np.argsort(scores if same else -scores, kind="stable")]):  # no list of all, it ends early
         people = int(every.pairs.first[row]), int(every.pairs.second[row])
         chosen.setdefault((min(people), max(people)), row)
         if len(chosen) == count:
@@ -181,15 +181,16 @@ def errors_by_attribute(every: EveryPair, known: pd.DataFrame, threshold: float)
     return pd.DataFrame(rows, columns=["attribute", "value", "kind", "rate", "pairs"])
 
 
-def groups_of_pairs(every: EveryPair, known: pd.DataFrame, attribute: str) -> pd.Series:
-    """Return the group of each pair whose images are both in it, "" for others; StageError if none is so called."""
+def groups_of_pairs(every: EveryPair, known: pd.DataFrame, attribute: str) -> pd.Categorical:
+    """Return the group of each pair whose images are both in it, none of others; StageError if none is so called."""
     if attribute not in known:
         raise StageError(
             f"params.yaml: review.group_by: {attribute!r} is no attribute of the images; "
             f"known: {', '.join(map(str, known)) or 'none'}"
         )
-    values = in_thirds(known[attribute])[0].to_numpy(dtype=str)
-    return pd.Series(np.where(values[every.a] == values[every.b], values[every.a], ""))
+    groups = categories(in_thirds(known[attribute])[0])
+    codes = np.where(groups.codes[every.a] == groups.codes[every.b], groups.codes[every.a], groups.codes.dtype.type(-1))
+    return pd.Categorical.from_codes(codes, dtype=groups.dtype)
 
 
 def main() -> None:
@@ -205,7 +206,10 @@ def main() -> None:
     known = known_of_images(split)
     metrics: dict[str, float] = {"pairs": len(every.a), "attributes": known.shape[1]}
     if params.group_by:
-        metrics |= group_figures(every.pairs, groups_of_pairs(every, known, params.group_by), threshold)
+        of_groups, left_out = group_figures(every.pairs, groups_of_pairs(every, known, params.group_by), threshold)
+        metrics |= of_groups
+        for sentence in left_out:
+            say(f"{part}: {sentence}")
     sheet = draw_sheet(every, PackedImages(split), subjects, threshold, params.worst_pairs)
 
     write_csv(FOLDER / "tsne.csv", points)

@@ -6,13 +6,14 @@ Reads   data/tests/<name>.{images,pairs}.csv, data/tests/<name>.embeddings.npy, 
 Writes  metrics/score@<name>.json, metrics/score/<name>_roc.csv, metrics/score/<name>_scores.csv
 Run     python stages/score.py <name>
 
-A subject whose name is one of training's, where the test set gives names, and an image that is a copy of a training
+A subject whose name is one of training's, where the test set names subjects, and an image that is a copy of a training
 image, or nearly, are counted, and warned about. `score.drop_leaked` drops the pairs that have them.
 
 `pixels_<figure>` is what the correlation of pixels gives, at the threshold that is best for it on training pairs: what
 a network has to beat.
 
-Where pairs have groups, the accuracy of each is given too, and FRCSyn's trade-off between them.
+Where pairs have groups, the accuracy of each is given too, and FRCSyn's trade-off between them. A set that does not
+name its subjects has no intervals, which are over people.
 """
 
 from pathlib import Path
@@ -22,13 +23,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.bootstrap import Pairs
+from faces.bootstrap import Pairs, reordered
 from faces.embeddings import cosine_of_pairs, read_embeddings, unit_length
 from faces.figures import (
     FiguresParams,
+    categories,
     figures_at_rates,
     group_figures,
-    roc_curves,
+    roc_points,
     score_histogram,
     verification_figures,
 )
@@ -41,7 +43,6 @@ from faces.split_table import TRAIN, images_of, read_split
 from faces.stage import Params, StageError, load_params, run, say, warn
 from faces.test_sets import (
     embeddings_path,
-    load_test_sets,
     named_test_set,
     open_pixels,
     read_image_table,
@@ -50,7 +51,7 @@ from faces.test_sets import (
 from faces.threads import fixed_threads
 from faces.threshold import read_threshold
 from faces.thumbnails import alike, blocks, directions, exact_index, thumbnails
-from faces.verification import accuracy, area, best_threshold, equal_error, roc
+from faces.verification import accuracy, area, best_threshold, equal_error, falling_order, roc
 
 MOST_PIXEL_PAIRS = 5_000  # of training, behind the baseline's threshold: about as many, in fact up to twice that
 
@@ -75,9 +76,8 @@ def copies_of_training(pixels: NDArray[np.uint8], split: pd.DataFrame, likeness:
 
 def leaked_images(name: str, subjects: pd.Series, split: pd.DataFrame, likeness: float) -> pd.DataFrame:
     """Return by image of a test set whether it leaked from training: columns shared_subject and copy."""
-    named = load_test_sets()[name].format == "lfw"  # elsewhere subjects are numbers that the gather stage has given
     trained_on = set(split.loc[split["part"] == TRAIN, "subject"])
-    shared = subjects.isin(trained_on) if named else pd.Series(False, index=subjects.index)
+    shared = subjects.isin(trained_on)  # never of one that is not named, "": read_split refuses such names
     return pd.DataFrame({"shared_subject": shared, "copy": copies_of_training(open_pixels(name), split, likeness)})
 
 
@@ -94,11 +94,11 @@ def leakage(pairs: pd.DataFrame, subjects: pd.Series, leaked: pd.DataFrame) -> t
 
 
 def scored_pairs(name: str, pairs: pd.DataFrame, subjects: pd.Series) -> Pairs:
-    """Return the pairs of a test set with their cosines."""
+    """Return the pairs of a test set with their cosines; `subjects` are those of all images."""
     a, b = pairs["a"].to_numpy(), pairs["b"].to_numpy()
     unit = unit_length(read_embeddings(len(subjects), embeddings_path(name)))
-    person = pd.factorize(subjects)[0].astype(np.int64)
-    return Pairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(), person[a], person[b])
+    person = pd.factorize(subjects)[0].astype(np.int32)
+    return Pairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(dtype=np.int8), person[a], person[b])
 
 
 def pixel_figures(pixels: NDArray[np.uint8], pairs: pd.DataFrame, split: pd.DataFrame) -> dict[str, float]:
@@ -134,15 +134,18 @@ def main() -> None:
         raise StageError(f"params.yaml: score.drop_leaked: leaves {name} no pairs of both kinds")
 
     scored = scored_pairs(name, pairs, subjects)
+    order = falling_order(scored.scores)
+    scored, pairs = reordered(scored, order), pairs.iloc[order]
     folds = np.repeat(pairs[["fold"]].to_numpy(), 2, axis=1)
-    found = verification_figures(scored, folds, scored, threshold, figures)
-    for sentence in found.left_out:
+    found = verification_figures(scored, folds, scored, threshold, figures, identities_known=subjects.ne("").all())
+    of_groups, groups_left_out = group_figures(scored, categories(pairs["group"]), threshold)
+    for sentence in [*found.left_out, *groups_left_out]:
         say(f"{name}: {sentence}")
-    metrics = found.flat() | {"threshold": threshold} | group_figures(scored, pairs["group"], threshold) | counts
+    metrics = found.flat() | {"threshold": threshold} | of_groups | counts
     with fixed_threads(params.threads):
         metrics |= pixel_figures(open_pixels(name), pairs, split)
-    write_csv(Path(f"metrics/score/{name}_roc.csv"), roc_curves({name: scored}, figures.curve_points))
-    write_csv(Path(f"metrics/score/{name}_scores.csv"), score_histogram({name: scored}, figures.histogram_bins))
+    write_csv(Path(f"metrics/score/{name}_roc.csv"), roc_points(name, found.curve, figures.curve_points))
+    write_csv(Path(f"metrics/score/{name}_scores.csv"), score_histogram(name, scored, figures.histogram_bins))
     write_metrics(Path(f"metrics/score@{name}.json"), metrics)
     say(f"{name}: accuracy {metrics['accuracy']:.3f}, AUC {metrics['auc']:.3f}, EER {metrics['eer']:.3f}")
 

@@ -50,6 +50,19 @@ def test_csv_brings_every_float32_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again, values)
 
 
+def test_cells_may_be_empty_in_columns_that_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    table = pd.DataFrame({"subject": ["", "NA"], "path": ["1", "2"]})
+    write_csv(path, table)
+    columns = {"subject": str, "path": str}
+    pd.testing.assert_frame_equal(read_csv(path, columns, may_be_empty=["subject"]), table, check_dtype=False)
+    with pytest.raises(StageError, match="row 1: subject is empty"):
+        read_csv(path, columns)
+    write_csv(path, table.rename(columns={"subject": "path", "path": "subject"}))
+    with pytest.raises(StageError, match="row 1: path is empty"):
+        read_csv(path, {"path": str, "subject": str}, may_be_empty=["subject"])
+
+
 def test_npy_round_trip_and_same_bytes(tmp_path: Path) -> None:
     array = np.arange(24, dtype=np.float32).reshape(2, 3, 4).transpose(2, 0, 1)
     write_npy(tmp_path / "a.npy", array)

@@ -20,6 +20,7 @@ from faces.pair_files import (
     people,
     read_csv_pairs,
     read_lfw_pairs,
+    subjects_of,
 )
 from faces.stage import StageError
 
@@ -268,7 +269,7 @@ TABLE = "a,b,same\nx/1.png,x/2.png,1\nx/1.png,y.png,0\n"
 )
 def test_a_csv_in_any_order_of_columns(text: str, extra: list[tuple[int, str]]) -> None:
     expected = [("x/1.png", "x/2.png", 1, *extra[0]), ("x/1.png", "y.png", 0, *extra[1])]
-    assert read_csv_pairs(file(text)) == expected
+    assert read_csv_pairs(file(text)) == [NamedPair(*pair) for pair in expected]
 
 
 def test_a_csv_without_folds_has_those_of_its_order() -> None:
@@ -279,7 +280,7 @@ def test_a_csv_without_folds_has_those_of_its_order() -> None:
 @pytest.mark.parametrize(
     "old, new, said",
     [
-        ("a,b,same", "a,b", "the first line is 'a,b'; expected a,b,same[,fold][,group]"),
+        ("a,b,same", "a,b", "the first line is 'a,b'; expected a,b,same[,fold][,group][,subject_a][,subject_b]"),
         ("a,b,same", "a,b,same,score", "the first line is 'a,b,same,score'"),
         ("a,b,same", "a,b,same,a", "the first line is"),
         ("a,b,same\n", "", "the first line is 'x/1.png,x/2.png,1'"),
@@ -317,6 +318,38 @@ def test_a_wrong_fold_is_named(fold: str) -> None:
 def test_a_wrong_group_is_named() -> None:
     text = 'a,b,same,group\n1.png,2.png,1,"a\rb"\n'
     assert "line 3: group 'a\\rb' has a carriage return" in error_of(lambda: read_csv_pairs(file(text)))
+
+
+NAMED = """subject_b,a,b,same,subject_a
+Al,1.png,2.png,1,Al
+"Bo, Jr.",2.png,3.png,0,Al
+NA,./1.png,4.png,0,Al
+"""
+
+
+def test_a_csv_may_name_subjects() -> None:
+    pairs = read_csv_pairs(file(NAMED))
+    assert pairs[1] == NamedPair("2.png", "3.png", 0, 0, "", "Al", "Bo, Jr.")
+    assert list(subjects_of(pairs).items()) == [("1.png", "Al"), ("2.png", "Al"), ("3.png", "Bo, Jr."), ("4.png", "NA")]
+    assert subjects_of(read_csv_pairs(file(TABLE))) == {"x/1.png": "", "x/2.png": "", "y.png": ""}
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("2.png,3.png,0,Al", "2.png,3.png,0,Cy", "line 3: 2.png is of 'Cy', but of 'Al' in pairs: line 2"),
+        ("NA,./1.png,4.png", "NA,./1.png,3.png", "line 4: 3.png is of 'NA', but of 'Bo, Jr.' in pairs: line 3"),
+        ("4.png,0", "4.png,1", "line 4: same is 1, of 'Al' and 'NA'"),
+        ("2.png,1", "2.png,0", "line 2: same is 0, of 'Al' and 'Al'"),
+        ("NA,", ",", "line 4: subject_b is empty; expected who is on the image"),
+        ("NA,", '"N\rA",', "subject_b 'N\\rA' has a carriage return"),
+        (",subject_a", ",group", "has one of the columns subject_a and subject_b; expected both or neither"),
+    ],
+)
+def test_a_wrong_subject_is_named(old: str, new: str, said: str) -> None:
+    assert old in NAMED
+    message = error_of(lambda: read_csv_pairs(file(NAMED.replace(old, new, 1))))
+    assert message.startswith("pairs: ") and said in message and "\n" not in message
 
 
 def test_a_csv_that_is_not_utf_8_is_named() -> None:

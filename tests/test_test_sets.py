@@ -116,6 +116,11 @@ def test_hand_edits_of_the_pairs_are_named(old: str, new: str, said: str) -> Non
     assert message.startswith("data/tests/x.pairs.csv: ") and said in message
 
 
+def test_subjects_that_a_test_set_does_not_name_come_back_empty() -> None:
+    put("x.images.csv", "subject,path\n,1.png\n,2.png\n")
+    assert read_image_table("x", images=2)["subject"].tolist() == ["", ""]
+
+
 def test_images_come_back() -> None:
     put("x.images.csv", IMAGES)
     table = read_image_table("x", images=2)

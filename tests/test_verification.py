@@ -12,6 +12,7 @@ from faces.verification import (
     equal_error_rate,
     min_max,
     roc,
+    roc_of_falling,
     tar_at_far,
 )
 
@@ -59,6 +60,40 @@ def test_tar_at_far_against_every_threshold() -> None:
         for far in (0.0, 0.1, 0.25, 1.0):
             allowed = [t for t in [*scores, 2.0] if np.mean(impostor >= t) <= far]
             assert tar_at_far(roc(scores, same), far) == max(np.mean(genuine >= t) for t in allowed)
+
+
+def test_any_share_of_impostors_as_a_rate_lets_that_many_in() -> None:
+    for impostors in range(1, 120):  # among them 29 of 100, and 0.29 * 100 is less than 29
+        curve = roc(np.arange(2.0 * impostors), np.tile([0, 1], impostors))  # genuine and impostor in turn, from above
+        for allowed in range(impostors + 1):
+            assert tar_at_far(curve, allowed / impostors) == min(allowed + 1, impostors) / impostors
+
+
+def test_a_threshold_between_neighbours_in_single_precision_lies_between_them() -> None:
+    above, below = np.float32(0.5), np.nextafter(np.float32(0.5), np.float32(0))
+    scores, same = np.array([above, below]), np.array([1, 0])
+    threshold = best_threshold(scores, same)
+    assert below < threshold < above and accuracy(scores, same, threshold) == 1
+    assert accuracy(scores, ~same.astype(bool), (3 * float(above) + float(below)) / 4) == 0
+
+
+def test_roc_of_falling_scores_and_no_others() -> None:
+    order = np.argsort(-FAWCETT_SCORES)
+    for one, other in zip(
+        roc_of_falling(FAWCETT_SCORES[order], FAWCETT_SAME[order]), roc(FAWCETT_SCORES, FAWCETT_SAME), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="falling order"):
+        roc_of_falling(FAWCETT_SCORES[::-1], FAWCETT_SAME)
+
+
+def test_equal_error_against_every_threshold() -> None:
+    random = np.random.default_rng(6)
+    for _ in range(50):
+        scores, same = random.integers(0, 15, 40) / 15, random.random(40) < 0.3
+        errors = [(np.mean(scores[~same] >= t), np.mean(scores[same] < t)) for t in [np.inf, *np.unique(scores)[::-1]]]
+        fmr, fnmr = min(errors, key=lambda pair: round(abs(pair[0] - pair[1]), 12))  # the first of equally close ones
+        assert equal_error_rate(scores, same) == pytest.approx((fmr + fnmr) / 2)
 
 
 def test_d_prime_by_hand() -> None:

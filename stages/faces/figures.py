@@ -16,17 +16,19 @@ from faces.verification import (
     Labels,
     Roc,
     Scores,
+    accepted,
     accuracy,
     area,
     balanced_accuracy,
-    best_threshold,
     d_prime,
     equal_error,
-    roc,
+    roc_of_falling,
     tar_at_far,
+    threshold_between,
 )
 
 FEWEST_FALSE_MATCHES = 30
+FEWEST_OF_KIND = 30  # pairs of a group
 FNMR_RATE = 0.01
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -44,11 +46,12 @@ class FiguresParams(Params):
 
 
 class Figures(NamedTuple):
-    """Figures by name, 95 % intervals of some of them, and sentences on what is left out."""
+    """Figures by name, 95 % intervals of some of them, sentences on what is left out, and the ROC behind them."""
 
     values: dict[str, float]
     intervals: dict[str, Interval]
     left_out: list[str]
+    curve: Roc
 
     def flat(self) -> dict[str, float]:
         """Return figures with the ends of their intervals, `<name>_low` and `<name>_high`, beside them."""
@@ -69,37 +72,51 @@ def supported(rate: float, impostors: int) -> bool:
     return impostors * rate >= FEWEST_FALSE_MATCHES
 
 
+def too_few(figure: str, rate: float, of: str, count: int) -> str:
+    """Return the sentence on a figure at a rate that `count` impostor pairs, or strangers, do not support."""
+    return f"{figure} takes {FEWEST_FALSE_MATCHES / rate:,.0f} {of}; there are {count:,}"
+
+
 def verification_figures(
-    every: Pairs, folds: NDArray[np.int64] | None, drawn: Pairs, threshold: float, params: FiguresParams
+    every: Pairs,
+    folds: NDArray[np.integer] | None,
+    drawn: Pairs,
+    threshold: float,
+    params: FiguresParams,
+    identities_known: bool = True,
 ) -> Figures:
-    """Return the field's figures of one set.
+    """Return the field's figures of one set; ValueError unless `every` is in falling order.
 
     Args:
-        every: the pairs of both kinds that all figures but `accuracy` are of.
+        every: the pairs of both kinds that all figures but `accuracy` are of, the highest score first.
         folds: (n, 2) fold of either image of these, 0 or more; None if there are none.
         drawn: the pairs that `accuracy` is of, about as many genuine as impostor.
         threshold: at which it is taken, chosen elsewhere.
         params: which figures.
+        identities_known: whether pairs say who is on them; if not, there are no intervals.
     """
-    scores, same = np.asarray(every.scores, dtype=np.float64), np.asarray(every.same, dtype=bool)
-    curve = roc(scores, same)
+    curve = roc_of_falling(every.scores, every.same)
     values: dict[str, float] = {"accuracy": accuracy(drawn.scores, drawn.same, threshold)}
-    values |= {"auc": area(curve), "eer": equal_error(curve), "d_prime": d_prime(scores, same)}
+    values |= {"auc": area(curve), "eer": equal_error(curve), "d_prime": d_prime(every.scores, every.same)}
     of_rates, left_out = figures_at_rates(curve, params.false_accept_rates)
     values |= of_rates
-    accuracies = None if folds is None else k_fold_accuracies(scores, same, folds)
+    accuracies = None if folds is None else k_fold_accuracies(every.scores, every.same, folds)
     if accuracies is None:
         left_out.append("k-fold accuracy takes pairs of both kinds in each of two or more folds")
     else:
         values |= {"fold_accuracy": float(accuracies.mean()), "fold_accuracy_std": float(accuracies.std())}
         values["folds"] = len(accuracies)
     values |= {"genuine_pairs": int(curve.genuine[-1]), "impostor_pairs": int(curve.impostors[-1])}
-    if not params.bootstrap:
-        return Figures(values, {}, left_out)
+    if params.bootstrap and not identities_known:
+        left_out.append(
+            "intervals take the subjects of all images, by which they are drawn; the set does not name them"
+        )
+    if not params.bootstrap or not identities_known:
+        return Figures(values, {}, left_out, curve)
     rates = [rate for rate in params.false_accept_rates if f"tar_at_far_{rate:g}" in values]
     found = accuracy_interval(drawn, threshold, params.bootstrap, params.seed)
-    found |= curve_intervals(every, rates, params.bootstrap, params.seed)
-    return Figures(values, found, left_out)
+    found |= curve_intervals(every, curve, rates, params.bootstrap, params.seed)
+    return Figures(values, found, left_out, curve)
 
 
 def figures_at_rates(curve: Roc, rates: list[float]) -> tuple[dict[str, float], list[str]]:
@@ -109,78 +126,112 @@ def figures_at_rates(curve: Roc, rates: list[float]) -> tuple[dict[str, float], 
     wanted[f"fnmr_at_fmr_{FNMR_RATE:g}"] = FNMR_RATE, 1 - tar_at_far(curve, FNMR_RATE)
     values = {name: value for name, (rate, value) in wanted.items() if supported(rate, impostors)}
     left_out = [
-        f"{name} takes {FEWEST_FALSE_MATCHES / rate:,.0f} impostor pairs; there are {impostors:,}"
-        for name, (rate, _) in wanted.items()
-        if name not in values
+        too_few(name, rate, "impostor pairs", impostors) for name, (rate, _) in wanted.items() if name not in values
     ]
     return values, left_out
 
 
-def k_fold_accuracies(scores: Scores, same: Labels, folds: NDArray[np.int64]) -> NDArray[np.float64] | None:
+def k_fold_accuracies(scores: Scores, same: Labels, folds: NDArray[np.integer]) -> NDArray[np.float64] | None:
     """Return the accuracy on each fold at the threshold that is best on all others; None if a fold lacks a kind.
 
-    A pair is scored in fold k if both of its images are in k, and helps to choose k's threshold if neither is. (Huang
-    et al. 2007, "Labeled Faces in the Wild", whose ten sets share no person.) Both accuracies are balanced: there, sets
-    have as many genuine as impostor pairs, and it is the plain one.
+    Scores are in falling order. A pair is scored in fold k if both of its images are in k, and helps to choose k's
+    threshold if neither is. (Huang et al. 2007, "Labeled Faces in the Wild", whose ten sets share no person.) Both
+    accuracies are balanced: there, sets have as many genuine as impostor pairs, and it is the plain one.
     """
-    order = np.argsort(scores, kind="stable")  # once: cutting keeps the order, and sorting what is sorted is cheap
-    scores, same, folds = np.asarray(scores)[order], np.asarray(same, dtype=bool)[order], folds[order]
+    genuine = np.asarray(same, dtype=bool)
+    last = np.append(np.flatnonzero(scores[1:] < scores[:-1]), len(scores) - 1)  # of the pairs that share a score
+    ends = last[np.unique(np.searchsorted(last, np.flatnonzero(genuine)))]
+    first, second = (np.ascontiguousarray(of_image) for of_image in folds.T)
     accuracies = []
-    for fold in np.unique(folds):
-        inside = folds == fold
-        scored, chosen_by = inside.all(axis=1), ~inside.any(axis=1)
-        if not all(0 < same[rows].sum() < rows.sum() for rows in (scored, chosen_by)):
+    for fold in np.union1d(pd.unique(first), pd.unique(second)):
+        a, b = first == fold, second == fold
+        scored, chosen_by = np.flatnonzero(a & b), np.flatnonzero(~(a | b))
+        if not all(0 < genuine[rows].sum() < len(rows) for rows in (scored, chosen_by)):
             return None
-        threshold = best_threshold(scores[chosen_by], same[chosen_by], balanced=True)
-        accuracies.append(balanced_accuracy(scores[scored], same[scored], threshold))
+        threshold = _best_balanced_threshold(scores, genuine, chosen_by, ends)
+        accuracies.append(balanced_accuracy(scores[scored], genuine[scored], threshold))
     return np.array(accuracies)
 
 
-def group_figures(pairs: Pairs, groups: pd.Series, threshold: float) -> dict[str, float]:
+def _best_balanced_threshold(
+    scores: Scores, genuine: NDArray[np.bool_], chosen: NDArray[np.int64], ends: NDArray[np.int64]
+) -> float:
+    """Return the `best_threshold` of the chosen pairs, which lies above all or after one of the places `ends`.
+
+    These are the last of the pairs that share a genuine pair's score: what accepts impostors alone is no gain.
+    """
+    places = np.searchsorted(chosen, ends, side="right")  # how many of the chosen are accepted
+    right = np.searchsorted(chosen[genuine[chosen]], ends, side="right")
+    total = int(np.count_nonzero(genuine[chosen]))
+    gain = right * (len(chosen) - total) - (places - right) * total
+    best = len(gain) - 1 - int(np.argmax(gain[::-1]))
+    return threshold_between(scores[chosen], int(places[best]) if gain[best] >= 0 else 0)
+
+
+def categories(names: pd.Series) -> pd.Categorical:
+    """Return names as categories, in their order, where "" is none."""
+    codes, known = pd.factorize(names, sort=True)
+    unnamed = int("" in known)  # and then it is the first
+    return pd.Categorical.from_codes(codes - unnamed, categories=pd.Index(known[unnamed:]))
+
+
+def group_figures(pairs: Pairs, groups: pd.Categorical, threshold: float) -> tuple[dict[str, float], list[str]]:
     """Return the balanced accuracy of each group at a threshold, their mean and deviation, and the trade-off of these.
 
-    `groups` names the group of each pair, "" for none; what has fewer than two groups with pairs of both kinds has no
-    figures. The trade-off, mean less standard deviation, is FRCSyn's (Melzi et al. 2024, "FRCSyn Challenge at WACV
-    2024", arXiv:2311.10476): a system for some groups alone has little of it.
+    Beside them, sentences on what is left out: a group with fewer than 30 pairs of either kind, and all figures where
+    fewer than two groups have more. The trade-off, mean less standard deviation, is FRCSyn's (Melzi et al. 2024,
+    "FRCSyn Challenge at WACV 2024", arXiv:2311.10476): a system for some groups alone has little of it.
+
+    `groups` has the group of each pair (n,), missing for none.
     """
-    of_pair, same = groups.to_numpy(dtype=str), np.asarray(pairs.same)
-    accuracies = {}
-    for group in sorted(set(of_pair.tolist()) - {""}):
-        chosen = of_pair == group
-        if 0 < same[chosen].sum() < chosen.sum():
-            accuracies[group] = balanced_accuracy(np.asarray(pairs.scores)[chosen], same[chosen], threshold)
-    if len(accuracies) < 2:
-        return {}
-    mean, deviation = float(np.mean([*accuracies.values()])), float(np.std([*accuracies.values()]))
-    figures = {f"accuracy_{group}": value for group, value in accuracies.items()}
-    return figures | {"group_accuracy_mean": mean, "group_accuracy_std": deviation, "trade_off": mean - deviation}
+    counts, right = _by_group(pairs, groups, threshold)
+    enough = (counts >= FEWEST_OF_KIND).all(axis=1)
+    left_out = [
+        f"accuracy_of_group_{group} takes {FEWEST_OF_KIND} genuine and {FEWEST_OF_KIND} impostor pairs; "
+        f"there are {genuine:,} and {impostors:,}"
+        for group, (impostors, genuine), has_enough in zip(groups.categories, counts, enough, strict=True)
+        if not has_enough
+    ]
+    if enough.sum() < 2:
+        return {}, [*left_out, "figures of groups take two groups with pairs enough"] if len(counts) else []
+    accuracies = (right[enough] / counts[enough]).mean(axis=1)
+    mean, deviation = float(accuracies.mean()), float(accuracies.std())
+    names = [f"accuracy_of_group_{group}" for group in groups.categories[enough]]
+    figures = dict(zip(names, accuracies.tolist(), strict=True))
+    figures |= {"group_accuracy_mean": mean, "group_accuracy_std": deviation, "trade_off": mean - deviation}
+    return figures, left_out
 
 
-def roc_curves(sets: dict[str, Pairs], points: int) -> pd.DataFrame:
-    """Return ROC and DET of each set: a row a point, with columns set, fmr, tar and fnmr.
+def _by_group(pairs: Pairs, groups: pd.Categorical, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many impostor and genuine pairs each group has, and how many of these are told right: (groups, 2)."""
+    same = np.asarray(pairs.same, dtype=bool)
+    right = accepted(pairs.scores, threshold) == same
+    cells = 2 * groups.codes.astype(np.int32) + same  # negative for pairs of no group
+    counts, told = (
+        np.bincount(cells[chosen], minlength=2 * len(groups.categories)).reshape(-1, 2)
+        for chosen in (cells >= 0, (cells >= 0) & right)
+    )
+    return counts, told
+
+
+def roc_points(name: str, curve: Roc, points: int) -> pd.DataFrame:
+    """Return ROC and DET of a set: a row a point, with columns set, fmr, tar and fnmr.
 
     TAR is what share of genuine pairs is accepted at the lowest threshold that accepts at most `fmr` of the impostors;
-    FNMR is the rest. Points lie evenly on a logarithmic axis, from the lowest FMR that a set has impostor pairs for.
+    FNMR is the rest. Points lie evenly on a logarithmic axis, from the lowest FMR that the set has impostor pairs for.
     """
-    tables = []
-    for name, pairs in sets.items():
-        curve = roc(pairs.scores, pairs.same)
-        lowest = min(1.0, FEWEST_FALSE_MATCHES / int(curve.impostors[-1]))
-        fmr = np.geomspace(lowest, 1, points)
-        tar = curve.tar[np.searchsorted(curve.fmr, fmr, side="right") - 1]
-        tables.append(pd.DataFrame({"set": name, "fmr": fmr, "tar": tar, "fnmr": 1 - tar}))
-    return pd.concat(tables, ignore_index=True)
+    lowest = min(1.0, FEWEST_FALSE_MATCHES / int(curve.impostors[-1]))
+    fmr = np.geomspace(lowest, 1, points)
+    tar = np.array([tar_at_far(curve, rate) for rate in fmr])
+    return pd.DataFrame({"set": name, "fmr": fmr, "tar": tar, "fnmr": 1 - tar})
 
 
-def score_histogram(sets: dict[str, Pairs], bins: int) -> pd.DataFrame:
+def score_histogram(name: str, pairs: Pairs, bins: int) -> pd.DataFrame:
     """Return how scores in -1..1 are distributed: columns set, kind, score (bin centre) and share of the set's kind."""
     edges = np.linspace(-1, 1, bins + 1)
     tables = []
-    for name, pairs in sets.items():
-        for kind, label in (("genuine", 1), ("impostor", 0)):
-            scores = np.asarray(pairs.scores)[np.asarray(pairs.same) == label]
-            share = np.histogram(scores, bins=edges)[0] / len(scores)
-            tables.append(
-                pd.DataFrame({"set": name, "kind": kind, "score": (edges[:-1] + edges[1:]) / 2, "share": share})
-            )
+    for kind, label in (("genuine", 1), ("impostor", 0)):
+        scores = np.asarray(pairs.scores)[np.asarray(pairs.same) == label]
+        share = np.histogram(scores, bins=edges)[0] / len(scores)
+        tables.append(pd.DataFrame({"set": name, "kind": kind, "score": (edges[:-1] + edges[1:]) / 2, "share": share}))
     return pd.concat(tables, ignore_index=True)

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,11 +68,12 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, lineterminator="\n", float_format=CSV_DECIMALS)
 
 
-def read_csv(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
+def read_csv(path: Path, columns: Mapping[str, type], may_be_empty: Collection[str] = ()) -> pd.DataFrame:
     """Return a table as `write_csv` wrote it, names like NA and 007 included.
 
-    StageError if it is missing, cut short, or has not just these columns, with a value of the type in every cell. A
-    byte order mark and "\\r\\n", which an editor may have put there, make no difference.
+    StageError if it is missing, cut short, or has not just these columns, with a value of the type in every cell but
+    those of text columns that may be empty. A byte order mark and "\\r\\n", which an editor may have put there, make no
+    difference.
     """
     _refuse_pipes(path)
     try:
@@ -87,7 +88,9 @@ def read_csv(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
             if len(row) != len(columns):
                 raise ValueError(f"row {number} has {len(row)} cells; expected {len(columns)}")
             if "" in row:
-                raise ValueError(f"row {number}: {list(columns)[row.index('')]} is empty")
+                empty = [column for column, cell in zip(columns, row, strict=True) if not cell]
+                if missing := [column for column in empty if column not in may_be_empty]:
+                    raise ValueError(f"row {number}: {missing[0]} is empty")
         with np.errstate(invalid="ignore"):  # of an infinity among whole numbers, which is an error below
             return pd.read_csv(
                 io.StringIO(text), dtype=dict(columns), keep_default_na=False, float_precision="round_trip"

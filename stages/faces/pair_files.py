@@ -5,8 +5,9 @@
 and j of one person, and n lines `<name> <i> <name> <j>` of two. Tabs part the fields if the line has one, else spaces.
 Image i of a person is <name>/<name>_<i, four digits>.<ending>. A set is a fold.
 
-`csv`: a header and the columns a, b, same, and perhaps fold and group, in any order. a and b are paths in the folder of
-images, same is 1 or 0, fold counts from 0. Without a fold, the order of the pairs decides, as `contiguous_folds` says.
+`csv`: a header and the columns a, b, same, and perhaps fold, group, and both subject_a and subject_b, in any order. a
+and b are paths in the folder of images, same is 1 or 0, fold counts from 0, subject_a and subject_b say who is on them.
+Without a fold, the order of the pairs decides, as `contiguous_folds` says.
 """
 
 import os
@@ -26,16 +27,19 @@ from faces.stage import StageError
 
 FOLDS = 10  # of a protocol that names none: LFW's number, and InsightFace's
 MOST_DIGITS = 9  # of a number in a pairs.txt
+SUBJECTS = ("subject_a", "subject_b")
 
 
 class NamedPair(NamedTuple):
-    """Two images by name; `same` is 1 if they are of one person, else 0."""
+    """Two images by name; `same` is 1 if they are of one person, else 0. Subjects are "" where a csv does not say."""
 
     a: str
     b: str
     same: int
     fold: int
     group: str = ""
+    subject_a: str = ""
+    subject_b: str = ""
 
 
 def contiguous_folds(pairs: int) -> list[int]:
@@ -157,19 +161,49 @@ def _images_by_stem(folder: Path) -> dict[str, list[str]]:
 
 def read_csv_pairs(path: Path) -> list[NamedPair]:
     """Return the pairs of a csv file, images called by their paths; StageError names a wrong line."""
-    rows = list(csv_rows(path, ("a", "b", "same"), ("fold", "group")))
+    rows = list(csv_rows(path, ("a", "b", "same"), ("fold", "group", *SUBJECTS)))
+    if rows and (SUBJECTS[0] in rows[0]) != (SUBJECTS[1] in rows[0]):
+        raise StageError(f"{path}: has one of the columns {' and '.join(SUBJECTS)}; expected both or neither")
     folds = [row.number("fold") for row in rows if "fold" in row] or contiguous_folds(len(rows))
-    return [_csv_pair(row, fold) for row, fold in zip(rows, folds, strict=True)]
+    pairs = [_csv_pair(row, fold) for row, fold in zip(rows, folds, strict=True)]
+    _check_subjects(pairs, [row.where for row in rows])
+    return pairs
+
+
+def subjects_of(pairs: Iterable[NamedPair]) -> dict[str, str]:
+    """Return the subject of each image by its name, "" where a csv does not say."""
+    return {image: subject for pair in pairs for image, subject in _who_is_on(pair)}
+
+
+def _who_is_on(pair: NamedPair) -> list[tuple[str, str]]:
+    return [(pair.a, pair.subject_a), (pair.b, pair.subject_b)]
+
+
+def _check_subjects(pairs: list[NamedPair], where: list[str]) -> None:
+    """Raise StageError, naming where, if an image has two subjects, or those of a pair contradict its `same`."""
+    known: dict[str, tuple[str, str]] = {}
+    for pair, line in zip(pairs, where, strict=True):
+        for image, subject in _who_is_on(pair):
+            before, earlier = known.setdefault(image, (subject, line))
+            if subject != before:
+                raise StageError(f"{line}: {image} is of {subject[:100]!r}, but of {before[:100]!r} in {earlier}")
+        if pair.subject_a and (pair.subject_a == pair.subject_b) != (pair.same == 1):
+            raise StageError(f"{line}: same is {pair.same}, of {pair.subject_a[:100]!r} and {pair.subject_b[:100]!r}")
 
 
 def _csv_pair(row: Row, fold: int) -> NamedPair:
     a, b = _inner_path(row, "a"), _inner_path(row, "b")
-    group = row.get("group", "")
     if a == b:
         raise StageError(f"{row.where}: pairs image {a} with itself")
-    if "\r" in group:
-        raise StageError(f"{row.where}: group {group[:100]!r} has a carriage return, where a csv reader ends the row")
-    return NamedPair(a, b, row.number("same", below=2), fold, group)
+    names = {column: row.get(column, "") for column in ("group", *SUBJECTS)}
+    for column, name in names.items():
+        if "\r" in name:
+            raise StageError(
+                f"{row.where}: {column} {name[:100]!r} has a carriage return, where a csv reader ends the row"
+            )
+        if column in row and not name and column in SUBJECTS:
+            raise StageError(f"{row.where}: {column} is empty; expected who is on the image")
+    return NamedPair(a, b, row.number("same", below=2), fold, **names)
 
 
 def _inner_path(row: Row, column: str) -> str:

@@ -74,7 +74,10 @@ def pixels_path(name: str) -> Path:
 
 
 def image_table_path(name: str) -> Path:
-    """Return where the table of a test set's images is: columns subject, path; row i describes image i."""
+    """Return where the table of a test set's images is: columns subject, path; row i describes image i.
+
+    Subjects are "" throughout if the test set does not name them.
+    """
     return TESTS / f"{name}.images.csv"
 
 
@@ -100,7 +103,7 @@ def open_pixels(name: str) -> NDArray[np.uint8]:
 def read_image_table(name: str, images: int) -> pd.DataFrame:
     """Return subject and path of each of `images` images; StageError if they are more or fewer, or one comes twice."""
     path = image_table_path(name)
-    table = read_csv(path, IMAGE_COLUMNS)
+    table = read_csv(path, IMAGE_COLUMNS, may_be_empty=["subject"])
     if len(table) != images:
         raise StageError(f"{path}: describes {len(table)} images; {pixels_path(name)} holds {images}")
     repeated = np.flatnonzero(table["path"].duplicated())

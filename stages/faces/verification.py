@@ -4,6 +4,7 @@ Throughout, `scores` is float (n,) and `same` int or bool (n,), 1 for a genuine 
 What needs both kinds raises ValueError where only one is there.
 """
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +17,13 @@ Labels = NDArray[np.integer] | NDArray[np.bool_]
 class Roc(NamedTuple):
     """The pairs accepted at every threshold that matters, from none (threshold inf) to all: each array (m + 1,).
 
-    Thresholds are the m distinct scores, falling, after inf. FMR, the false match rate, is also called FAR; TAR, the
-    true accept rate, is 1 - FNMR.
+    Thresholds are the m distinct scores, falling, after inf; they and the counts take as many bytes as the scores and
+    the number of pairs need. FMR, the false match rate, is also called FAR; TAR, the true accept rate, is 1 - FNMR.
     """
 
-    thresholds: NDArray[np.float64]
-    impostors: NDArray[np.int64]
-    genuine: NDArray[np.int64]
+    thresholds: NDArray[np.floating]
+    impostors: NDArray[np.integer]
+    genuine: NDArray[np.integer]
 
     @property
     def fmr(self) -> NDArray[np.float64]:
@@ -35,30 +36,48 @@ class Roc(NamedTuple):
         return self.genuine / self.genuine[-1]
 
 
+def falling_order(scores: Scores) -> NDArray[np.int64]:
+    """Return the order of falling scores; that of equal ones, which no figure depends on, is any."""
+    return np.argsort(-np.asarray(scores))
+
+
 def roc(scores: Scores, same: Labels) -> Roc:
     """Return what is accepted at each threshold."""
     _check(scores, same)
-    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
-    falling = np.asarray(scores, dtype=np.float64)[order]
-    last = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)  # of the pairs that share a score
-    genuine = np.cumsum(np.asarray(same, dtype=bool)[order])[last]
-    return Roc(
-        np.concatenate([[np.inf], falling[last]]),
-        np.concatenate([[0], last + 1 - genuine]),
-        np.concatenate([[0], genuine]),
-    )
+    values, order = np.asarray(scores, dtype=np.result_type(scores, np.float32)), falling_order(scores)
+    return roc_of_falling(values[order], np.asarray(same)[order])
+
+
+def roc_of_falling(scores: Scores, same: Labels) -> Roc:
+    """Return what is accepted at each threshold, of scores in falling order; ValueError if one is above that before."""
+    _check(scores, same)
+    if np.any(scores[1:] > scores[:-1]):
+        raise ValueError("needs scores in falling order")
+    last = np.append(np.flatnonzero(scores[1:] < scores[:-1]), len(scores) - 1)  # of the pairs that share a score
+    few = 2 * len(scores) <= np.iinfo(np.int32).max  # twice, since `area` adds two counts
+    counts: type[np.integer] = np.int32 if few else np.int64
+    genuine = np.zeros(len(last) + 1, dtype=counts)
+    genuine[1:] = np.cumsum(np.asarray(same, dtype=bool), dtype=counts)[last]
+    impostors = np.zeros(len(last) + 1, dtype=counts)
+    impostors[1:] = last + 1 - genuine[1:]
+    return Roc(np.concatenate([np.array([np.inf], dtype=scores.dtype), scores[last]]), impostors, genuine)
+
+
+def accepted(scores: Scores, threshold: float) -> NDArray[np.bool_]:
+    """Return which pairs are called "same"; a threshold is not rounded to the precision of the scores."""
+    return np.asarray(scores) >= np.float64(threshold)
 
 
 def accuracy(scores: Scores, same: Labels, threshold: float) -> float:
     """Return the share of pairs for which `score >= threshold` says what `same` says."""
-    return float(np.mean((np.asarray(scores) >= threshold) == np.asarray(same, dtype=bool)))
+    return float(np.mean(accepted(scores, threshold) == np.asarray(same, dtype=bool)))
 
 
 def balanced_accuracy(scores: Scores, same: Labels, threshold: float) -> float:
     """Return the mean of the accuracies on genuine and on impostor pairs; with as many of both, `accuracy`."""
     genuine = np.asarray(same, dtype=bool)
-    accepted = np.asarray(scores) >= threshold
-    return float((np.mean(accepted[genuine]) + np.mean(~accepted[~genuine])) / 2)
+    same_said = accepted(scores, threshold)
+    return float((np.mean(same_said[genuine]) + np.mean(~same_said[~genuine])) / 2)
 
 
 def best_threshold(scores: Scores, same: Labels, *, balanced: bool = False) -> float:
@@ -68,14 +87,19 @@ def best_threshold(scores: Scores, same: Labels, *, balanced: bool = False) -> f
     choice lies between pairs, not on one. Of several equally good, the lowest.
     """
     curve = roc(scores, same)
-    of_all = curve.genuine[-1], curve.impostors[-1]
-    weights = of_all[::-1] if balanced else (1, 1)
-    correct = curve.genuine * weights[0] + (of_all[1] - curve.impostors) * weights[1]
+    genuine, impostors = curve.genuine.astype(np.int64), curve.impostors.astype(np.int64)
+    weights = (impostors[-1], genuine[-1]) if balanced else (1, 1)
+    correct = genuine * weights[0] + (impostors[-1] - impostors) * weights[1]
     best = len(correct) - 1 - int(np.argmax(correct[::-1]))
-    values = curve.thresholds[1:]
-    spread = values[0] - values[-1]
-    padded = np.concatenate([[values[0] + spread + 1], values, [values[-1] - spread - 1]])
-    return float((padded[best] + padded[best + 1]) / 2)
+    return threshold_between(curve.thresholds[1:], best)
+
+
+def threshold_between(falling: Scores, accepted: int) -> float:
+    """Return the midpoint of distinct falling scores (m,) that accepts the first so many, one step beyond at an end."""
+    first, last = float(falling[0]), float(falling[-1])
+    above = float(falling[accepted - 1]) if accepted else first + (first - last) + 1
+    below = float(falling[accepted]) if accepted < len(falling) else last - (first - last) - 1
+    return (above + below) / 2
 
 
 def area_under_roc(scores: Scores, same: Labels) -> float:
@@ -85,8 +109,9 @@ def area_under_roc(scores: Scores, same: Labels) -> float:
 
 def area(curve: Roc) -> float:
     """Return the area under a ROC."""
-    twice = np.diff(curve.impostors) * (curve.genuine[1:] + curve.genuine[:-1])
-    return float(twice.sum() / (2 * curve.impostors[-1] * curve.genuine[-1]))
+    new_impostors, twice_genuine = np.diff(curve.impostors), curve.genuine[1:] + curve.genuine[:-1]
+    twice = np.einsum("i,i->", new_impostors, twice_genuine, dtype=np.int64)
+    return float(twice / (2 * int(curve.impostors[-1]) * int(curve.genuine[-1])))
 
 
 def equal_error_rate(scores: Scores, same: Labels) -> float:
@@ -96,14 +121,25 @@ def equal_error_rate(scores: Scores, same: Labels) -> float:
 
 def equal_error(curve: Roc) -> float:
     """Return the equal error rate of a ROC."""
-    fmr, fnmr = curve.fmr, 1 - curve.tar
-    closest = int(np.argmin(np.abs(fmr - fnmr)))
-    return float((fmr[closest] + fnmr[closest]) / 2)
+    genuine, impostors = int(curve.genuine[-1]), int(curve.impostors[-1])
+
+    def excess(place: int) -> int:
+        """Return FMR less FNMR, times the genuine and the impostor pairs; it rises with each threshold."""
+        return int(curve.impostors[place]) * genuine + (int(curve.genuine[place]) - genuine) * impostors
+
+    crossing = bisect_left(range(len(curve.genuine)), 0, key=excess)
+    closest = min(crossing - 1, crossing, key=lambda place: abs(excess(place)))
+    return float((curve.impostors[closest] / impostors + (1 - curve.genuine[closest] / genuine)) / 2)
 
 
 def tar_at_far(curve: Roc, far: float) -> float:
     """Return the TAR at the lowest threshold that accepts at most a share `far` of the impostor pairs."""
-    return float(curve.tar[np.searchsorted(curve.fmr, far, side="right") - 1])
+    impostors = int(curve.impostors[-1])
+    allowed = min(int(far * impostors) + 1, impostors)
+    while allowed / impostors > far:  # the product may be rounded
+        allowed -= 1
+    place = np.searchsorted(curve.impostors, curve.impostors.dtype.type(allowed), side="right") - 1
+    return float(curve.genuine[place] / curve.genuine[-1])
 
 
 def d_prime(scores: Scores, same: Labels) -> float:
@@ -114,8 +150,9 @@ def d_prime(scores: Scores, same: Labels) -> float:
     _check(scores, same)
     is_genuine = np.asarray(same, dtype=bool)
     genuine, impostor = np.asarray(scores)[is_genuine], np.asarray(scores)[~is_genuine]
-    deviation = np.sqrt((np.var(genuine) + np.var(impostor)) / 2)
-    return float((np.mean(genuine) - np.mean(impostor)) / deviation) if deviation > 0 else 0.0
+    deviation = np.sqrt((np.var(genuine, dtype=np.float64) + np.var(impostor, dtype=np.float64)) / 2)
+    distance = np.mean(genuine, dtype=np.float64) - np.mean(impostor, dtype=np.float64)
+    return float(distance / deviation) if deviation > 0 else 0.0
 
 
 def min_max(scores: Scores) -> NDArray[np.float64]:

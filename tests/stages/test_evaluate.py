@@ -25,17 +25,26 @@ def unit_vectors(people: int, images: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def test_every_pair_of_whole_subjects_that_fit() -> None:
+def test_every_pair_of_whole_subjects_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faces.every_pair.ROWS_AT_ONCE", 3)
     unit, labels = unit_vectors(people=6, images=4)
     images = np.arange(4, 24)  # of people 1 to 5
     pairs, a, b = every_pair(images, unit, labels, most_images=9, seed=0)
-    assert np.array_equal(labels[a], pairs.first) and np.array_equal(labels[b], pairs.second)
-    chosen = sorted({*pairs.first.tolist(), *pairs.second.tolist()})
+    chosen = sorted({*labels[a].tolist(), *labels[b].tolist()})
     assert len(chosen) == 2 and 0 not in chosen  # eight images fit into nine
+    assert [chosen[place] for place in pairs.first] == labels[a].tolist()
+    assert [chosen[place] for place in pairs.second] == labels[b].tolist()
     rows = [image for image in images if labels[image] in chosen]
-    expected = [(labels[a], labels[b], 1 - cosine(unit[a], unit[b])) for a, b in combinations(rows, 2)]
-    np.testing.assert_allclose(np.stack([pairs.first, pairs.second, pairs.scores], axis=1), expected, atol=1e-6)
-    assert pairs.same.tolist() == [int(a == b) for a, b, _ in expected]
+    expected = [(a, b, 1 - cosine(unit[a], unit[b])) for a, b in combinations(rows, 2)]
+    np.testing.assert_allclose(np.stack([a, b, pairs.scores], axis=1), expected, atol=1e-6)
+    assert pairs.same.tolist() == [int(labels[a] == labels[b]) for a, b, _ in expected]
+
+
+def test_a_pair_takes_as_many_bytes_as_it_says() -> None:
+    unit, labels = unit_vectors(people=3, images=4)
+    every = every_pair(np.arange(12), unit, labels, most_images=12, seed=0)
+    arrays = [*every.pairs, every.a, every.b]
+    assert {len(array) for array in arrays} == {66} and sum(array.itemsize for array in arrays) == 21
 
 
 def test_two_subjects_at_least_are_taken() -> None:

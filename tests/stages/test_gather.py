@@ -115,17 +115,24 @@ def test_the_array_is_as_numpy_writes_it() -> None:
     assert found == Path("expected.npy").read_bytes()
 
 
-def test_subjects_of_a_csv_are_whom_genuine_pairs_connect() -> None:
+def test_a_csv_that_names_subjects_is_the_same_as_lfw() -> None:
+    lfw = gathered(put_lfw())
+    csv = gathered(put_csv("a,b,same,subject_a,subject_b", lambda n: f",{PAIRS[n][0][0]},{PAIRS[n][1][0]}"))
+    for name in ("x.npy", "x.images.csv", "x.pairs.csv", "gather@x.json"):
+        assert csv[name] == lfw[name]
+
+
+def test_subjects_of_a_csv_that_names_none_are_counted_by_genuine_pairs() -> None:
     gathered(put_csv())
-    found = read_image_table("x", len(FIRST_USE))["subject"].tolist()
+    assert read_image_table("x", len(FIRST_USE))["subject"].tolist() == [""] * len(FIRST_USE)
     connected = [{a, b} for a, b, same in PAIRS if same]
     expected = {image: {image} for image in FIRST_USE}
     for _ in FIRST_USE:  # brute force
         for pair in connected:
             everybody = set().union(*(expected[image] for image in pair))
             expected |= dict.fromkeys(pair, everybody)
-    order = list(dict.fromkeys(min(expected[image]) for image in FIRST_USE))
-    assert found == [str(order.index(min(expected[image])) + 1) for image in FIRST_USE]
+    people = {min(group) for group in expected.values()}
+    assert json.loads(Path("metrics/gather@x.json").read_text(encoding="utf-8"))["subjects"] == len(people)
 
 
 def test_folds_and_groups_of_a_csv() -> None:
@@ -142,7 +149,7 @@ def test_images_of_a_bin_with_the_same_bytes_are_one() -> None:
     gathered(put_bin([one, other, third, one, other, third], [True, False, False]))
     assert read_image_table("x", 3)["path"].tolist() == ["0", "1", "2"]
     assert read_pair_table("x", 3)[["a", "b"]].to_numpy().tolist() == [[0, 1], [2, 0], [1, 2]]
-    assert read_image_table("x", 3)["subject"].tolist() == ["1", "1", "2"]
+    assert read_image_table("x", 3)["subject"].tolist() == ["", "", ""]
 
 
 def test_pairs_of_a_bin_that_make_little_sense_are_kept_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,8 +67,9 @@ def test_open_set_rates_against_every_threshold() -> None:
     random = np.random.default_rng(4)
     best = np.round(random.random(700), 2).astype(np.float32)
     rank = np.where(np.arange(700) < 400, 0, random.integers(1, 4, 700))
-    rates = open_set(Found(best, rank), [0.1, 0.075, 0.05])
+    rates, left_out = open_set(Found(best, rank), [0.1, 0.075, 0.05])
     assert list(rates) == ["dir_at_far_0.1", "dir_at_far_0.075"]  # of 400 strangers, 0.05 lets 20 in, fewer than 30
+    assert left_out == ["dir_at_far_0.05 takes 600 probes of strangers; there are 400"]
     strangers, first = best[rank == 0], best[rank == 1]
     for rate, name in ((0.1, "dir_at_far_0.1"), (0.075, "dir_at_far_0.075")):
         allowed = [t for t in [*best, 2.0] if np.mean(strangers >= t) <= rate]
@@ -78,7 +79,12 @@ def test_open_set_rates_against_every_threshold() -> None:
 def test_open_set_rates_are_verification_if_all_are_found() -> None:
     random = np.random.default_rng(5)
     best, known = random.random(1000).astype(np.float32), np.arange(1000) % 2
-    assert open_set(Found(best, known), [0.1]) == {"dir_at_far_0.1": tar_at_far(roc(best, known), 0.1)}
+    assert open_set(Found(best, known), [0.1]) == ({"dir_at_far_0.1": tar_at_far(roc(best, known), 0.1)}, [])
+
+
+def test_without_strangers_it_is_said_that_open_set_rates_are_left_out() -> None:
+    found = Found(np.ones(5, dtype=np.float32), np.ones(5, dtype=np.int64))
+    assert open_set(found, [0.1]) == ({}, ["dir_at_far_0.1 takes 300 probes of strangers; there are 0"])
 
 
 def test_half_of_the_people_are_enrolled() -> None:
@@ -89,8 +95,23 @@ def test_half_of_the_people_are_enrolled() -> None:
     assert images.tolist() == [2, 2]
 
 
-def test_the_stage_reports_embeddings_beside_pixels(project: Path) -> None:
+def test_who_is_enrolled_against_a_loop() -> None:
+    labels = np.random.default_rng(3).integers(0, 40, 300) * 7
+    random = np.random.default_rng(11)
+    people, sizes = np.unique(labels, return_counts=True)
+    chosen = random.permutation(people[sizes > 6])[: len(people) // 2]
+    expected, taken = np.zeros(300, dtype=bool), dict.fromkeys(chosen.tolist(), 0)
+    for image in random.permutation(300):  # at random, until a person has six
+        if taken.get(int(labels[image]), 6) < 6:
+            expected[image] = True
+            taken[int(labels[image])] += 1
+    assert len(taken) == 20 and set(taken.values()) == {6}
+    assert enrol(labels, 6, seed=11).tolist() == expected.tolist()
+
+
+def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_stage("identify")
+    assert "unseen: dir_at_far_0.1 takes 300 probes of strangers; there are" in capsys.readouterr().err
     figures = json.loads(Path("metrics/identify.json").read_text())
     split = read_split()
     part, labels = split["part"].to_numpy(), labels_of(split)

@@ -45,12 +45,17 @@ def write_test_sets(folder: Path, people: int = 8, images: int = 4) -> dict[str,
         (*pair, int(label), number // 12, "xy"[number % 2])
         for number, (pair, label) in enumerate(zip(files, same, strict=True))
     ]
-    pd.DataFrame(rows, columns=["a", "b", "same", "fold", "group"]).to_csv(folder / "pairs.csv", index=False)
+    table = pd.DataFrame(rows, columns=["a", "b", "same", "fold", "group"])
+    table.to_csv(folder / "pairs.csv", index=False)
+    table.assign(**{f"subject_{image}": table[image].str.split("/").str[0] for image in "ab"}).to_csv(
+        folder / "named.csv", index=False
+    )
     lfw, bin_file = str(folder / "lfw"), str(folder / "set.bin")
     return {
         "as_lfw": {"format": "lfw", "images": lfw, "pairs": str(folder / "pairs.txt")},
         "as_bin": {"format": "bin", "images": bin_file, "pairs": bin_file},
         "as_csv": {"format": "csv", "images": lfw, "pairs": str(folder / "pairs.csv")},
+        "as_named_csv": {"format": "csv", "images": lfw, "pairs": str(folder / "named.csv")},
     }
 
 
@@ -68,19 +73,28 @@ def external(project: Path, tmp_path: Path) -> dict[str, dict[str, str]]:
     return test_sets
 
 
-def test_the_same_set_in_each_format_has_the_same_figures(external: dict[str, Any]) -> None:
-    as_lfw, as_bin, as_csv = (score(name) for name in external)
+def test_the_same_set_in_each_format_has_the_same_figures(
+    external: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("faces.figures.FEWEST_OF_KIND", 1)
+    as_lfw, as_bin, as_csv, as_named_csv = (score(name) for name in external)
     tables = [pd.read_csv(f"data/tests/{name}.pairs.csv")[["a", "b", "same"]] for name in external]
     pixels = [np.load(f"data/tests/{name}.npy") for name in external]
     assert all(table.equals(tables[0]) for table in tables)
     assert all(np.array_equal(array, pixels[0]) for array in pixels)
-    for name, value in as_csv.items():
-        if name.startswith(("accuracy_x", "accuracy_y", "group_", "trade")):
-            continue
-        assert value == as_lfw[name], name
+    of_groups = {name for name in as_csv if name.startswith(("accuracy_of_group_", "group_", "trade"))}
+    assert {name: as_named_csv[name] for name in as_named_csv if name not in of_groups} == as_lfw
+    assert {name: as_named_csv[name] for name in of_groups} == {name: as_csv[name] for name in of_groups}
+    # Where nobody is named, there are no intervals.
+    intervals = {name for name in as_lfw if name.endswith(("_low", "_high"))}
+    assert {"accuracy_low", "auc_high", "eer_low"} <= intervals
+    without = {name: value for name, value in as_lfw.items() if name not in intervals}
+    assert {name: as_csv[name] for name in as_csv if name not in of_groups} == without
+    printed = capsys.readouterr().err
+    assert [name for name in external if f"{name}: intervals take the subjects" in printed] == ["as_bin", "as_csv"]
     # A .bin has no folds of its own: its 24 pairs are cut into ten, and so small ones have no accuracy.
     assert {name: as_bin[name] for name in as_bin if "fold" not in name} == {
-        name: as_lfw[name] for name in as_lfw if "fold" not in name
+        name: without[name] for name in without if "fold" not in name
     }
     vectors = np.load("data/tests/as_lfw.embeddings.npy").astype(float)
     pairs = pd.read_csv("data/tests/as_lfw.pairs.csv")
@@ -96,8 +110,18 @@ def test_the_same_set_in_each_format_has_the_same_figures(external: dict[str, An
         best = min(t for t in right if right[t] == max(right.values()))
         of_folds.append(accuracy_score(pairs["same"][own], scores[own] >= best))
     assert as_lfw["fold_accuracy"] == pytest.approx(np.mean(of_folds), abs=2 / 24)  # thresholds lie between scores
-    accuracy_of = [as_csv[f"accuracy_{group}"] for group in "xy"]
+    accuracy_of = [as_csv[f"accuracy_of_group_{group}"] for group in "xy"]
     assert as_csv["trade_off"] == pytest.approx(np.mean(accuracy_of) - np.std(accuracy_of))
+
+
+def test_groups_of_few_pairs_are_left_out_and_named(
+    external: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not [name for name in score("as_csv") if "group" in name]
+    assert (
+        "as_csv: accuracy_of_group_x takes 30 genuine and 30 impostor pairs; there are 6 and 6"
+        in capsys.readouterr().err
+    )
 
 
 def test_what_training_has_seen_is_counted_and_dropped(
@@ -124,6 +148,7 @@ def test_subjects_of_training_are_found_by_name(external: dict[str, Any], projec
     table = Path("data/split.csv")
     table.write_text(table.read_text().replace(subject + ",", "Person_3,"))
     assert score("as_lfw")["shared_subjects"] == 1
+    assert score("as_named_csv")["shared_subjects"] == 1
     assert score("as_csv")["shared_subjects"] == 0  # which names nobody
 
 
