@@ -305,8 +305,9 @@ def stage_of(section: str) -> str:
 
 def _params(section: str, values: Any, path: Path) -> None:
     """Write a params.yaml with `values` in place of a section, and as little else as its stage reads."""
-    needed = ("sources", "test_sets", "pack", "gather", "figures", "evaluate", "train")
-    content = {name: small_params()[name] for name in needed} | {section: values}
+    needed = ("sources", "pack", "gather", "figures", "evaluate", "train")
+    listed = {"outside": {"format": "csv", "images": "images", "pairs": "pairs.csv"}}
+    content = {name: small_params()[name] for name in needed} | {"test_sets": listed} | {section: values}
     path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
@@ -373,7 +374,8 @@ def _split_section(text: str) -> bytes:
 
 def _wrong_yaml() -> Iterator[BrokenFile]:
     rest = "test_size: 0.3, unseen_subjects: 0.3, drop_copies: false"
-    fine = f"sources: {{drawn: {{path: images}}}}\nsplit: {{seed: 0, {rest}}}\n".encode()
+    copies = "duplicates: {likeness: 0.98, neighbours: 8, exact_images: 100000, threads: 2}\n"
+    fine = f"{copies}sources: {{drawn: {{path: images}}}}\nsplit: {{seed: 0, {rest}}}\n".encode()
     seed = f"split: {{{{seed: {{}}, {rest}}}}}"
     laughs = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 13))
     contents = {
