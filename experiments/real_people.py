@@ -56,6 +56,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.folder.is_dir():
         sys.exit(f"{arguments.folder}: no such folder")
+    if REAL.resolve() in (arguments.folder.resolve(), *arguments.folder.resolve().parents):
+        sys.exit(f"{arguments.folder}: lies in {REAL}, which is made anew; move it elsewhere first")
     people = sorted(path for path in arguments.folder.iterdir() if path.is_dir())
     if not 2 <= arguments.test_people <= len(people) - 2:
         sys.exit(f"--test-people {arguments.test_people}: {arguments.folder} has {len(people)}; leave two to train on")

@@ -142,3 +142,14 @@ def test_too_few_people_are_named(in_new_folder: None, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "argv", ["real_people.py", "people", "--test-people", "2"])
     with pytest.raises(SystemExit, match="--test-people 2: people has 3; leave two to train on"):
         real_people.main()
+
+
+def test_the_folder_that_is_replaced_is_not_taken_for_the_source(
+    in_new_folder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for person in range(6):
+        Path(f"data/real/{person}").mkdir(parents=True)
+    monkeypatch.setattr(sys, "argv", ["real_people.py", "data/real", "--test-people", "2"])
+    with pytest.raises(SystemExit, match="data/real: lies in data/real, which is made anew"):
+        real_people.main()
+    assert len(list(Path("data/real").iterdir())) == 6
