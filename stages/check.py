@@ -98,6 +98,7 @@ def checks() -> Iterator[Callable[[], object]]:
     yield check_sources
     yield check_test_sets
     yield lambda: train.check_initial_weights(check_section("train"))
+    yield lambda: train.check_choice(check_section("split").validation_size > 0, check_section("train"))
 
 
 def mend_dvc_locks() -> None:

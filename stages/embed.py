@@ -15,19 +15,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from faces.checkpoints import checkpoint_folder, finish
-from faces.embeddings import EMBEDDINGS_PATH, lengths
+from faces.embeddings import EMBEDDINGS_PATH, EmbedParams, lengths
 from faces.files import write_metrics, write_npy
 from faces.packed_images import PackedImages
 from faces.split_table import SPLIT_PATH, read_split
-from faces.stage import Params, load_params, run
+from faces.stage import load_params, run
 from faces.test_sets import NAME_HELP, embeddings_path, listed_test_set, open_pixels, pixels_path
-
-
-class EmbedParams(Params):
-    workers: int = Field(ge=0, le=1024)
 
 
 def describe(embeddings: NDArray[np.float32]) -> dict[str, float | int]:
@@ -59,7 +54,7 @@ def embed_all(
     from faces.inference import Embedder, convert, embed
 
     runtime.find_devices()
-    embedder = Embedder(convert(backbone.load_backbone()), params.workers)
+    embedder = Embedder(convert(backbone.load_backbone()), params.workers, params.flip)
     inputs = [*inputs, backbone.WEIGHTS_PATH, backbone.ARCHITECTURE_PATH]
     checkpoints = checkpoint_folder("embed", params, inputs, ignored={"workers"})
     resumed = checkpoints.exists()

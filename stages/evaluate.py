@@ -27,7 +27,7 @@ from faces.figures import FiguresParams, roc_points, score_histogram, verificati
 from faces.files import write_csv, write_metrics
 from faces.pair_table import PAIRS_PATH, read_pair_table
 from faces.similarity_model import SimilarityModel, load_similarity
-from faces.split_table import PARTS, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
+from faces.split_table import SCORED, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, run, say, warn
 from faces.threads import fixed_threads
 from faces.threshold import write_threshold
@@ -95,9 +95,9 @@ def notebook_figures(
 
 def scored_parts(pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the pairs of each part that has both labels; StageError if `train` or `test_seen` has not."""
-    parts = {part: pairs[pairs["part"] == part] for part in PARTS}
+    parts = {part: pairs[pairs["part"] == part] for part in SCORED}
     scored = {part: group for part, group in parts.items() if group["same"].nunique() == 2}
-    for part in PARTS:
+    for part in SCORED:
         if part in scored:
             continue
         if part != TEST_UNSEEN:

@@ -27,7 +27,7 @@ from faces.embeddings import read_embeddings, unit_length
 from faces.figures import Rate, supported, too_few
 from faces.files import write_csv, write_metrics
 from faces.packed_images import PackedImages
-from faces.split_table import PARTS, TEST_SEEN, TRAIN, images_of, labels_of, read_split
+from faces.split_table import SCORED, TEST_SEEN, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, load_params, progress, run, say
 from faces.threads import fixed_threads
 from faces.verification import roc, tar_at_far
@@ -184,7 +184,7 @@ def main() -> None:
     params = load_params("identify", IdentifyParams)
     split = read_split()
     unit, labels = unit_length(read_embeddings(len(split))), labels_of(split)
-    train, seen, unseen = (images_of(split, part) for part in PARTS)
+    train, seen, unseen = (images_of(split, part) for part in SCORED)
     probes = np.concatenate([seen, unseen])
     enrolled = enrol(labels[unseen], params.enrolled_images, params.seed)
     galleries = {"seen": (train, probes), "unseen": (unseen[enrolled], unseen[~enrolled])}

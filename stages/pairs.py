@@ -18,7 +18,7 @@ from pydantic import Field
 
 from faces.files import write_csv, write_metrics
 from faces.pair_table import PAIRS_PATH
-from faces.split_table import PARTS, TRAIN, images_of, labels_of, read_split
+from faces.split_table import SCORED, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, run, say, warn
 
 
@@ -84,7 +84,7 @@ def main() -> None:
     """Write the pairs and their counts."""
     params = load_params("pairs", PairsParams)
     split = read_split()
-    tables = {part: pairs_of_part(split, part, params) for part in PARTS}
+    tables = {part: pairs_of_part(split, part, params) for part in SCORED}
     counts = {}
     for part, table in tables.items():
         counts[f"genuine_{part}"] = int(table["same"].sum())

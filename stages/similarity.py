@@ -22,11 +22,11 @@ from pydantic import Field
 from faces.augmentation import Augmenter
 from faces.checkpoints import Epochs, checkpoint_folder, finish
 from faces.curves import log_epoch, open_curves
-from faces.embeddings import EMBEDDINGS_PATH, read_embeddings
+from faces.embeddings import EMBEDDINGS_PATH, EmbedParams, read_embeddings
 from faces.files import write_metrics
 from faces.packed_images import PackedImages
 from faces.pair_table import COMPARISONS_PATHS, read_pair_table
-from faces.similarity_model import SimilarityModel, save_similarity
+from faces.similarity_model import Features, SimilarityModel, feature_count, pair_features, prepared, save_similarity
 from faces.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, read_split
 from faces.stage import Params, StageError, load_params, progress, run
 from faces.threads import fixed_threads
@@ -37,6 +37,7 @@ CURVES = Path("metrics/similarity")
 
 
 class SimilarityParams(Params):
+    features: Features
     hidden_units: int = Field(ge=1)
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
@@ -51,6 +52,7 @@ def embed_views(
     images: PackedImages,
     numbers: NDArray[np.int64],
     params: SimilarityParams,
+    flip: bool,
     checkpoints: Path,
 ) -> NDArray[np.float32]:
     """Return embeddings of augmented views of the images, (len(numbers) * views, D), those of an image in a row."""
@@ -63,16 +65,16 @@ def embed_views(
         return augmenter(images[repeated[start:stop]], (params.seed, start))
 
     title = "embedding augmented views"
-    return embed(Embedder(convert(backbone)), load, len(repeated), title, checkpoints)
+    return embed(Embedder(convert(backbone), flip=flip), load, len(repeated), title, checkpoints)
 
 
 def build(params: SimilarityParams, embedding_size: int) -> Any:
-    """Return the compiled Siamese head: two embeddings (n, D) -> probability of "same" (n, 1)."""
+    """Return the compiled Siamese head: features of a pair (n, F) -> probability of "same" (n, 1)."""
     from faces.runtime import keras
 
-    a, b = keras.Input((embedding_size,), name="a"), keras.Input((embedding_size,), name="b")
-    hidden = keras.layers.Dense(params.hidden_units, activation="gelu")(keras.layers.Concatenate()([a, b]))
-    model = keras.Model([a, b], keras.layers.Dense(1, activation="sigmoid")(hidden), name="similarity")
+    features = keras.Input((feature_count(embedding_size, params.features),), name="features")
+    hidden = keras.layers.Dense(params.hidden_units, activation="gelu")(features)
+    model = keras.Model(features, keras.layers.Dense(1, activation="sigmoid")(hidden), name="similarity")
     model.compile(keras.optimizers.Adam(params.learning_rate), loss="binary_crossentropy")
     model.optimizer.build(model.trainable_variables)
     return model
@@ -88,7 +90,8 @@ def train_epoch(
 ) -> None:
     """Train on every pair once, in random order, with a random one of its images first, and a random view of both.
 
-    `pairs` has a and b as positions p such that rows p * views to (p + 1) * views of `vectors` are the image's views.
+    `pairs` has a and b as positions p such that rows p * views to (p + 1) * views of `vectors`, prepared embeddings,
+    are the image's views.
     """
     random = np.random.default_rng((params.seed, epoch))
     order = random.permutation(len(pairs))
@@ -99,13 +102,13 @@ def train_epoch(
     starts = range(0, len(pairs), params.batch_size)
     for start in progress(starts, f"epoch {epoch + 1}/{params.epochs}", unit="batch"):
         rows = slice(start, start + params.batch_size)
-        model.train_on_batch([vectors[a[rows]], vectors[b[rows]]], same[rows])
+        model.train_on_batch(pair_features(vectors[a[rows]], vectors[b[rows]], params.features), same[rows])
 
 
-def score(model: Any, pairs: pd.DataFrame, embeddings: NDArray[np.float32], name: str) -> dict[str, float]:
+def score(model: SimilarityModel, pairs: pd.DataFrame, embeddings: NDArray[np.float32], name: str) -> dict[str, float]:
     """Return loss and accuracy (at 0.5) on plain embeddings."""
     a, b, same = (pairs[column].to_numpy() for column in ("a", "b", "same"))
-    probability = to_numpy(model).predict_pairs(embeddings, a, b).astype(np.float64)
+    probability = model.predict_pairs(embeddings, a, b).astype(np.float64)
     likelihood = np.where(same == 1, probability, 1 - probability)
     return {
         f"{name}_loss": float(-np.log(np.clip(likelihood, 1e-7, 1)).mean()),
@@ -113,19 +116,20 @@ def score(model: Any, pairs: pd.DataFrame, embeddings: NDArray[np.float32], name
     }
 
 
-def to_numpy(model: Any) -> SimilarityModel:
-    """Return the weights of the Keras model."""
-    return SimilarityModel(*model.get_weights())
+def to_numpy(model: Any, params: SimilarityParams) -> SimilarityModel:
+    """Return the weights of the Keras model, and what it sees of a pair."""
+    return SimilarityModel(params.features, *model.get_weights())
 
 
 def train(
     params: SimilarityParams,
+    flip: bool,
     images: PackedImages,
     embeddings: NDArray[np.float32],
     train_pairs: pd.DataFrame,
     test_pairs: pd.DataFrame,
     checkpoints: Path,
-) -> tuple[Any, dict[str, float]]:
+) -> tuple[SimilarityModel, dict[str, float]]:
     """Return the trained model and its figures after the last epoch."""
     from faces import backbone, runtime
 
@@ -135,7 +139,8 @@ def train(
     views, vectors = 1, embeddings[numbers]
     if params.augmented_views:
         views = params.augmented_views
-        vectors = embed_views(backbone.load_backbone(), images, numbers, params, checkpoints / "views")
+        vectors = embed_views(backbone.load_backbone(), images, numbers, params, flip, checkpoints / "views")
+    vectors = prepared(vectors, params.features)
     positioned = train_pairs.assign(a=positions[:, 0], b=positions[:, 1])
     model = build(params, embeddings.shape[1])
     variables = [*model.variables, *model.optimizer.variables]
@@ -145,21 +150,22 @@ def train(
         for epoch in range(params.epochs):
             if epoch >= len(history):
                 train_epoch(model, positioned, vectors, views, epoch, params)
-                of_train = score(model, train_pairs, embeddings, "train")
+                scored = to_numpy(model, params)
+                of_train = score(scored, train_pairs, embeddings, "train")
                 if not np.isfinite(of_train["train_loss"]):
                     raise StageError(
                         f"params.yaml: similarity.learning_rate: {params.learning_rate}: training diverged in epoch "
                         f"{epoch + 1}; choose a lower one"
                     )
-                history.append(of_train | score(model, test_pairs, embeddings, "test"))
+                history.append(of_train | score(scored, test_pairs, embeddings, "test"))
                 epochs.save(variables, history)
             log_epoch(curves, history[epoch])
-    return model, history[-1]
+    return to_numpy(model, params), history[-1]
 
 
 def main() -> None:
     """Write the similarity model and its curves."""
-    params = load_params("similarity", SimilarityParams)
+    params, flip = load_params("similarity", SimilarityParams), load_params("embed", EmbedParams).flip
     split = read_split()
     embeddings = read_embeddings(len(split))
     train_pairs, test_pairs = (read_pair_table(path, len(split)) for path in (TRAIN_TABLE, TEST_TABLE))
@@ -172,10 +178,10 @@ def main() -> None:
     )  # TensorFlow takes seconds to import: errors above come first
 
     inputs = [SPLIT_PATH, EMBEDDINGS_PATH, TRAIN_TABLE, TEST_TABLE, ARCHITECTURE_PATH, WEIGHTS_PATH, *images.paths]
-    checkpoints = checkpoint_folder("similarity", params, inputs)
+    checkpoints = checkpoint_folder("similarity", params, inputs, seen=flip)
     with fixed_threads(params.threads):
-        model, figures = train(params, images, embeddings, train_pairs, test_pairs, checkpoints)
-    save_similarity(to_numpy(model))
+        model, figures = train(params, flip, images, embeddings, train_pairs, test_pairs, checkpoints)
+    save_similarity(model)
     majority = max(test_pairs["same"].mean(), 1 - test_pairs["same"].mean())
     write_metrics(Path("metrics/similarity.json"), {**figures, "test_majority_share": float(majority)})
     finish(checkpoints)

@@ -1,4 +1,4 @@
-"""Split the images of all sources into `train`, `test_seen` and `test_unseen`.
+"""Split the images of all sources into `train`, `validation`, `test_seen` and `test_unseen`.
 
 Reads   data/packed/<source>.csv of every source in params.yaml (never what else lies in that folder), and
         data/duplicates.csv
@@ -18,13 +18,14 @@ from pydantic import Field
 from faces.files import write_csv, write_metrics
 from faces.packed_tables import DuplicatesParams, read_duplicates, read_packed_tables
 from faces.sources import load_sources
-from faces.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of
+from faces.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, VALIDATION, images_of
 from faces.stage import Params, StageError, load_params, run, say, warn
 
 
 class SplitParams(Params):
     seed: int = Field(ge=0)
     test_size: float = Field(gt=0, lt=1)
+    validation_size: float = Field(ge=0, lt=1)
     unseen_subjects: float = Field(ge=0, lt=1)
     drop_copies: bool
 
@@ -56,11 +57,16 @@ def choose_unseen(subjects: list[tuple[str, str]], params: SplitParams) -> set[t
     return set(sorted(subjects, key=lambda subject: draw(params.seed, *subject))[:count])
 
 
-def choose_test(group: pd.DataFrame, params: SplitParams) -> list[int]:
-    """Return the index of the images of one training subject that go to `test_seen`; one image is left to train on."""
-    count = min(round(params.test_size * len(group)), len(group) - 1)
+def choose_held_out(group: pd.DataFrame, params: SplitParams) -> tuple[list[int], list[int]]:
+    """Return the index of the images of one training subject that go to `test_seen`, and to `validation`.
+
+    One image, at least, is left to train on.
+    """
+    tested = min(round(params.test_size * len(group)), len(group) - 1)
+    validated = min(round(params.validation_size * len(group)), len(group) - 1 - tested)
     drawn = [draw(params.seed, *names) for names in group[["source", "subject", "path"]].itertuples(index=False)]
-    return pd.Series(drawn, index=group.index).sort_values().index[:count].tolist()
+    order = pd.Series(drawn, index=group.index).sort_values().index.tolist()
+    return order[:tested], order[tested : tested + validated]
 
 
 def split_images(images: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
@@ -80,7 +86,9 @@ def split_images(images: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
         if subject in unseen:
             split.loc[group.index, "part"] = TEST_UNSEEN
         else:
-            split.loc[choose_test(group, params), "part"] = TEST_SEEN
+            tested, validated = choose_held_out(group, params)
+            split.loc[tested, "part"] = TEST_SEEN
+            split.loc[validated, "part"] = VALIDATION
     if not (split["part"] == TEST_SEEN).any():
         raise StageError(
             f"params.yaml: split.test_size: {params.test_size}: leaves nothing to test on: no training subject has "
@@ -90,7 +98,7 @@ def split_images(images: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
 
 
 def copies_of_training(split: pd.DataFrame, groups: pd.DataFrame) -> pd.Series:
-    """Return which images of the split are test images that have a copy in `train`: bool, by its index.
+    """Return which images of the split, outside `train`, have a copy in `train`: bool, by its index.
 
     `groups` has source, row and group of every image that has copies.
     """

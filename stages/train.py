@@ -4,6 +4,9 @@ Reads   data/packed, data/split.csv, and the file that train.initial_weights nam
 Writes  models/backbone.{json,weights.h5}, metrics/train.json, metrics/train/ (curves per epoch)
 Run     python stages/train.py
 
+After each epoch the network verifies images that it is not trained on: those of `validation`, by which `keep` and
+`patience` choose an epoch, or, where the split sets none aside, those of `test_seen`, by which nothing is chosen.
+
 An interrupted run goes on from its last finished epoch; the last `keep_checkpoints` of them stay in models/checkpoints.
 """
 
@@ -27,8 +30,17 @@ from faces.curves import log_epoch, open_curves
 from faces.embeddings import unit_length
 from faces.files import write_metrics
 from faces.packed_images import PackedImages
-from faces.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, images_of, labels_of, read_split, training_identities
-from faces.stage import StageError, load_params, progress, run, warn
+from faces.split_table import (
+    SPLIT_PATH,
+    TEST_SEEN,
+    TRAIN,
+    VALIDATION,
+    images_of,
+    labels_of,
+    read_split,
+    training_identities,
+)
+from faces.stage import StageError, load_params, progress, run, say, warn
 from faces.threads import fixed_threads, in_order
 from faces.verification import area_under_roc, equal_error_rate
 
@@ -55,6 +67,8 @@ class TrainParams(Architecture):
     hold_epochs: int = Field(ge=0)
     cosine_epochs: int = Field(ge=0)
     validation_images: int = Field(ge=2)
+    keep: Literal["last", "best"]
+    patience: int = Field(ge=0)
     keep_checkpoints: int = Field(ge=1)
     threads: int = Field(ge=1, le=1024)
     sample_rate: float = Field(gt=0, le=1)
@@ -129,17 +143,17 @@ class Batches:
 
 @dataclass
 class Validation:
-    """Verification of `test_seen` images of some subjects, whole ones, so that there are genuine pairs.
-
-    It is watched, not used: nothing is chosen by it.
-    """
+    """Verification of held-out images of some training subjects, whole ones, so that there are genuine pairs."""
 
     images: PackedImages
     split: pd.DataFrame
     params: TrainParams
 
     def __post_init__(self) -> None:
-        candidates, labels = images_of(self.split, TEST_SEEN), labels_of(self.split)
+        labels, candidates = labels_of(self.split), images_of(self.split, VALIDATION)
+        self.set_aside = len(candidates) > 0
+        if not self.set_aside:
+            candidates = images_of(self.split, TEST_SEEN)
         subjects = np.random.default_rng(self.params.seed).permutation(np.unique(labels[candidates]))
         sizes = np.bincount(labels[candidates], minlength=subjects.max() + 1)[subjects]
         chosen = subjects[: 1 + np.searchsorted(np.cumsum(sizes), self.params.validation_images)]
@@ -147,10 +161,11 @@ class Validation:
         of_images = labels[self.numbers]
         self.a, self.b = np.triu_indices(len(self.numbers), k=1)
         self.same = of_images[self.a] == of_images[self.b]
+        self.has_both = bool(0 < self.same.sum() < len(self.same))
 
     def measure(self, backbone: Any) -> dict[str, float]:
         """Return AUC and EER over all pairs of the validation images; nothing if they are all of one label."""
-        if not 0 < self.same.sum() < len(self.same):
+        if not self.has_both:
             return {}
         batches = np.split(self.numbers, range(self.params.batch_size, len(self.numbers), self.params.batch_size))
         embeddings = np.concatenate([backbone.predict_on_batch(self.images[batch]) for batch in batches])
@@ -244,11 +259,33 @@ def diverged(params: TrainParams, sign: str) -> StageError:
     )
 
 
+def best_epoch(history: list[dict[str, float]]) -> int:
+    """Return the first of the epochs, from 0, whose validation AUC no other exceeds."""
+    return int(np.argmax([figures["validation_auc"] for figures in history]))
+
+
+def is_over(history: list[dict[str, float]], params: TrainParams) -> bool:
+    """Return whether all epochs are trained, or the last `patience` ones brought nothing better."""
+    if len(history) == params.epochs:
+        return True
+    return 0 < params.patience <= len(history) and len(history) - 1 - best_epoch(history) >= params.patience
+
+
+def check_choice(set_aside: bool, params: TrainParams) -> None:
+    """Raise StageError if an epoch is to be chosen, and no pairs are `set_aside` for that."""
+    asked = "keep: best" if params.keep == "best" else f"patience: {params.patience}" if params.patience else ""
+    if asked and not set_aside:
+        raise StageError(
+            f"params.yaml: train.{asked}: an epoch is chosen by genuine and impostor pairs of "
+            f"`{VALIDATION}` images, and there are none; raise split.validation_size"
+        )
+
+
 class Trained(NamedTuple):
-    """A trained network, the figures of each epoch, images a second if any epoch was left to train, and its work."""
+    """A trained network, its figures, images a second if any epoch was left to train, and the checkpoints."""
 
     backbone: Any
-    history: list[dict[str, float]]
+    figures: dict[str, float]
     images_per_second: float | None
     checkpoints: Path
 
@@ -263,6 +300,7 @@ def train(params: TrainParams, augment: AugmentParams, split: pd.DataFrame) -> T
             f"in all: too few to learn much; raise train.epochs, or set train.epoch_images"
         )
     validation = Validation(images, split, params)
+    check_choice(validation.set_aside and validation.has_both, params)
     inputs = [SPLIT_PATH, Path(params.initial_weights), *images.paths]
     seen = augment.model_dump(mode="json")
     folder = checkpoint_folder("train", params, inputs, ignored={"keep_checkpoints"}, seen=seen)
@@ -272,20 +310,28 @@ def train(params: TrainParams, augment: AugmentParams, split: pd.DataFrame) -> T
 
     trained, seconds = 0, 0.0
     with open_curves(CURVES) as curves:
-        for epoch in range(params.epochs):
-            if epoch >= len(history):
-                began = time.perf_counter()
-                figures = train_epoch(model, batches, epoch, params)
-                figures["learning_rate"] = learning_rate(epoch + 1, params)
-                seconds += time.perf_counter() - began
-                trained += len(batches) * min(params.batch_size, len(batches.numbers))
-                history.append(figures | validation.measure(model.backbone))
-                checkpoints.save(model.variables, history)
-            log_epoch(curves, history[epoch])
+        for figures in history:
+            log_epoch(curves, figures)
+        while not is_over(history, params):
+            began = time.perf_counter()
+            figures = train_epoch(model, batches, epoch := len(history), params)
+            figures["learning_rate"] = learning_rate(epoch + 1, params)
+            seconds += time.perf_counter() - began
+            trained += len(batches) * min(params.batch_size, len(batches.numbers))
+            history.append(figures | validation.measure(model.backbone))
+            best = best_epoch(history) if params.keep == "best" else epoch
+            checkpoints.save(model.variables, history, kept=best + 1)
+            log_epoch(curves, history[-1])
         if not params.epochs:
-            history = [validation.measure(model.backbone)]
-            log_epoch(curves, history[0])
-    return Trained(model.backbone, history, trained / seconds if trained else None, folder)
+            log_epoch(curves, untrained := validation.measure(model.backbone))
+            return Trained(model.backbone, {"epochs": 0, **untrained}, None, folder)
+    figures = {"epochs": len(history), **history[-1]}
+    if params.keep == "best":
+        best = best_epoch(history)
+        checkpoints.load(best + 1, model.variables)
+        figures = {"epochs": len(history), "kept_epoch": best + 1, **history[best]}
+        say(f"epoch {best + 1} was the best of {len(history)}, and is kept")
+    return Trained(model.backbone, figures, trained / seconds if trained else None, folder)
 
 
 def check_initial_weights(params: TrainParams) -> None:
@@ -316,7 +362,7 @@ def main() -> None:
     from faces.backbone import WEIGHTS_PATH, save_backbone
 
     save_backbone(trained.backbone, architecture_of(params))
-    write_metrics(Path("metrics/train.json"), {"epochs": params.epochs, **trained.history[-1]})
+    write_metrics(Path("metrics/train.json"), trained.figures)
     if trained.images_per_second:
         write_metrics(Path("metrics/speed/train.json"), {"images_per_second": trained.images_per_second})
     finish(trained.checkpoints, kept_for=WEIGHTS_PATH)

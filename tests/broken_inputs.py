@@ -373,7 +373,7 @@ def _split_section(text: str) -> bytes:
 
 
 def _wrong_yaml() -> Iterator[BrokenFile]:
-    rest = "test_size: 0.3, unseen_subjects: 0.3, drop_copies: false"
+    rest = "test_size: 0.3, validation_size: 0.0, unseen_subjects: 0.3, drop_copies: false"
     copies = "duplicates: {likeness: 0.98, neighbours: 8, exact_images: 100000, threads: 2}\n"
     fine = f"{copies}sources: {{drawn: {{path: images}}}}\nsplit: {{seed: 0, {rest}}}\n".encode()
     seed = f"split: {{{{seed: {{}}, {rest}}}}}"
@@ -766,6 +766,7 @@ def _wrong_similarity() -> Iterator[BrokenFile]:
         "a pickle": partial(_put, b"\x80\x04}\x94."),
         "a weight more": partial(_similarity, lambda arrays: arrays | {"more": np.zeros(1)}),
         "no weights": partial(_similarity, lambda _: {}),
+        "unknown features": partial(_similarity, lambda arrays: arrays | {"features": np.array("zzz")}),
         "other embeddings": partial(
             _similarity, lambda arrays: arrays | {"hidden_kernel": arrays["hidden_kernel"][:-2]}
         ),
@@ -787,6 +788,7 @@ def _wrong_similarity() -> Iterator[BrokenFile]:
         for name, change in changes.items():
             makes[f"{weight} {name}"] = partial(_similarity, partial(_change_weight, weight, change))
         makes[f"without {weight}"] = partial(_similarity, partial(_lose_weight, weight))
+    makes["without features"] = partial(_similarity, partial(_lose_weight, "features"))
     for name, make in makes.items():
         yield BrokenFile(f"{path}: {name}", path, make, "evaluate", (path,))
     yield from _not_even_files(path, "evaluate")

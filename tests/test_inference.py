@@ -39,6 +39,14 @@ def test_neither_workers_nor_neighbours_change_a_byte() -> None:
     np.testing.assert_array_equal(Embedder(content, 2)(IMAGES[::-1]), alone[::-1])
 
 
+def test_flipped_it_is_the_mean_of_an_image_and_its_mirror_image() -> None:
+    content = convert(mobilefacenet.build(0.125, 16))
+    plain = Embedder(content, 2)
+    mean = (plain(IMAGES) + plain(np.ascontiguousarray(IMAGES[:, :, ::-1]))) / 2
+    np.testing.assert_array_equal(Embedder(content, 2, flip=True)(IMAGES), mean)
+    assert np.abs(mean - plain(IMAGES)).max() > 0
+
+
 def mean_colours(images: np.ndarray) -> np.ndarray:
     return images.mean(axis=(1, 2), dtype=np.float32)
 

@@ -82,7 +82,7 @@ shares = st.floats(0.01, 0.99)
 
 
 def split_params(seed: int, test_size: float, unseen: float) -> SplitParams:
-    return SplitParams(seed=seed, test_size=test_size, unseen_subjects=unseen, drop_copies=False)
+    return SplitParams(seed=seed, test_size=test_size, validation_size=0.0, unseen_subjects=unseen, drop_copies=False)
 
 
 def images_of_sizes(of_subjects: list[int]) -> pd.DataFrame:

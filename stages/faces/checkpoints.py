@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from faces.files import replacing, write_text
-from faces.stage import say, warn
+from faces.stage import StageError, say, warn
 
 CHECKPOINTS = Path("models/checkpoints")
 STAGES = Path(__file__).parent.parent
@@ -40,6 +40,7 @@ LIBRARIES = (
 )
 FINISHED = "finished"  # the name of the file that says so, with the MD5 by which DVC records what was made of it
 LOCK = Path("dvc.lock")
+DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # what reading half a checkpoint raises
 SYNC_SECONDS = 2.0  # the most work that a grown file loses
 
 
@@ -153,29 +154,46 @@ class Epochs:
     folder: Path
     keep: int  # the newest so many files; older ones are removed
 
-    def save(self, variables: list[Any], history: list[dict[str, float]]) -> None:
-        """Write the state after epoch `len(history)`, whole or not at all."""
+    def save(self, variables: list[Any], history: list[dict[str, float]], kept: int = 0) -> None:
+        """Write the state after epoch `len(history)`, whole or not at all; epoch `kept` outlives newer ones."""
         arrays = {f"variable_{index:04d}": np.asarray(variable) for index, variable in enumerate(variables)}
-        with replacing(self.folder / f"epoch_{len(history):04d}.npz") as temporary:
+        with replacing(self._path(len(history))) as temporary:
             np.savez(temporary, history=np.array(json.dumps(history)), **arrays)
         for old in self._files()[: -self.keep]:
-            old.unlink()
+            if old != self._path(kept):
+                old.unlink()
 
     def restore(self, variables: list[Any]) -> list[dict[str, float]]:
         """Set `variables` to the newest whole checkpoint and return its history; an empty one if there is none."""
         for path in reversed(self._files()):
             try:
-                with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                    values = [arrays[f"variable_{index:04d}"] for index in range(len(variables))]
-                    history = json.loads(str(arrays["history"]))
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                history = self._read(path, variables)
+            except DAMAGES as error:
                 warn(f"{path} is damaged and passed over: {error}")
                 continue
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
             say(f"going on after epoch {len(history)}, from {path}")
             return history
         return []
+
+    def load(self, epoch: int, variables: list[Any]) -> None:
+        """Set `variables` to what they were after `epoch`; StageError if its checkpoint is gone or damaged."""
+        path = self._path(epoch)
+        try:
+            self._read(path, variables)
+        except DAMAGES as error:
+            raise StageError(f"{path}: {error}; delete {self.folder} to train anew") from None
+
+    @staticmethod
+    def _read(path: Path, variables: list[Any]) -> list[dict[str, float]]:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            values = [arrays[f"variable_{index:04d}"] for index in range(len(variables))]
+            history: list[dict[str, float]] = json.loads(str(arrays["history"]))
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        return history
+
+    def _path(self, epoch: int) -> Path:
+        return self.folder / f"epoch_{epoch:04d}.npz"
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("epoch_*.npz"), key=lambda path: int(path.stem.removeprefix("epoch_")))

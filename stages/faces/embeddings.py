@@ -5,12 +5,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from faces.files import open_npy
-from faces.stage import StageError
+from faces.stage import Params, StageError
 
 EMBEDDINGS_PATH = Path("data/embeddings.npy")
 ROWS_AT_ONCE = 16384  # bounds working copies at some 100 MB
+
+
+class EmbedParams(Params):
+    """The section `embed:` of params.yaml: how an image becomes an embedding, wherever one does."""
+
+    flip: bool
+    workers: int = Field(ge=0, le=1024)
 
 
 def read_embeddings(images: int, path: Path = EMBEDDINGS_PATH) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from faces.files import read_csv
-from faces.split_table import PARTS, TEST_SEEN, TRAIN
+from faces.split_table import SCORED, TEST_SEEN, TRAIN
 from faces.stage import StageError
 
 PAIRS_PATH = Path("data/pairs.csv")
@@ -24,7 +24,7 @@ COMPARISONS_PATHS = {
 def read_pair_table(path: Path, images: int) -> pd.DataFrame:
     """Return a table of pairs; StageError if it is missing, damaged, or names an image that is not in the split."""
     table = read_csv(path, PAIRS_COLUMNS if path.name == PAIRS_PATH.name else COMPARISONS_COLUMNS)
-    allowed = {"part": PARTS, "a": range(images), "b": range(images), "same": (0, 1)}
+    allowed = {"part": SCORED, "a": range(images), "b": range(images), "same": (0, 1)}
     for column in table.columns.intersection(list(allowed)):
         wrong = table[~table[column].isin(allowed[column])]
         if len(wrong):

@@ -10,7 +10,8 @@ from faces.files import read_csv
 from faces.stage import StageError
 
 SPLIT_PATH = Path("data/split.csv")
-TRAIN, TEST_SEEN, TEST_UNSEEN = PARTS = ("train", "test_seen", "test_unseen")
+TRAIN, VALIDATION, TEST_SEEN, TEST_UNSEEN = PARTS = ("train", "validation", "test_seen", "test_unseen")
+SCORED = (TRAIN, TEST_SEEN, TEST_UNSEEN)  # `validation` is for choices in training alone
 
 # source, row: where the pixels are (row of data/packed/<source>.npy); subject, path: what the user called them;
 # label: class index, 0..C-1 for the C training identities, from C on for those that training never sees.
@@ -35,10 +36,11 @@ def _check_labels(table: pd.DataFrame, path: Path) -> None:
     if (people["min"] != people["max"]).any() or people["min"].duplicated().any():
         raise StageError(f"{path}: every subject of a source needs one label, and every label one subject")
     labels = {part: set(table.loc[table["part"] == part, "label"]) for part in PARTS}
-    if shared := labels[TEST_UNSEEN] & (labels[TRAIN] | labels[TEST_SEEN]):
+    if shared := labels[TEST_UNSEEN] & (labels[TRAIN] | labels[VALIDATION] | labels[TEST_SEEN]):
         raise StageError(f"{path}: label {min(shared)} is in `{TEST_UNSEEN}` and in another part")
-    if strange := labels[TEST_SEEN] - labels[TRAIN]:
-        raise StageError(f"{path}: label {min(strange)} is in `{TEST_SEEN}` but not in `{TRAIN}`")
+    for part in (VALIDATION, TEST_SEEN):
+        if strange := labels[part] - labels[TRAIN]:
+            raise StageError(f"{path}: label {min(strange)} is in `{part}` but not in `{TRAIN}`")
     if table.duplicated(["source", "row"]).any():
         raise StageError(f"{path}: lists an image twice")
 

@@ -24,11 +24,13 @@ def params(**changes: object) -> similarity.SimilarityParams:
 def test_views_of_an_image_lie_in_a_row_and_differ(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, backbone = PackedImages(read_split()), load_backbone()
     numbers = np.array([3, 10, 30])
-    views = similarity.embed_views(backbone, images, numbers, params(augmented_views=6), project / "views")
+    views = similarity.embed_views(backbone, images, numbers, params(augmented_views=6), False, project / "views")
     assert views.shape == (18, 16)
     assert len(np.unique(views.round(5), axis=0)) > 9  # of seven changes, one is none
     monkeypatch.setattr(similarity, "Augmenter", lambda: lambda pixels, _: pixels)
-    unchanged = similarity.embed_views(backbone, images, numbers, params(augmented_views=6), project / "unchanged")
+    unchanged = similarity.embed_views(
+        backbone, images, numbers, params(augmented_views=6), False, project / "unchanged"
+    )
     plain = np.asarray(backbone(images[numbers]))
     np.testing.assert_allclose(unchanged, np.repeat(plain, 6, axis=0), rtol=1e-3, atol=1e-4)
 
@@ -40,27 +42,27 @@ def test_an_epoch_uses_every_pair_once_with_a_view_of_its_own_images(project: Pa
     swapped: list[bool] = []
 
     class Recorder:
-        def train_on_batch(self, inputs: list[np.ndarray], same: np.ndarray) -> None:
-            a, b = inputs
-            assert len(a) <= 2
-            images = np.stack([a[:, 0] // 3, b[:, 0] // 3], axis=1).astype(int)
+        def train_on_batch(self, features: np.ndarray, same: np.ndarray) -> None:
+            assert len(features) <= 2
+            images = (features // 3).astype(int)
             swapped.extend((images[:, 0] > images[:, 1]).tolist())
             seen.extend((*sorted(pair), int(label)) for pair, label in zip(images.tolist(), same, strict=True))
 
     for epoch in range(40):
         seen.clear()
-        similarity.train_epoch(Recorder(), pairs, vectors, 3, epoch, params(batch_size=2))
+        similarity.train_epoch(Recorder(), pairs, vectors, 3, epoch, params(batch_size=2, features="concatenation"))
         assert sorted(seen) == sorted(pairs.itertuples(index=False, name=None))
     # Either image comes first as often: 200 draws, standard deviation 0.035.
     assert abs(np.mean(swapped) - 0.5) < 0.15
 
 
 def test_score_by_hand(project: Path) -> None:
-    network = similarity.build(params(hidden_units=4), 3)
+    small = params(hidden_units=4, features="concatenation")
+    network = similarity.build(small, 3)
     embeddings = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     pairs = pd.DataFrame({"a": [0, 1, 2, 3], "b": [4, 5, 6, 7], "same": [1, 0, 1, 0]})
-    probability = np.asarray(network([embeddings[pairs["a"]], embeddings[pairs["b"]]]))[:, 0].astype(float)
-    figures = similarity.score(network, pairs, embeddings, "test")
+    probability = np.asarray(network(np.hstack([embeddings[pairs["a"]], embeddings[pairs["b"]]])))[:, 0].astype(float)
+    figures = similarity.score(similarity.to_numpy(network, small), pairs, embeddings, "test")
     assert figures["test_accuracy"] == np.mean((probability >= 0.5) == (pairs["same"] == 1))
     likelihood = [p if same else 1 - p for p, same in zip(probability, pairs["same"], strict=True)]
     assert figures["test_loss"] == pytest.approx(-np.mean(np.log(likelihood)), rel=1e-5)
@@ -90,7 +92,7 @@ def test_the_same_bytes_again(project: Path) -> None:
     before = Path("models/similarity.npz").read_bytes()
     run_stage("similarity")
     assert Path("models/similarity.npz").read_bytes() == before
-    assert load_similarity(16).hidden_kernel.shape == (32, 8)
+    assert load_similarity(16).hidden_kernel.shape == (33, 8)
 
 
 def test_a_run_cut_off_after_an_epoch_ends_with_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,10 @@ def images_of(sizes: dict[str, int], source: str = "s") -> pd.DataFrame:
     return table
 
 
-def params(test_size: float = 0.3, unseen: float = 0.2, seed: int = 0) -> SplitParams:
-    return SplitParams(seed=seed, test_size=test_size, unseen_subjects=unseen, drop_copies=False)
+def params(test_size: float = 0.3, unseen: float = 0.2, seed: int = 0, validation_size: float = 0.0) -> SplitParams:
+    return SplitParams(
+        seed=seed, test_size=test_size, validation_size=validation_size, unseen_subjects=unseen, drop_copies=False
+    )
 
 
 MANY = {f"subject {n}": 10 for n in range(30)}
@@ -30,12 +32,28 @@ def test_shares_by_hand() -> None:
     assert sizes == {
         "images_train": 168,
         "subjects_train": 24,
+        "images_validation": 0,
+        "subjects_validation": 0,
         "images_test_seen": 72,
         "subjects_test_seen": 24,
         "images_test_unseen": 60,
         "subjects_test_unseen": 6,
         "subjects_with_one_image": 0,
     }
+
+
+def test_validation_images_come_out_of_training_alone() -> None:
+    without, split = (split_images(images_of(MANY), params(validation_size=size)) for size in (0.0, 0.2))
+    sizes = describe(split)
+    # Of each of the 24 training subjects, 2 of 10 images more are held out; who is tested stays.
+    assert sizes["images_train"] == 120 and sizes["images_validation"] == 48 and sizes["subjects_validation"] == 24
+    moved = split["part"] != without["part"]
+    assert set(without["part"][moved]) == {"train"} and set(split["part"][moved]) == {"validation"}
+
+
+def test_a_validation_share_leaves_one_image_to_train_on() -> None:
+    split = split_images(images_of({"a": 4, "b": 4}), params(validation_size=0.9, unseen=0.0))
+    assert split["part"].value_counts().to_dict() == {"validation": 4, "train": 2, "test_seen": 2}
 
 
 def test_parts_are_what_their_names_say() -> None:

@@ -191,6 +191,72 @@ def test_a_run_cut_off_after_an_epoch_ends_with_the_bytes_of_one_that_was_not(
     assert output_bytes() == expected
 
 
+def aucs_of(project: Path) -> list[float]:
+    curve = pd.read_csv("metrics/train/plots/metrics/validation_auc.tsv", sep="\t", float_precision="round_trip")
+    return list(curve["validation_auc"])
+
+
+def set_aside(project: Path, **train: object) -> None:
+    write_params(project, split={"validation_size": 0.3, "unseen_subjects": 0.3}, train=train)
+    run_stage("split")
+
+
+def test_validation_goes_by_the_images_set_aside_for_it(project: Path) -> None:
+    set_aside(project)
+    split = read_split()
+    validation = train.Validation(PackedImages(split), split, params())
+    assert set(split["part"][validation.numbers]) == {"validation"}
+
+
+def with_aucs(monkeypatch: pytest.MonkeyPatch, aucs: list[float]) -> None:
+    """Have the validation report these, in turn."""
+    left = iter(aucs)
+    monkeypatch.setattr(train.Validation, "measure", lambda *_: {"validation_auc": next(left)})
+
+
+def test_the_best_epoch_is_kept_also_by_a_run_that_was_cut_off(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_aside(project, epochs=2, keep_checkpoints=1)
+    run_stage("train")
+    two_epochs = Path("models/backbone.weights.h5").read_bytes()
+    schedule = {"schedule": "constant", "keep_checkpoints": 1}
+    set_aside(project, epochs=2, **schedule)
+    run_stage("train")
+    after_two = Path("models/backbone.weights.h5").read_bytes()
+    assert after_two == two_epochs  # the hold is longer than that
+    set_aside(project, epochs=5, keep="best", **schedule)
+    with_aucs(monkeypatch, [0.6, 0.9, 0.7])
+    with pytest.raises(StopIteration):  # in the fourth epoch, as from a cut-off run
+        run_stage("train")
+    with_aucs(monkeypatch, [0.9, 0.8])
+    run_stage("train")
+    figures = json.loads(Path("metrics/train.json").read_text())
+    assert (figures["epochs"], figures["kept_epoch"], figures["validation_auc"]) == (5, 2, 0.9)
+    assert Path("models/backbone.weights.h5").read_bytes() == after_two
+    assert aucs_of(project) == [0.6, 0.9, 0.7, 0.9, 0.8]
+
+
+def test_training_ends_when_nothing_better_comes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_aside(project, epochs=6, patience=2)
+    with_aucs(monkeypatch, [0.6, 0.7, 0.7, 0.65])
+    run_stage("train")
+    figures = json.loads(Path("metrics/train.json").read_text())
+    assert figures["epochs"] == 4 and figures["validation_auc"] == 0.65 and "kept_epoch" not in figures
+
+
+@pytest.mark.parametrize("changes", [{"keep": "best"}, {"patience": 1}])
+def test_an_epoch_is_not_chosen_by_images_of_the_test(
+    project: Path, changes: dict[str, object], fails_with: Callable[..., str]
+) -> None:
+    write_params(project, train=changes)
+    ((name, value),) = changes.items()
+    message = fails_with("train")
+    assert (
+        f"params.yaml: train.{name}: {value}: an epoch is chosen by genuine and impostor pairs of `validation` images"
+        in message
+    )
+    assert "raise split.validation_size" in message
+
+
 def test_a_warm_start_begins_where_the_other_ended(project: Path) -> None:
     shutil.copy("models/backbone.weights.h5", "start.weights.h5")
     # A learning rate this small moves no float32 weight by a visible amount.
