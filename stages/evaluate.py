@@ -7,7 +7,8 @@ Writes  metrics/evaluate.json, models/threshold.json,
 Run     python stages/evaluate.py
 
 `accuracy_<part>` is the headline: cosine at the threshold that is best on the drawn `train` pairs, in which `test_seen`
-and `test_unseen` had no say. The field's other figures are over every pair of a part's images. The notebook's figures,
+and `test_unseen` had no say. The field's other figures are over every pair of a part's images. `drawn_auc_…` are of
+cosine and of the similarity model on the same drawn pairs, so that the two can be compared. The notebook's figures,
 on drawn `test_seen` pairs, keep its names: `similarity_accuracy` (the similarity model at 0.5) and
 `cosine_accuracy_<t>` (cosine mapped to 0..1 over the whole set, at the fixed threshold t).
 """
@@ -26,12 +27,12 @@ from faces.every_pair import every_pair
 from faces.figures import FiguresParams, roc_points, score_histogram, verification_figures
 from faces.files import write_csv, write_metrics
 from faces.pair_table import PAIRS_PATH, read_pair_table
-from faces.similarity_model import SimilarityModel, load_similarity
+from faces.similarity_model import load_similarity
 from faces.split_table import SCORED, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, run, say, warn
 from faces.threads import fixed_threads
 from faces.threshold import write_threshold
-from faces.verification import accuracy, best_threshold, min_max
+from faces.verification import accuracy, area_under_roc, best_threshold, min_max
 
 
 class EvaluateParams(Params):
@@ -77,15 +78,9 @@ def figures_of_part(
 
 
 def notebook_figures(
-    pairs: pd.DataFrame,
-    cosines: NDArray[np.float64],
-    embeddings: NDArray[np.float32],
-    model: SimilarityModel,
-    params: EvaluateParams,
+    same: NDArray[np.int64], cosines: NDArray[np.float64], probability: NDArray[np.float32], params: EvaluateParams
 ) -> dict[str, float]:
-    """Return the notebook's own figures on one set of pairs, whose cosines are given."""
-    probability = model.predict_pairs(embeddings, pairs["a"].to_numpy(), pairs["b"].to_numpy())
-    same = pairs["same"].to_numpy()
+    """Return the notebook's own figures on one set of pairs: whether same, cosine, probability by the model, (n,)."""
     figures = {"similarity_accuracy": accuracy(probability, same, params.similarity_threshold)}
     mapped = min_max(cosines)
     for threshold in params.cosine_thresholds:
@@ -128,13 +123,19 @@ def main() -> None:
             metrics |= {f"{name}_{part}": details[part][name] for name in ("accuracy", "auc", "eer")}
             plots.append(of_part)
         model = load_similarity(embeddings.shape[1])
-        notebook = notebook_figures(parts[TEST_SEEN], drawn[TEST_SEEN].scores, embeddings, model, params)
+        for part, table in parts.items():
+            probability = model.predict_pairs(embeddings, table["a"].to_numpy(), table["b"].to_numpy())
+            scores, same = drawn[part].scores, table["same"].to_numpy()
+            metrics[f"drawn_auc_cosine_{part}"] = area_under_roc(scores, same)
+            metrics[f"drawn_auc_similarity_{part}"] = area_under_roc(probability, same)
+            if part == TEST_SEEN:
+                metrics |= notebook_figures(same, scores, probability, params)
     for name, tables in zip(("roc", "scores"), zip(*plots, strict=True), strict=True):
         write_csv(Path(f"metrics/evaluate/{name}.csv"), pd.concat(tables, ignore_index=True))
     write_metrics(Path("metrics/evaluate/verification.json"), details)
     write_threshold(threshold)
-    write_metrics(Path("metrics/evaluate.json"), metrics | notebook)
-    say(", ".join(f"{name}: {value:.3f}" for name, value in (metrics | notebook).items() if "accuracy" in name))
+    write_metrics(Path("metrics/evaluate.json"), metrics)
+    say(", ".join(f"{name}: {value:.3f}" for name, value in metrics.items() if "accuracy" in name))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def test_features_by_hand() -> None:
     a, b = np.array([[3, 4]], np.float32), np.array([[0, 2]], np.float32)
     np.testing.assert_array_equal(pair_features(a, b, "concatenation"), [[3, 4, 0, 2]])
     ready = prepared(np.concatenate([a, b]), "symmetric")
-    np.testing.assert_allclose(ready, [[0.6, 0.8], [0, 1]])
+    np.testing.assert_allclose(ready, np.array([[0.6, 0.8], [0.0, 1.0]]))
     np.testing.assert_allclose(
         pair_features(ready[:1], ready[1:], "symmetric"), np.array([[0.6, 0.2, 0, 0.8, 0.8]]), rtol=1e-6
     )

@@ -97,9 +97,15 @@ def test_every_figure_from_the_files_alone(project: Path) -> None:
     for threshold in (0.5, 0.42):
         expected = accuracy_score(pairs["same"][seen], mapped >= threshold)
         assert figures[f"cosine_accuracy_{threshold:.2f}"] == expected
-    a, b = (embeddings[pairs[side][seen]].astype(np.float32) for side in ("a", "b"))
-    probability = load_similarity(16).predict(a, b)
-    assert figures["similarity_accuracy"] == accuracy_score(pairs["same"][seen], probability >= 0.5)
+    model = load_similarity(16)
+    for part, group in pairs.groupby("part"):
+        probability = model.predict_pairs(np.load("data/embeddings.npy"), group["a"].to_numpy(), group["b"].to_numpy())
+        expected = roc_auc_score(group["same"], probability)
+        assert figures[f"drawn_auc_similarity_{part}"] == pytest.approx(expected, abs=1e-9)
+        expected = roc_auc_score(group["same"], scores[group.index])
+        assert figures[f"drawn_auc_cosine_{part}"] == pytest.approx(expected, abs=1e-9)
+        if part == "test_seen":
+            assert figures["similarity_accuracy"] == accuracy_score(group["same"], probability >= 0.5)
 
 
 def test_details_and_plots_of_every_part(project: Path) -> None:
