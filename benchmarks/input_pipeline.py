@@ -12,7 +12,7 @@ from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, ratio, table
 from faces.augmentation import Augmenter, AugmentParams, PhotoAugmenter
 from faces.packed_images import PackedImages
-from faces.split_table import TRAIN, images_of, labels_of, read_split, training_identities
+from faces.split_table import labels_of, read_split, training_identities
 from faces.stage import load_params
 
 BATCH, STEPS, ROUNDS = 64, 12, 7
@@ -23,10 +23,10 @@ def main() -> None:
     split = read_split()
     params = load_params("train", train.TrainParams).model_copy(update={"batch_size": BATCH})
     augment = PhotoAugmenter(load_params("augment", AugmentParams))
-    batches = train.Batches(PackedImages(split), images_of(split, TRAIN), labels_of(split), params, augment)
+    batches = train.Batches(PackedImages(split), train.groups_of(split, params), labels_of(split), params, augment)
     files = image_files(BATCH)
     augmenter = Augmenter()
-    order = np.random.default_rng(0).permutation(batches.numbers)
+    order = np.random.default_rng(0).permutation(batches.groups[0])
     ways = {
         "ours, the notebook's changes": lambda: augmenter(batches.images[order[:BATCH]], (0,)),
         "ours": lambda: batches.load(0, 0, order),
@@ -48,7 +48,7 @@ def main() -> None:
 
 def share(model: train.Model, batches: train.Batches, width: float) -> None:
     """Print how fast training runs on augmented batches, as a share of its speed on one batch that never changes."""
-    images, labels = batches.load(0, 0, batches.numbers)
+    images, labels = batches.load(0, 0, batches.groups[0])
     fixed, fed = [], []
     for epoch in range(ROUNDS + 1):
         began = time.perf_counter()

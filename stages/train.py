@@ -58,6 +58,7 @@ class TrainParams(Architecture):
     margin: float = Field(ge=0, le=math.pi / 2)
     epochs: int = Field(ge=0)
     epoch_images: int = Field(ge=0)
+    balance: Literal["images", "sources"]
     batch_size: int = Field(ge=2)
     learning_rate: float = Field(gt=0)
     learning_rate_min: float = Field(ge=0)
@@ -106,14 +107,19 @@ class Batches:
     """The training batches of any epoch: a function of the seed and the epoch alone, so a resumed run sees the same."""
 
     images: PackedImages
-    numbers: NDArray[np.int64]
+    groups: list[NDArray[np.int64]]  # image numbers; every group gives as many images to an epoch
     labels: NDArray[np.int64]
     params: TrainParams
     augmenter: PhotoAugmenter
 
+    @property
+    def available(self) -> int:
+        """Images to train on, in all groups."""
+        return sum(map(len, self.groups))
+
     def __len__(self) -> int:
         """Batches an epoch. Images that fill no whole batch wait for another epoch, whose order differs."""
-        return max(1, (self.params.epoch_images or len(self.numbers)) // self.params.batch_size)
+        return max(1, (self.params.epoch_images or self.available) // self.params.batch_size)
 
     def load(self, epoch: int, index: int, order: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         chosen = order[index * self.params.batch_size : (index + 1) * self.params.batch_size]
@@ -121,24 +127,35 @@ class Batches:
         return pixels.astype(np.float32), self.labels[chosen]
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Return the images of an epoch in their order: all of them, or `epoch_images`.
+        """Return the images of an epoch, as many as there are or `epoch_images`, from all groups in turn.
 
-        Those go on where the epoch before ended, in one shuffled row of all images after another.
+        Each group goes on where the epoch before ended, in one shuffled row of all its images after another.
         """
-        if not self.params.epoch_images:
-            return self._shuffled(epoch)
-        first, images = epoch * self.params.epoch_images, len(self.numbers)
-        rows = range(first // images, (first + self.params.epoch_images - 1) // images + 1)
-        return np.concatenate([self._shuffled(row) for row in rows])[first % images :][: self.params.epoch_images]
+        share = max(1, (self.params.epoch_images or self.available) // len(self.groups))
+        of_groups = [self._next(number, epoch * share, share) for number in range(len(self.groups))]
+        return np.stack(of_groups, axis=1).ravel()
 
-    def _shuffled(self, row: int) -> NDArray[np.int64]:
-        return np.random.default_rng((self.params.seed, row)).permutation(self.numbers)
+    def _next(self, group: int, first: int, count: int) -> NDArray[np.int64]:
+        images = self.groups[group]
+        rows = range(first // len(images), (first + count - 1) // len(images) + 1)
+        seed = (self.params.seed, group) if group else (self.params.seed,)
+        shuffled = [np.random.default_rng((*seed, row)).permutation(images) for row in rows]
+        return np.concatenate(shuffled)[first % len(images) :][:count]
 
     def epoch(self, epoch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Yield images float32 (B, 112, 112, 3) of 0..255 and labels (B,); the next batch is made meanwhile."""
         order = self.order(epoch)
         with ThreadPoolExecutor(max_workers=1) as worker:
             yield from in_order(worker, lambda index: self.load(epoch, index, order), range(len(self)), ahead=2)
+
+
+def groups_of(split: pd.DataFrame, params: TrainParams) -> list[NDArray[np.int64]]:
+    """Return the training images, in a group a source if sources are to be balanced."""
+    images = images_of(split, TRAIN)
+    if params.balance == "images":
+        return [images]
+    sources = split["source"].to_numpy()[images]
+    return [images[sources == source] for source in sorted(set(sources))]
 
 
 @dataclass
@@ -293,10 +310,10 @@ class Trained(NamedTuple):
 def train(params: TrainParams, augment: AugmentParams, split: pd.DataFrame) -> Trained:
     """Train all epochs that a former run has not."""
     images = PackedImages(split)
-    batches = Batches(images, images_of(split, TRAIN), labels_of(split), params, PhotoAugmenter(augment))
+    batches = Batches(images, groups_of(split, params), labels_of(split), params, PhotoAugmenter(augment))
     if 0 < (steps := len(batches) * params.epochs) < FEW_STEPS:
         warn(
-            f"{len(batches.numbers)} images in batches of {params.batch_size} make {steps} steps "
+            f"{batches.available} images in batches of {params.batch_size} make {steps} steps "
             f"in all: too few to learn much; raise train.epochs, or set train.epoch_images"
         )
     validation = Validation(images, split, params)
@@ -317,7 +334,7 @@ def train(params: TrainParams, augment: AugmentParams, split: pd.DataFrame) -> T
             figures = train_epoch(model, batches, epoch := len(history), params)
             figures["learning_rate"] = learning_rate(epoch + 1, params)
             seconds += time.perf_counter() - began
-            trained += len(batches) * min(params.batch_size, len(batches.numbers))
+            trained += len(batches) * min(params.batch_size, batches.available)
             history.append(figures | validation.measure(model.backbone))
             best = best_epoch(history) if params.keep == "best" else epoch
             checkpoints.save(model.variables, history, kept=best + 1)

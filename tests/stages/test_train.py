@@ -69,7 +69,9 @@ def test_it_warms_up_and_falls_to_the_end_of_the_last_epoch(project: Path) -> No
 def batches_of(project: Path, augmented: bool = True, **changes: object) -> train.Batches:
     split = read_split()
     augmenter = PhotoAugmenter(load_params("augment", AugmentParams) if augmented else NO_CHANGE)
-    return train.Batches(PackedImages(split), images_of(split, "train"), labels_of(split), params(**changes), augmenter)
+    return train.Batches(
+        PackedImages(split), train.groups_of(split, params(**changes)), labels_of(split), params(**changes), augmenter
+    )
 
 
 def test_an_epoch_shows_each_training_image_once_with_its_label(project: Path) -> None:
@@ -104,6 +106,23 @@ def test_epochs_of_so_many_images_go_through_all_of_them_in_turn(project: Path) 
     assert [sorted(row[start : start + 16]) for start in range(0, 80, 16)] == [everything] * 5
     large = batches_of(project, epoch_images=40)
     np.testing.assert_array_equal(np.concatenate([large.order(0), large.order(1)]), row)
+
+
+def test_balanced_sources_give_as_many_images_to_every_batch(project: Path) -> None:
+    split = read_split()
+    train_images = images_of(split, "train")
+    split.loc[train_images[:4], "source"] = "few"
+    batches = batches_of(project, augmented=False)
+    batches.params = params(epoch_images=24, batch_size=8, balance="sources")
+    batches.groups = train.groups_of(split, batches.params)
+    assert [len(group) for group in batches.groups] == [12, 4]
+    for epoch in range(3):
+        order = batches.order(epoch)
+        few = np.isin(order, train_images[:4]).reshape(3, 8)
+        assert few.sum(axis=1).tolist() == [4, 4, 4]
+        # 12 images of either source: all of the larger one once, and all of the smaller one three times.
+        assert sorted(order) == sorted([*train_images[4:], *np.repeat(train_images[:4], 3)])
+    assert batches.order(0).tolist() != batches.order(1).tolist()
 
 
 def test_fewer_images_than_a_batch_are_one_batch(project: Path) -> None:
