@@ -9,6 +9,7 @@ A study that was cut off goes on: DVC remembers what it has run. The file has:
 
     title: what the table is about
     seeds: [0, 1, 2]                    # of train.seed
+    like: other.yaml                    # another study, beside this one, whose `all` holds here too
     all: {train.epochs: 15}             # parameters of every run, <section>.<key>; a whole section replaces it
     runs:
       first: {augment.flip: false}      # its own parameters
@@ -62,6 +63,7 @@ class Study(BaseModel):
     model_config = ConfigDict(extra="forbid")
     title: str
     seeds: list[int] = Field(min_length=1)
+    like: str = ""
     all: dict[str, Any] = {}
     runs: dict[str, dict[str, Any]] = Field(min_length=1)
     rows: dict[str, Row] = {}
@@ -86,6 +88,8 @@ def load_study(path: Path) -> Study:
     try:
         study = Study.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
         study.check_names()
+        if study.like:
+            study.all = load_study(path.parent / study.like).all | study.all
     except ValidationError as error:
         sys.exit("\n".join(f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
     except (OSError, ValueError, YAMLError) as error:

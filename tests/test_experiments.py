@@ -46,6 +46,14 @@ def test_every_study_here_can_be_run() -> None:
             run.changed_params(text, changes)
 
 
+def test_a_study_takes_over_what_holds_for_all_runs_of_another(study: Path) -> None:
+    other = study.with_name("other.yaml")
+    other.write_text(STUDY.replace("all: {", "like: study.yaml\nall: {train.epochs: 5, train.width: 0.5} #"))
+    assert run.load_study(other).all == {"train.epochs": 5, "train.width": 0.5}
+    other.write_text(STUDY.replace("all: {", "like: study.yaml\nall: {train.width: 0.5} #"))
+    assert run.load_study(other).all == {"train.epochs": 3, "train.width": 0.5}
+
+
 def test_a_study_runs_each_seed_in_turn_and_makes_its_table(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, dict]] = []
 
