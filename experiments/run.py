@@ -136,11 +136,18 @@ def run_experiment(name: str, content: dict[str, Any]) -> None:
         subprocess.run(["git", "checkout", "--quiet", "--", str(PARAMS)], check=True)
 
 
-def read_figures(figures: Figures) -> dict[str, float]:
-    """Return figures by the names of their columns; one that the metrics do not give is left out."""
-    found = {}
+def read_figures(figures: Figures, params: dict[str, Any]) -> dict[str, float]:
+    """Return figures by the names of their columns.
+
+    One that the metrics do not give is left out, and so is that of a source or test set that `params` do not list: its
+    file would be from a run before.
+    """
+    found, listed = {}, {*params["sources"], *params["test_sets"]}
     for column, place in figures.items():
         path, key = place.split()
+        _, of_set, name = Path(path).stem.partition("@")
+        if of_set and name not in listed:
+            continue
         metrics = json.loads(Path(path).read_text(encoding="utf-8"))
         if key in metrics:
             found[column] = metrics[key]
@@ -187,7 +194,7 @@ def run_study(study: Study, path: Path) -> None:
             STARTS.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(WEIGHTS, start_of(name, seed))
         shown = {name: study.figures} | {row: spec.figures for row, spec in study.rows.items() if spec.run == name}
-        rows += [{"run": row, "seed": seed, **read_figures(figures)} for row, figures in shown.items()]
+        rows += [{"run": row, "seed": seed, **read_figures(figures, content)} for row, figures in shown.items()]
         results = pd.DataFrame(rows)
         results.to_csv(path.with_suffix(".csv"), index=False)
         path.with_suffix(".md").write_text(summary(study, results), encoding="utf-8")
