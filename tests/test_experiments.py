@@ -89,7 +89,7 @@ def test_a_study_runs_each_seed_in_turn_and_makes_its_table(study: Path, monkeyp
 
 def test_figures_of_a_test_set_that_was_not_scored_are_those_of_no_run(in_new_folder: None) -> None:
     Path("score@lfw.json").write_text('{"auc": 0.9}')
-    params = {"sources": {"mine": {}}, "test_sets": {"lfw": {}}}
+    params: dict[str, dict] = {"sources": {"mine": {}}, "test_sets": {"lfw": {}}}
     figures = {"AUC": "score@lfw.json auc", "EER": "score@lfw.json eer"}
     assert run.read_figures(figures, params) == {"AUC": 0.9}
     assert run.read_figures(figures, params | {"test_sets": {}}) == {}
