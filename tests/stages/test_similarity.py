@@ -127,5 +127,5 @@ def test_divergence_is_an_error_and_leaves_the_model(
 ) -> None:
     before = Path("models/similarity.npz").read_bytes()
     monkeypatch.setattr(similarity, "score", lambda *arguments: {"train_loss": float("nan")} if arguments else {})
-    assert "similarity.learning_rate: 0.001: training diverged in epoch 1" in fails_with("similarity")
+    assert "similarity.learning_rate: 0.0001: training diverged in epoch 1" in fails_with("similarity")
     assert Path("models/similarity.npz").read_bytes() == before
