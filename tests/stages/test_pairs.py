@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from faces.split_table import PARTS, read_split
+from faces.split_table import SCORED, read_split
 from pairs import PairsParams, draw_pairs, others
 from small_project import run_stage
 
@@ -74,7 +74,7 @@ def test_the_stage_pairs_images_of_one_part(project: Path) -> None:
         assert split["part"][a] == split["part"][b] == part
         assert same == (split["subject"][a] == split["subject"][b])
     counts = json.loads(Path("metrics/pairs.json").read_text())
-    for part in PARTS:
+    for part in SCORED:
         group = pairs[pairs["part"] == part]
         assert counts[f"genuine_{part}"] == group["same"].sum()
         assert counts[f"impostor_{part}"] == (group["same"] == 0).sum()
