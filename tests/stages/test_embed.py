@@ -32,7 +32,7 @@ def test_a_useless_embedding_is_an_error(bad: float) -> None:
 
 
 def test_row_i_is_the_embedding_of_image_i(project: Path) -> None:
-    write_params(project, embed={"workers": 1})
+    write_params(project, embed={"workers": 1, "flip": False})
     run_stage("embed")
     embeddings = np.load("data/embeddings.npy")
     paths = read_split()["path"]

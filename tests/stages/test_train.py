@@ -234,14 +234,10 @@ def with_aucs(monkeypatch: pytest.MonkeyPatch, aucs: list[float]) -> None:
 
 
 def test_the_best_epoch_is_kept_also_by_a_run_that_was_cut_off(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_aside(project, epochs=2, keep_checkpoints=1)
-    run_stage("train")
-    two_epochs = Path("models/backbone.weights.h5").read_bytes()
     schedule = {"schedule": "constant", "keep_checkpoints": 1}
     set_aside(project, epochs=2, **schedule)
     run_stage("train")
     after_two = Path("models/backbone.weights.h5").read_bytes()
-    assert after_two == two_epochs  # the hold is longer than that
     set_aside(project, epochs=5, keep="best", **schedule)
     with_aucs(monkeypatch, [0.6, 0.9, 0.7])
     with pytest.raises(StopIteration):  # in the fourth epoch, as from a cut-off run
