@@ -5,7 +5,8 @@ Writes  experiments/<name>.csv  a row a run and seed, after each of them
         experiments/<name>.md   mean and standard deviation over the seeds, a row a run
 
 Each run is a `dvc exp run` on the committed params.yaml with changes, and stays as an experiment, <name>-<run>-<seed>.
-A study that was cut off goes on: DVC remembers what it has run. The file has:
+A study that was cut off goes on: DVC remembers which stages it has run. (Killed outright, it leaves params.yaml changed:
+`git checkout params.yaml` first.) The file has:
 
     title: what the table is about
     seeds: [0, 1, 2]                    # of train.seed
@@ -131,9 +132,17 @@ def run_experiment(name: str, content: dict[str, Any]) -> None:
     try:
         with open(PARAMS, "w", encoding="utf-8") as file:
             YAML().dump(content, file)
-        subprocess.run(["dvc", "exp", "run", "--force", "--name", name], check=True)
+        if name in listed_experiments():
+            subprocess.run(["dvc", "exp", "remove", name], check=True)
+        subprocess.run(["dvc", "exp", "run", "--name", name], check=True)
     finally:
         subprocess.run(["git", "checkout", "--quiet", "--", str(PARAMS)], check=True)
+
+
+def listed_experiments() -> list[str]:
+    """Return the names of the experiments on the current commit."""
+    listed = subprocess.run(["dvc", "exp", "list", "--name-only"], check=True, capture_output=True, text=True)
+    return listed.stdout.split()
 
 
 def read_figures(figures: Figures, params: dict[str, Any]) -> dict[str, float]:
@@ -176,7 +185,7 @@ def summary(study: Study, results: pd.DataFrame) -> str:
 def check_clean() -> None:
     """End the program if params.yaml has changes that are not committed: they would be lost."""
     if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(PARAMS)]).returncode:
-        sys.exit(f"{PARAMS} has changes that are not committed; commit them or undo them first")
+        sys.exit(f"{PARAMS} has changes that are not committed; commit them or undo them (`git checkout {PARAMS}`) first")
 
 
 def run_study(study: Study, path: Path) -> None:

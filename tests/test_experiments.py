@@ -95,22 +95,30 @@ def test_figures_of_a_test_set_that_was_not_scored_are_those_of_no_run(in_new_fo
     assert run.read_figures(figures, params | {"test_sets": {}}) == {}
 
 
-def test_comments_of_params_stay_and_dvc_is_given_the_changed_file(
+def test_dvc_is_given_the_changed_file_with_its_comments_and_may_use_what_it_has_run(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = Path("params.yaml").read_text(encoding="utf-8")
-    calls = []
+    calls, seen = [], ""
 
-    def call(command: list[str], check: bool) -> None:
-        calls.append((command[0], Path("params.yaml").read_text(encoding="utf-8")))
-        if command[0] == "dvc":
+    def call(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        nonlocal seen
+        calls.append(command[:3])
+        if command[:3] == ["dvc", "exp", "run"]:
+            assert "--force" not in command  # with it, DVC would run every stage anew
+            seen = Path("params.yaml").read_text(encoding="utf-8")
             raise subprocess.CalledProcessError(1, command)
+        return subprocess.CompletedProcess(command, 0, stdout="other\nx\n")
 
     monkeypatch.setattr(subprocess, "run", call)
     with pytest.raises(subprocess.CalledProcessError):
         run.run_experiment("x", run.changed_params(text, {"train.epochs": 99}))
-    (_, seen), (last, _) = calls
-    assert last == "git"  # params.yaml goes back to what is committed even after a failure
+    assert calls[:3] == [
+        ["dvc", "exp", "list"],
+        ["dvc", "exp", "remove"],  # one of that name is there
+        ["dvc", "exp", "run"],
+    ]
+    assert calls[3][0] == "git"  # params.yaml goes back to what is committed even after a failure
     assert yaml.safe_load(seen)["train"] == yaml.safe_load(text)["train"] | {"epochs": 99}
     assert "# 0 (the initial weights as they are) or more" in seen
 
