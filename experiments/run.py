@@ -5,8 +5,8 @@ Writes  experiments/<name>.csv  a row a run and seed, after each of them
         experiments/<name>.md   mean and standard deviation over the seeds, a row a run
 
 Each run is a `dvc exp run` on the committed params.yaml with changes, and stays as an experiment, <name>-<run>-<seed>.
-A study that was cut off goes on: DVC remembers which stages it has run. (Killed outright, it leaves params.yaml changed:
-`git checkout params.yaml` first.) The file has:
+A study that was cut off goes on: DVC remembers which stages it has run. (Killed outright, it leaves params.yaml
+changed: `git checkout params.yaml` first.) The file has:
 
     title: what the table is about
     seeds: [0, 1, 2]                    # of train.seed
@@ -185,7 +185,7 @@ def summary(study: Study, results: pd.DataFrame) -> str:
 def check_clean() -> None:
     """End the program if params.yaml has changes that are not committed: they would be lost."""
     if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(PARAMS)]).returncode:
-        sys.exit(f"{PARAMS} has changes that are not committed; commit them or undo them (`git checkout {PARAMS}`) first")
+        sys.exit(f"{PARAMS} has changes that are not committed: commit them, or `git checkout {PARAMS}`")
 
 
 def run_study(study: Study, path: Path) -> None:
