@@ -8,8 +8,8 @@ Run     python stages/evaluate.py
 
 `accuracy_<part>` is the headline: cosine at the threshold that is best on the drawn `train` pairs, in which `test_seen`
 and `test_unseen` had no say. The field's other figures are over every pair of a part's images. `drawn_auc_…` are of
-cosine and of the similarity model on the same drawn pairs, so that the two can be compared. The notebook's figures,
-on drawn `test_seen` pairs, keep its names: `similarity_accuracy` (the similarity model at 0.5) and
+cosine and of the similarity model on the same drawn pairs, and `similarity_auc_gain` is their difference. The notebook's
+figures, on drawn `test_seen` pairs, keep its names: `similarity_accuracy` (the similarity model at 0.5) and
 `cosine_accuracy_<t>` (cosine mapped to 0..1 over the whole set, at the fixed threshold t).
 """
 
@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from faces.bootstrap import Pairs, in_falling_order, numbered
+from faces.bootstrap import Pairs, auc_gain_interval, in_falling_order, numbered
 from faces.embeddings import cosine_of_pairs, read_embeddings, unit_length
 from faces.every_pair import every_pair
 from faces.figures import FiguresParams, roc_points, score_histogram, verification_figures
@@ -88,6 +88,14 @@ def notebook_figures(
     return figures
 
 
+def similarity_gain(drawn: Pairs, probability: NDArray[np.float32], params: FiguresParams) -> dict[str, float]:
+    """Return how far the similarity model's AUC is above cosine's on the same pairs, with its interval over people."""
+    gain = area_under_roc(probability, drawn.same) - area_under_roc(drawn.scores, drawn.same)
+    interval = auc_gain_interval(drawn, probability, params.bootstrap, params.seed) if params.bootstrap else None
+    ends = {f"similarity_auc_gain_{end}": value for end, value in zip(("low", "high"), interval or (), strict=False)}
+    return {"similarity_auc_gain": gain} | ends
+
+
 def scored_parts(pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the pairs of each part that has both labels; StageError if `train` or `test_seen` has not."""
     parts = {part: pairs[pairs["part"] == part] for part in SCORED}
@@ -128,6 +136,7 @@ def main() -> None:
             scores, same = drawn[part].scores, table["same"].to_numpy()
             metrics[f"drawn_auc_cosine_{part}"] = area_under_roc(scores, same)
             metrics[f"drawn_auc_similarity_{part}"] = area_under_roc(probability, same)
+            details[part] |= similarity_gain(drawn[part], probability, figures)
             if part == TEST_SEEN:
                 metrics |= notebook_figures(same, scores, probability, params)
     for name, tables in zip(("roc", "scores"), zip(*plots, strict=True), strict=True):

@@ -7,6 +7,7 @@ from faces.bootstrap import (
     Interval,
     Pairs,
     accuracy_interval,
+    auc_gain_interval,
     bin_ends,
     curve_intervals,
     in_falling_order,
@@ -53,6 +54,20 @@ def test_replicates_against_pairs_written_out() -> None:
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name] == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-12)
+
+
+def test_gain_of_other_scores_against_weighted_pairs() -> None:
+    pairs, replicates, seed = people(), 8, 5
+    other = np.round(pairs.scores + np.random.default_rng(1).normal(0, 0.1, len(pairs.scores)), 2)
+    first, second = pairs.first // 3, pairs.second // 3
+    gains = []
+    for row in np.random.default_rng(seed).multinomial(12, np.full(12, 1 / 12), size=replicates):
+        weights = np.where(first == second, row[first], row[first] * row[second])
+        before, after = (roc_auc_score(pairs.same, of, sample_weight=weights) for of in (pairs.scores, other))
+        gains.append(after - before)
+    expected = tuple(np.quantile(gains, [0.025, 0.975]))
+    assert auc_gain_interval(pairs, other, replicates, seed) == pytest.approx(expected, abs=1e-12)
+    assert auc_gain_interval(pairs, pairs.scores, replicates, seed) == (0, 0)
 
 
 def many_pairs() -> Pairs:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from faces.verification import Labels, Roc, Scores, accepted, falling_order
+from faces.verification import Labels, Roc, Scores, accepted, falling_order, roc_of_falling
 
 # Replicates know scores by bins only, but of a ROC of few thresholds, whose every score is a bin. Other bins hold,
 # unless pairs tie, a 500th of the genuine pairs at most, a 50th of the impostors at or above them, and a 50th of the
@@ -65,10 +65,31 @@ def curve_intervals(pairs: Pairs, curve: Roc, rates: list[float], replicates: in
 
     The interval goes from the 2.5th to the 97.5th percentile of the replicates. Empty if none has figures.
     """
+    figures = _curve_replicates(pairs, curve, rates, replicates, seed)
+    return {name: interval for name, values in figures.items() if (interval := _interval(values))}
+
+
+def auc_gain_interval(pairs: Pairs, other: Scores, replicates: int, seed: int) -> Interval | None:
+    """Return the 95 % interval of how far the AUC of `other` scores (n,) of the same pairs is above that of theirs.
+
+    Both are of the same replicates, so that what is hard about the people drawn cancels out. None if none of these has
+    both kinds of pair.
+    """
+    areas = []
+    for scored in (pairs, pairs._replace(scores=other)):
+        falling = in_falling_order(scored)
+        curve = roc_of_falling(falling.scores, falling.same)
+        areas.append(_curve_replicates(falling, curve, [], replicates, seed)["auc"])
+    return _interval(areas[1] - areas[0])
+
+
+def _curve_replicates(
+    pairs: Pairs, curve: Roc, rates: list[float], replicates: int, seed: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return what `curve_intervals` is of: name: the figure of every replicate (replicates,)."""
     drawn, ends, genuine = Drawn(pairs, replicates, seed), bin_ends(curve), np.asarray(pairs.same, dtype=bool)
     kinds = [(drawn.columns[genuine], curve.genuine[ends]), (drawn.columns[~genuine], curve.impostors[ends])]
-    figures = drawn.measure(kinds, lambda counts: _of_curves(counts[0], counts[1], rates))
-    return {name: interval for name, values in figures.items() if (interval := _interval(values))}
+    return drawn.measure(kinds, lambda counts: _of_curves(counts[0], counts[1], rates))
 
 
 def bin_ends(curve: Roc) -> NDArray[np.int64]:

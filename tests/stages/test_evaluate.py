@@ -119,6 +119,9 @@ def test_details_and_plots_of_every_part(project: Path) -> None:
             assert figures[name] == headline[f"{name}_{part}"]
             low, high = (figures[f"{name}_{end}"] for end in ("low", "high"))
             assert low - 1e-12 <= figures[name] <= high + 1e-12  # they are sums in another order
+        gain = headline[f"drawn_auc_similarity_{part}"] - headline[f"drawn_auc_cosine_{part}"]
+        assert figures["similarity_auc_gain"] == pytest.approx(gain, abs=1e-12)
+        assert figures["similarity_auc_gain_low"] <= figures["similarity_auc_gain_high"]
         assert "fold_accuracy" in figures or part == "test_unseen"  # whose two people make no two folds of two
     for name in ("roc", "scores"):
         assert list(pd.read_csv(f"metrics/evaluate/{name}.csv")["set"].unique()) == list(details)
