@@ -8,8 +8,8 @@ Run     python stages/evaluate.py
 
 `accuracy_<part>` is the headline: cosine at the threshold that is best on the drawn `train` pairs, in which `test_seen`
 and `test_unseen` had no say. The field's other figures are over every pair of a part's images. `drawn_auc_…` are of
-cosine and of the similarity model on the same drawn pairs, and `similarity_auc_gain` is their difference. The notebook's
-figures, on drawn `test_seen` pairs, keep its names: `similarity_accuracy` (the similarity model at 0.5) and
+cosine and of the similarity model on the same drawn pairs, and `similarity_auc_gain` is their difference. The
+notebook's figures, on drawn `test_seen` pairs, keep its names: `similarity_accuracy` (the similarity model at 0.5) and
 `cosine_accuracy_<t>` (cosine mapped to 0..1 over the whole set, at the fixed threshold t).
 """
 
