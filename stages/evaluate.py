@@ -1,7 +1,7 @@
 """Score the image pairs by both approaches of the notebook, and by the field's protocol.
 
 Reads   data/pairs.csv, data/split.csv, data/embeddings.npy, models/similarity.npz
-Writes  metrics/evaluate.json, models/threshold.json,
+Writes  metrics/evaluate.json, models/threshold.json (thresholds, and the errors at each),
         metrics/evaluate/verification.json (the field's figures of each part, with 95 % intervals over people),
         metrics/evaluate/roc.csv, metrics/evaluate/scores.csv
 Run     python stages/evaluate.py
@@ -14,7 +14,7 @@ notebook's figures, on drawn `test_seen` pairs, keep its names: `similarity_accu
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,15 +24,15 @@ from pydantic import Field, field_validator
 from faces.bootstrap import Pairs, auc_gain_interval, in_falling_order, numbered
 from faces.embeddings import cosine_of_pairs, read_embeddings, unit_length
 from faces.every_pair import every_pair
-from faces.figures import FiguresParams, roc_points, score_histogram, verification_figures
+from faces.figures import FiguresParams, roc_points, score_histogram, supported, verification_figures
 from faces.files import write_csv, write_metrics
 from faces.pair_table import PAIRS_PATH, read_pair_table
 from faces.similarity_model import load_similarity
 from faces.split_table import SCORED, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, run, say, warn
 from faces.threads import fixed_threads
-from faces.threshold import write_threshold
-from faces.verification import accuracy, area_under_roc, best_threshold, min_max
+from faces.threshold import measured_thresholds, write_thresholds
+from faces.verification import Labels, Roc, Scores, accuracy, area_under_roc, best_threshold, min_max, threshold_at_far
 
 
 class EvaluateParams(Params):
@@ -65,8 +65,8 @@ def folds_of(pairs: Pairs, folds: int, seed: int) -> NDArray[np.int8]:
 
 def figures_of_part(
     part: str, every: Pairs, drawn: Pairs, threshold: float, params: FiguresParams
-) -> tuple[dict[str, float], pd.DataFrame, pd.DataFrame]:
-    """Return the field's figures, the points of the ROC and the histogram of scores, and say what is left out.
+) -> tuple[dict[str, float], Roc, pd.DataFrame, pd.DataFrame]:
+    """Return the field's figures, the ROC, points of it and the histogram of scores, and say what is left out.
 
     `every` pair is in falling order, and `accuracy` is of those `drawn`.
     """
@@ -74,12 +74,10 @@ def figures_of_part(
     for sentence in found.left_out:
         say(f"{part}: {sentence}")
     curve = roc_points(part, found.curve, params.curve_points)
-    return found.flat(), curve, score_histogram(part, every, params.histogram_bins)
+    return found.flat(), found.curve, curve, score_histogram(part, every, params.histogram_bins)
 
 
-def notebook_figures(
-    same: NDArray[np.int64], cosines: NDArray[np.float64], probability: NDArray[np.float32], params: EvaluateParams
-) -> dict[str, float]:
+def notebook_figures(same: Labels, cosines: Scores, probability: Scores, params: EvaluateParams) -> dict[str, float]:
     """Return the notebook's own figures on one set of pairs: whether same, cosine, probability by the model, (n,)."""
     figures = {"similarity_accuracy": accuracy(probability, same, params.similarity_threshold)}
     mapped = min_max(cosines)
@@ -109,40 +107,94 @@ def scored_parts(pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return scored
 
 
+class Images(NamedTuple):
+    """All images: the split, embeddings float32 (N, D) as they are and of length 1, and labels from 0 (N,)."""
+
+    split: pd.DataFrame
+    embeddings: NDArray[np.float32]
+    unit: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+class Scored(NamedTuple):
+    """What the scores of every pair come to: figures by part, the thresholds' errors, and ROC and histogram by part."""
+
+    details: dict[str, dict[str, float]]
+    thresholds: dict[str, Any]
+    plots: list[list[pd.DataFrame]]
+
+
+def score_every_pair(
+    images: Images, drawn: dict[str, Pairs], threshold: float, params: EvaluateParams, figures: FiguresParams
+) -> Scored:
+    """Return the field's figures of each part of which there are `drawn` pairs, one part after another.
+
+    Every pair of many images takes gigabytes. The errors of thresholds are those of the last part.
+    """
+    scored = Scored({}, {}, [])
+    at_fmr: dict[float, float] = {}
+    for part, of_part in drawn.items():
+        rows = images_of(images.split, part)
+        pairs = every_pair(rows, images.unit, images.labels, params.most_images, params.seed).pairs
+        every = in_falling_order(pairs)
+        del pairs
+        scored.details[part], curve, *plots = figures_of_part(part, every, of_part, threshold, figures)
+        scored.plots.append(plots)
+        if part == TRAIN:
+            continue
+        supporting = [rate for rate in figures.false_accept_rates if supported(rate, int(curve.impostors[-1]))]
+        if part == TEST_SEEN:
+            at_fmr = {rate: threshold_at_far(curve, rate) for rate in supporting}
+        scored.thresholds.update(
+            measured_thresholds(part, curve, threshold, {rate: at_fmr[rate] for rate in supporting if rate in at_fmr})
+        )
+    return scored
+
+
+def compare_models(
+    images: Images,
+    parts: dict[str, pd.DataFrame],
+    drawn: dict[str, Pairs],
+    params: EvaluateParams,
+    figures: FiguresParams,
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Return figures of cosine and the similarity model on the same drawn pairs: headlines, and details by part."""
+    model = load_similarity(images.embeddings.shape[1])
+    metrics, details = {}, {}
+    for part, table in parts.items():
+        probability = model.predict_pairs(images.embeddings, table["a"].to_numpy(), table["b"].to_numpy())
+        scores, same = drawn[part].scores, drawn[part].same
+        metrics[f"drawn_auc_cosine_{part}"] = area_under_roc(scores, same)
+        metrics[f"drawn_auc_similarity_{part}"] = area_under_roc(probability, same)
+        details[part] = similarity_gain(drawn[part], probability, figures)
+        if part == TEST_SEEN:
+            metrics |= notebook_figures(same, scores, probability, params)
+    return metrics, details
+
+
 def main() -> None:
     """Write the figures and the curves behind them."""
     params, figures = load_params("evaluate", EvaluateParams), load_params("figures", FiguresParams)
     split = read_split()
     pairs = read_pair_table(PAIRS_PATH, len(split))
     embeddings, labels = read_embeddings(len(split)), np.unique(labels_of(split), return_inverse=True)[1]
-    unit = unit_length(embeddings)
+    images = Images(split, embeddings, unit_length(embeddings), labels)
     parts = scored_parts(pairs)
-    drawn = {part: drawn_pairs(table, unit, labels) for part, table in parts.items()}
+    drawn = {part: drawn_pairs(table, images.unit, labels) for part, table in parts.items()}
     threshold = best_threshold(drawn[TRAIN].scores, drawn[TRAIN].same)
 
-    metrics, details = {"threshold": threshold}, {}
-    plots = []
     with fixed_threads(params.threads):
-        for part in parts:  # one after another, for every pair of many images takes gigabytes
-            images = images_of(split, part)
-            every = in_falling_order(every_pair(images, unit, labels, params.most_images, params.seed).pairs)
-            details[part], *of_part = figures_of_part(part, every, drawn[part], threshold, figures)
-            del every
-            metrics |= {f"{name}_{part}": details[part][name] for name in ("accuracy", "auc", "eer")}
-            plots.append(of_part)
-        model = load_similarity(embeddings.shape[1])
-        for part, table in parts.items():
-            probability = model.predict_pairs(embeddings, table["a"].to_numpy(), table["b"].to_numpy())
-            scores, same = drawn[part].scores, table["same"].to_numpy()
-            metrics[f"drawn_auc_cosine_{part}"] = area_under_roc(scores, same)
-            metrics[f"drawn_auc_similarity_{part}"] = area_under_roc(probability, same)
-            details[part] |= similarity_gain(drawn[part], probability, figures)
-            if part == TEST_SEEN:
-                metrics |= notebook_figures(same, scores, probability, params)
-    for name, tables in zip(("roc", "scores"), zip(*plots, strict=True), strict=True):
+        scored = score_every_pair(images, drawn, threshold, params, figures)
+        compared, gains = compare_models(images, parts, drawn, params, figures)
+    metrics = {"threshold": threshold}
+    for part, details in scored.details.items():
+        metrics |= {f"{name}_{part}": details[name] for name in ("accuracy", "auc", "eer")}
+        details |= gains[part]
+    metrics |= compared
+    for name, tables in zip(("roc", "scores"), zip(*scored.plots, strict=True), strict=True):
         write_csv(Path(f"metrics/evaluate/{name}.csv"), pd.concat(tables, ignore_index=True))
-    write_metrics(Path("metrics/evaluate/verification.json"), details)
-    write_threshold(threshold)
+    write_metrics(Path("metrics/evaluate/verification.json"), scored.details)
+    write_thresholds(scored.thresholds)
     write_metrics(Path("metrics/evaluate.json"), metrics)
     say(", ".join(f"{name}: {value:.3f}" for name, value in metrics.items() if "accuracy" in name))
 

@@ -10,10 +10,12 @@ from faces.verification import (
     best_threshold,
     d_prime,
     equal_error_rate,
+    error_rates,
     min_max,
     roc,
     roc_of_falling,
     tar_at_far,
+    threshold_at_far,
 )
 
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.55, 0.4, 0.3, 0.1])
@@ -173,3 +175,17 @@ def test_min_max_by_hand() -> None:
 def test_one_kind_of_pair_or_another_length_is_an_error(measure: object, same: list[int]) -> None:
     with pytest.raises(ValueError, match="pairs|labels"):
         measure(np.array([0.1, 0.2]), np.array(same))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("far", "expected"), [(0.0, 0.75), (0.25, 0.575), (0.3, 0.575), (0.5, 0.35), (1.0, -0.8)])
+def test_threshold_at_far_by_hand(far: float, expected: float) -> None:
+    # Impostors score 0.7, 0.55, 0.3 and 0.1: it lies halfway between the last score accepted and the next one, which
+    # below all of them is taken to be their range and 1 lower.
+    assert threshold_at_far(roc(SCORES, SAME), far) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 0.1, 0.35, 0.4, 0.6, 0.65, 0.9, 0.95])
+def test_error_rates_against_counting(threshold: float) -> None:
+    fmr, fnmr = error_rates(roc(SCORES, SAME), threshold)
+    assert fmr == np.mean(SCORES[SAME == 0] >= threshold)
+    assert fnmr == pytest.approx(np.mean(SCORES[SAME == 1] < threshold), abs=1e-12)

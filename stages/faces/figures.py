@@ -22,6 +22,7 @@ from faces.verification import (
     balanced_accuracy,
     d_prime,
     equal_error,
+    error_rates,
     roc_of_falling,
     tar_at_far,
     threshold_between,
@@ -91,13 +92,14 @@ def verification_figures(
         every: the pairs of both kinds that all figures but `accuracy` are of, the highest score first.
         folds: (n, 2) fold of either image of these, 0 or more; None if there are none.
         drawn: the pairs that `accuracy` is of, about as many genuine as impostor.
-        threshold: at which it is taken, chosen elsewhere.
+        threshold: at which it is taken, and FMR and FNMR, chosen elsewhere.
         params: which figures.
         identities_known: whether pairs say who is on them; if not, there are no intervals.
     """
     curve = roc_of_falling(every.scores, every.same)
     values: dict[str, float] = {"accuracy": accuracy(drawn.scores, drawn.same, threshold)}
     values |= {"auc": area(curve), "eer": equal_error(curve), "d_prime": d_prime(every.scores, every.same)}
+    values["fmr_at_threshold"], values["fnmr_at_threshold"] = error_rates(curve, threshold)
     of_rates, left_out = figures_at_rates(curve, params.false_accept_rates)
     values |= of_rates
     accuracies = None if folds is None else k_fold_accuracies(every.scores, every.same, folds)

@@ -134,12 +134,26 @@ def equal_error(curve: Roc) -> float:
 
 def tar_at_far(curve: Roc, far: float) -> float:
     """Return the TAR at the lowest threshold that accepts at most a share `far` of the impostor pairs."""
+    return float(curve.genuine[_place_at_far(curve, far)] / curve.genuine[-1])
+
+
+def threshold_at_far(curve: Roc, far: float) -> float:
+    """Return a threshold that accepts what `tar_at_far` does, halfway to the next score."""
+    return threshold_between(curve.thresholds[1:], _place_at_far(curve, far))
+
+
+def _place_at_far(curve: Roc, far: float) -> int:
     impostors = int(curve.impostors[-1])
     allowed = min(int(far * impostors) + 1, impostors)
     while allowed / impostors > far:  # the product may be rounded
         allowed -= 1
-    place = np.searchsorted(curve.impostors, curve.impostors.dtype.type(allowed), side="right") - 1
-    return float(curve.genuine[place] / curve.genuine[-1])
+    return int(np.searchsorted(curve.impostors, curve.impostors.dtype.type(allowed), side="right")) - 1
+
+
+def error_rates(curve: Roc, threshold: float) -> tuple[float, float]:
+    """Return FMR and FNMR at a threshold: shares of impostor pairs at or above it, and of genuine pairs below it."""
+    place = int(np.count_nonzero(accepted(curve.thresholds, threshold))) - 1  # inf is always among them
+    return float(curve.fmr[place]), float(1 - curve.tar[place])
 
 
 def d_prime(scores: Scores, same: Labels) -> float:

@@ -109,6 +109,34 @@ def test_every_figure_from_the_files_alone(project: Path) -> None:
             assert figures["similarity_accuracy"] == accuracy_score(group["same"], probability >= 0.5)
 
 
+def test_thresholds_with_errors_counted_over_every_pair_of_people_never_seen(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faces.figures.FEWEST_FALSE_MATCHES", 10)
+    write_params(project, figures={"false_accept_rates": [0.5, 0.0001]})
+    run_stage("evaluate")
+    found = json.loads(Path("models/threshold.json").read_text())
+    assert found["threshold"] == json.loads(Path("metrics/evaluate.json").read_text())["threshold"]
+    split = read_split()
+    unit = unit_length(np.load("data/embeddings.npy"))
+
+    def scores_of(part: str) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.flatnonzero(split["part"] == part)
+        a, b = np.triu_indices(len(rows), k=1)
+        cosines = (unit[rows].astype(np.float64) @ unit[rows].T)[a, b]
+        labels = split["label"].to_numpy()[rows]
+        return cosines, labels[a] == labels[b]
+
+    cosines, same = scores_of("test_unseen")
+    assert (found["measured_on"], found["genuine_pairs"]) == ("test_unseen", same.sum())
+    assert list(found["at_fmr"]) == ["0.5"]  # there are no impostor pairs for the other
+    for point in (found, found["at_fmr"]["0.5"]):
+        assert point["fmr"] == pytest.approx(np.mean(cosines[~same] >= point["threshold"]))
+        assert point["fnmr"] == pytest.approx(np.mean(cosines[same] < point["threshold"]))
+    cosines, same = scores_of("test_seen")
+    assert np.mean(cosines[~same] >= found["at_fmr"]["0.5"]["threshold"]) == pytest.approx(0.5, abs=1 / (~same).sum())
+
+
 def test_details_and_plots_of_every_part(project: Path) -> None:
     run_stage("evaluate")
     details = json.loads(Path("metrics/evaluate/verification.json").read_text())
