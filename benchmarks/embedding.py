@@ -11,7 +11,8 @@ from benchmarks import notebook
 from benchmarks.default_data import image_files, pixels
 from benchmarks.timing import alternate, table
 from faces import mobilefacenet, runtime
-from faces.inference import Embedder, convert
+from faces.embedder import Embedder
+from faces.inference import convert
 
 IMAGES, BATCH, THREADS = 256, 64, 2
 

@@ -51,7 +51,8 @@ def embed_all(
         speed: where images a second go, if all were embedded in this run.
     """
     from faces import backbone, runtime  # TensorFlow takes seconds to import: errors in the images come first
-    from faces.inference import Embedder, convert, embed
+    from faces.embedder import Embedder
+    from faces.inference import convert, embed
 
     runtime.find_devices()
     embedder = Embedder(convert(backbone.load_backbone()), params.workers, params.flip)

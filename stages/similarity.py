@@ -56,7 +56,8 @@ def embed_views(
     checkpoints: Path,
 ) -> NDArray[np.float32]:
     """Return embeddings of augmented views of the images, (len(numbers) * views, D), those of an image in a row."""
-    from faces.inference import Embedder, convert, embed
+    from faces.embedder import Embedder
+    from faces.inference import convert, embed
 
     augmenter = Augmenter()
     repeated = np.repeat(numbers, params.augmented_views)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from faces import inference, mobilefacenet
-from faces.inference import Embedder, convert, embed
+from faces.embedder import Embedder
+from faces.inference import convert, embed
 
 NOISE = np.random.default_rng(0).integers(0, 256, (7, 112, 112, 3))
 IMAGES = (NOISE * np.linspace(0, 1, 7)[:, None, None, None]).astype(np.uint8)  # from black to noise

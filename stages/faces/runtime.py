@@ -4,32 +4,12 @@ Import this module before anything that imports TensorFlow or Keras.
 """
 
 import os
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+
+from faces.quiet import quiet_stderr
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # notes on CPU features; errors still show
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # keeps large buffers instead of returning them to the OS
 os.environ["KERAS_BACKEND"] = "tensorflow"
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Hold back what native code writes to stderr; show it after all if the block fails."""
-    sys.stderr.flush()
-    original = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(original, held.read())
-            raise
-        finally:
-            os.dup2(original, 2)
-            os.close(original)
 
 
 with quiet_stderr():  # TensorFlow greets on stderr before any log level is read

@@ -1,0 +1,211 @@
+import json
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import recognise
+from faces import mobilefacenet
+from faces.embedder import Embedder
+from faces.inference import convert
+from faces.stage import StageError
+from small_project import ROOT
+
+THRESHOLDS = {
+    "threshold": 0.9,
+    "fmr": 0.1,
+    "fnmr": 0.2,
+    "chosen_on": "train",
+    "measured_on": "test_unseen",
+    "genuine_pairs": 10,
+    "impostor_pairs": 20,
+    "at_fmr": {"0.01": {"threshold": 0.999999, "fmr": 0.02, "fnmr": 0.5}},
+    "at_fmr_chosen_on": "test_seen",
+}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / recognise.MODEL).write_bytes(convert(mobilefacenet.build(0.125, 16)))
+    (folder / recognise.DESCRIPTION).write_text(json.dumps({"flip": False, "thresholds": THRESHOLDS}))
+    return folder
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """Three people with two images each, <folder>/people/<person>/<number>.png, who differ in colour and pattern."""
+    random = np.random.default_rng(0)
+    for person in ("ann", "bob", "cy"):
+        folder = tmp_path / "people" / person
+        folder.mkdir(parents=True)
+        pattern = random.integers(0, 256, (7, 7, 3)).repeat(16, axis=0).repeat(16, axis=1)
+        for number in range(2):
+            noisy = np.clip(pattern + random.normal(0, 5, pattern.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(folder / f"{number}.png")
+    return tmp_path / "people"
+
+
+def ask(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict]:
+    code = recognise.main([*map(str, arguments), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert recognise.main(list(map(str, arguments))) == recognise.NO_ANSWER
+    return capsys.readouterr().err
+
+
+def cosine(exported: Path, *paths: Path, flip: bool = False) -> float:
+    images = np.stack([np.asarray(Image.open(path)) for path in paths])
+    embedder = Embedder((exported / recognise.MODEL).read_bytes())
+    a, b = (embedder(images) + embedder(images[:, :, ::-1])) / 2 if flip else embedder(images)
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_verify_gives_the_cosine_the_threshold_and_its_errors(
+    exported: Path, people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other, stranger = people / "ann/0.png", people / "ann/1.png", people / "bob/0.png"
+    code, answer = ask(capsys, "verify", one, other, "--model", exported)
+    assert answer["score"] == pytest.approx(cosine(exported, one, other), abs=1e-6)
+    assert (answer["same"], code) == (answer["score"] >= 0.9, int(answer["score"] < 0.9))
+    expected = {key: THRESHOLDS[key] for key in ("threshold", "fmr", "fnmr", "measured_on", "genuine_pairs")}
+    assert expected.items() <= answer.items() and "train" in answer["threshold_from"]
+    code, answer = ask(capsys, "verify", one, stranger, "--model", exported, "--fmr", "0.01")
+    assert (code, answer["same"]) == (1, False) and answer["score"] < 0.999999
+    assert (answer["threshold"], answer["fmr"], answer["fnmr"]) == (0.999999, 0.02, 0.5)
+    assert ask(capsys, "verify", one, one, "--model", exported)[1]["score"] == pytest.approx(1, abs=1e-6)
+    recognise.main(["verify", str(one), str(one), "--model", str(exported)])
+    said = capsys.readouterr().out
+    assert "the same person: cosine 1.000" in said and "10.00% of 20 impostor pairs" in said
+
+
+def test_mirror_images_count_where_the_model_says_so(
+    exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / recognise.MODEL).write_bytes((exported / recognise.MODEL).read_bytes())
+    (tmp_path / recognise.DESCRIPTION).write_text(json.dumps({"flip": True, "thresholds": THRESHOLDS}))
+    one, other = people / "ann/0.png", people / "bob/0.png"
+    _, answer = ask(capsys, "verify", one, other, "--model", tmp_path)
+    assert answer["score"] == pytest.approx(cosine(exported, one, other, flip=True), abs=1e-6)
+    assert answer["score"] != pytest.approx(cosine(exported, one, other), abs=1e-6)
+
+
+def test_enrol_and_identify_against_every_cosine(
+    exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (people / "bob" / "broken.png").write_bytes(b"no image")
+    (people / "dee").mkdir()
+    gallery, model = tmp_path / "people.npz", ("--model", exported)
+    code, answer = ask(capsys, "enrol", people, gallery, *model)
+    assert (code, answer["people"], answer["images"]) == (0, 3, 6)
+    assert [(row["path"], row["reason"]) for row in answer["rejected"]] == [("bob/broken.png", "unrecognised")]
+    first = gallery.read_bytes()
+    assert recognise.main(["enrol", str(people), str(gallery), *map(str, model)]) == 0
+    assert "refused: bob/broken.png: unrecognised" in capsys.readouterr().out and gallery.read_bytes() == first
+
+    probe = people / "bob/1.png"
+    code, answer = ask(capsys, "identify", probe, gallery, *model)
+    assert (code, answer["found"]) == (0, "bob")
+    best = {who: max(cosine(exported, probe, path) for path in (people / who).glob("?.png")) for who in ("ann", "cy")}
+    found = {row["subject"]: row["score"] for row in answer["candidates"]}
+    assert found == pytest.approx(best | {"bob": 1.0}, abs=1e-6)
+    assert list(found) == sorted(found, key=lambda who: -found[who])
+    code, answer = ask(capsys, "identify", probe, gallery, *model, "--most", 1)
+    assert len(answer["candidates"]) == 1
+
+    Image.new("RGB", (112, 112), "white").save(tmp_path / "stranger.png")
+    thresholds = THRESHOLDS | {"threshold": 1.5}
+    strict = tmp_path / "strict"
+    strict.mkdir()
+    (strict / recognise.MODEL).write_bytes((exported / recognise.MODEL).read_bytes())
+    (strict / recognise.DESCRIPTION).write_text(json.dumps({"flip": False, "thresholds": thresholds}))
+    code, answer = ask(capsys, "identify", tmp_path / "stranger.png", gallery, "--model", strict)
+    assert (code, answer["found"], len(answer["candidates"])) == (1, None, 3)
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of some kilobytes that says it has side x side pixels, all black."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content).to_bytes(4, "big")
+        return len(content).to_bytes(4, "big") + kind + content + checksum
+
+    header = side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
+    rows = zlib.compress(bytes(side // 8 + 1) * side)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_hostile_images_are_refused_by_name(
+    exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = people / "ann/0.png", tmp_path / "bad.png"
+    contents = {
+        b"": "unrecognised",
+        b"<svg/>": "unrecognised",
+        good.read_bytes()[:900]: "damaged",
+        bomb(30_000): "too_large",
+    }
+    for content, reason in contents.items():
+        bad.write_bytes(content)
+        assert f"{bad}: {reason}: " in refused(capsys, "verify", good, bad, "--model", exported)
+    Image.new("RGB", (112, 8)).save(bad)
+    assert f"{bad}: too_small: 112 x 8" in refused(capsys, "verify", bad, good, "--model", exported)
+    with open(bad, "wb") as file:
+        file.truncate(recognise.MOST_BYTES + 1)
+    assert f"{bad}: too_large: 67,108,865 bytes" in refused(capsys, "verify", good, bad, "--model", exported)
+    bad.unlink()
+    assert f"{bad}: unreadable: No such file" in refused(capsys, "verify", good, bad, "--model", exported)
+    os.mkfifo(bad)
+    assert f"{bad}: not_a_file" in refused(capsys, "verify", good, bad, "--model", exported)
+    assert "not_a_file" in refused(capsys, "verify", good, people, "--model", exported)
+
+
+def test_what_is_missing_or_wrong_is_named(
+    exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    face, folder = people / "ann/0.png", tmp_path / "model"
+    folder.mkdir()
+    assert f"{folder / recognise.MODEL}: No such file" in refused(capsys, "verify", face, face, "--model", folder)
+    (folder / recognise.MODEL).write_bytes(b"no model")
+    (folder / recognise.DESCRIPTION).write_text("{}")
+    assert f"{folder / recognise.DESCRIPTION}: flip: " in refused(capsys, "verify", face, face, "--model", folder)
+    (folder / recognise.DESCRIPTION).write_bytes((exported / recognise.DESCRIPTION).read_bytes())
+    assert "not a LiteRT model" in refused(capsys, "verify", face, face, "--model", folder)
+    said = refused(capsys, "verify", face, face, "--model", exported, "--fmr", "0.5")
+    assert "--fmr 0.5: no threshold is known for it; known: 0.01" in said
+
+    gallery = tmp_path / "gallery.npz"
+    identify = ("identify", face, gallery, "--model", exported)
+    assert f"{gallery} is missing" in refused(capsys, *identify)
+    gallery.write_bytes(b"no gallery")
+    assert f"{gallery}: not a gallery" in refused(capsys, *identify)
+    np.savez(gallery, embeddings=np.array([object()]), subjects=np.array(["ann"]), model=np.array("x"))
+    assert f"{gallery}: not a gallery" in refused(capsys, *identify)  # it holds a pickle, which is not loaded
+    np.savez(gallery, embeddings=np.ones((1, 16), "f4"), subjects=np.array(["ann"]), model=np.array("x"))
+    assert f"{gallery}: enrolled with another model" in refused(capsys, *identify)
+    assert "no usable image" in refused(capsys, "enrol", exported, gallery, "--model", exported)
+    with pytest.raises(SystemExit) as exit_:
+        recognise.main(["identify", str(face), str(gallery), "--most", "0"])
+    assert exit_.value.code == 2
+
+
+def test_it_starts_without_tensorflow() -> None:
+    script = "import recognise, sys; print({'tensorflow', 'keras'} & {*sys.modules})"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT / "stages", capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "set()\n"
+
+
+def test_an_embedding_without_direction_is_no_answer() -> None:
+    description = recognise.Description.model_validate({"flip": False, "thresholds": THRESHOLDS})
+    broken = recognise.Model(lambda images: np.zeros((len(images), 4), "f4"), description, "")  # type: ignore[arg-type]
+    with pytest.raises(StageError, match="no usable embedding"):
+        broken.embed([np.zeros((112, 112, 3), np.uint8)])
