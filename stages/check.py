@@ -40,6 +40,8 @@ STAGES = (
     "pairs",
     "evaluate",
     "review",
+    "export",
+    "card",
 )
 DVC_LOCKS = Path(".dvc/tmp/rwlock")  # which of its processes works on what
 

@@ -13,35 +13,15 @@ and trade-off follow. (Melzi et al. 2024, "FRCSyn Challenge at WACV 2024", arXiv
 """
 
 import argparse
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from faces.experiments import WORKSPACE, commit_of, read_file, read_json
 from faces.stage import PARAMS_FILE, StageError, parse_params, run
 
-WORKSPACE = "workspace"
 OWN, SCORES = "metrics/evaluate.json", "metrics/score@"
 GROUP_FIGURES = ("group_accuracy_mean", "group_accuracy_std", "trade_off")
-
-
-def git(*arguments: str) -> str:
-    """Return what a Git command prints; StageError with its own words if it fails."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
-    if done.returncode:
-        raise StageError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def commit_of(experiment: str) -> str:
-    """Return what Git calls an experiment: DVC keeps those that are not committed as refs/exps/<…>/<name>."""
-    refs = [ref for ref in git("for-each-ref", "--format=%(refname)", "refs/exps").split() if "celery" not in ref]
-    named = [ref for ref in refs if ref.rpartition("/")[2] == experiment]
-    if len(named) > 1:
-        raise StageError(f"{experiment}: there are {len(named)} experiments of this name; give a commit")
-    return named[0] if named else experiment
 
 
 def metrics_of(experiment: str) -> dict[str, dict[str, Any]]:
@@ -57,25 +37,6 @@ def metrics_of(experiment: str) -> dict[str, dict[str, Any]]:
     if "accuracy_test_unseen" not in headline:
         raise StageError(f"{experiment}: has neither external test sets nor `accuracy_test_unseen`")
     return {"test_unseen": {"accuracy": headline["accuracy_test_unseen"]}}
-
-
-def read_json(commit: str, path: str) -> dict[str, Any]:
-    """Return a metrics file of a commit; StageError if it has none."""
-    try:
-        return json.loads(read_file(commit, path))
-    except ValueError as error:
-        raise StageError(f"{commit}: {path}: {error}") from None
-
-
-def read_file(commit: str, path: str) -> str:
-    """Return the text of a file of a commit; StageError if it has none."""
-    if commit == WORKSPACE:
-        there = Path(path).is_file()
-    else:
-        there = bool(git("ls-tree", "--name-only", commit, path))
-    if not there:
-        raise StageError(f"{commit}: has no {path}; run `dvc repro` there first, from the root of the project")
-    return Path(path).read_text(encoding="utf-8") if commit == WORKSPACE else git("show", f"{commit}:{path}")
 
 
 def table_of(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:

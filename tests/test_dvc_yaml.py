@@ -29,9 +29,12 @@ STAGES = (
     "evaluate",
     "score",
     "review",
+    "export",
+    "card",
 )
 SCRIPTS = {"embed_test": "embed"}  # of the stages that are not called like their script
-AFTER_EVALUATE = "evaluate score review"
+OTHER_SCRIPTS = ("check", "frcsyn", "recognise", "report")
+AFTER_EVALUATE = "evaluate score review export card"
 AFTER_TRAIN = f"embed embed_test identify mine similarity {AFTER_EVALUATE}"
 AFTER_SPLIT = f"train {AFTER_TRAIN} pairs"
 
@@ -39,22 +42,24 @@ AFTER_SPLIT = f"train {AFTER_TRAIN} pairs"
 RERUN = {
     "synthesize.subjects": f"synthesize pack duplicates split {AFTER_SPLIT}",
     "pack.max_images_per_subject": f"pack duplicates split {AFTER_SPLIT}",
-    "gather.min_side": "gather embed_test score",
-    "external/pairs.txt": "gather embed_test score",
+    "gather.min_side": "gather embed_test score card",
+    "external/pairs.txt": "gather embed_test score card",
     "duplicates.neighbours": f"duplicates split {AFTER_SPLIT}",
     "split.test_size": f"split {AFTER_SPLIT}",
     "split.validation_size": f"split {AFTER_SPLIT}",
     "train.margin": f"train {AFTER_TRAIN}",
     "embed.flip": AFTER_TRAIN,
     "embed.workers": AFTER_TRAIN,
-    "identify.neighbours": "identify",
+    "identify.neighbours": "identify card",
     "mine.radius": f"mine similarity {AFTER_EVALUATE}",
     "similarity.epochs": f"similarity {AFTER_EVALUATE}",
     "pairs.anchors": f"pairs {AFTER_EVALUATE}",
     "evaluate.most_images": AFTER_EVALUATE,
     "figures.histogram_bins": AFTER_EVALUATE,
-    "score.likeness": "score",
-    "review.worst_pairs": "review",
+    "score.likeness": "score card",
+    "review.worst_pairs": "review card",
+    "export.seed": "export card",
+    "card.name": "card",
     "stages/mine.py": f"mine similarity {AFTER_EVALUATE}",
     "stages/faces/lsh.py": f"mine similarity {AFTER_EVALUATE}",
     "stages/faces/figures.py": f"identify {AFTER_EVALUATE}",
@@ -77,10 +82,12 @@ for key, value in {"${key}": sys.argv[-1], "${item.path}": params["sources"]["sy
                    "${train.initial_weights}": params["train"]["initial_weights"]}.items():
     stage = yaml.safe_load(yaml.safe_dump(stage).replace(key, value))
 stage = stage.get("do", stage)
-digest = hashlib.sha256(repr([params[key.split(".")[0]] for key in stage["params"]]).encode())
+read = [params if isinstance(key, dict) else params[key.split(".")[0]] for key in stage["params"]]
+digest = hashlib.sha256(repr(read).encode())
 for dep in stage["deps"]:
     for path in sorted(Path(dep).rglob("*")) if Path(dep).is_dir() else [Path(dep)]:
-        digest.update(path.read_bytes())
+        if path.is_file():
+            digest.update(path.read_bytes())
 for out in [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]:
     path = Path(out if isinstance(out, str) else next(iter(out)))
     if not path.suffix:
@@ -127,8 +134,9 @@ def test_deps_are_the_script_and_what_it_imports(name: str) -> None:
     assert len(set(listed)) == len(listed)
 
 
-def test_every_shared_file_is_used_by_some_stage() -> None:
-    used = set().union(*(imported(ROOT / f"stages/{SCRIPTS.get(name, name)}.py", set()) for name in STAGES))
+def test_every_shared_file_is_used() -> None:
+    scripts = {SCRIPTS.get(name, name) for name in STAGES} | {*OTHER_SCRIPTS}
+    used = set().union(*(imported(ROOT / f"stages/{script}.py", set()) for script in scripts))
     assert used == set((ROOT / "stages/faces").glob("*.py"))
 
 
@@ -136,8 +144,11 @@ def test_every_shared_file_is_used_by_some_stage() -> None:
 def test_one_name_everywhere(name: str) -> None:
     stage = stage_of(name)
     assert stage["cmd"].split()[:2] == ["python", f"stages/{name}.py"]
-    assert name in stage["params"]
-    assert any(Path(path).name.split("@")[0].removesuffix(".json") == name for path in names(stage["metrics"]))
+    if name == "card":  # it reads all parameters and metrics, and has no figures of its own
+        assert names(stage["params"]) == ["params.yaml"] and "metrics" not in stage
+    else:
+        assert name in stage["params"]
+        assert any(Path(path).name.split("@")[0].removesuffix(".json") == name for path in names(stage["metrics"]))
     assert name in yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 

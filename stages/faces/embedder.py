@@ -17,21 +17,21 @@ from faces.threads import available_cores
 class Embedder:
     """A converted network: uint8 images (n, 112, 112, 3) -> embeddings float32 (n, D), not normalised.
 
-    Each image goes through alone, on one thread, so its embedding depends neither on its neighbours nor on how many
-    workers there are. `workers` images are at work at a time; 0 stands for one a core. With `flip`, an embedding is the
-    mean of the image's and of its mirror image's.
+    Each image goes through alone, so its embedding depends neither on its neighbours nor on how many workers there are.
+    `workers` images are at work at a time; 0 stands for one a core. With `flip`, an embedding is the mean of the
+    image's and of its mirror image's. `threads` work on one image: with many images, one thread each is fastest.
     """
 
-    def __init__(self, content: bytes, workers: int = 0, flip: bool = False) -> None:
+    def __init__(self, content: bytes, workers: int = 0, flip: bool = False, threads: int = 1) -> None:
         """Load what `convert` returned."""
         self._flip = flip
         self._workers = workers or available_cores()
         with quiet_stderr():  # LiteRT tells which kernels it takes
-            self._interpreters = [self._interpreter(content) for _ in range(self._workers)]
+            self._interpreters = [self._interpreter(content, threads) for _ in range(self._workers)]
 
     @staticmethod
-    def _interpreter(content: bytes) -> Any:
-        interpreter = Interpreter(model_content=content, num_threads=1)
+    def _interpreter(content: bytes, threads: int) -> Any:
+        interpreter = Interpreter(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
         return interpreter
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,21 @@ from faces.threads import in_order
 CHUNK = 1024  # images between checkpoints: some seconds of work
 
 
-def convert(network: keras.Model) -> bytes:
-    """Return a network of one input and one output as a LiteRT model in float32, for one image at a time."""
+def convert(network: keras.Model, adjust: Callable[[Any], None] | None = None) -> bytes:
+    """Return a network of one input and one output as a LiteRT model, for one image at a time.
+
+    In float32, unless `adjust` tells TensorFlow's converter otherwise.
+    """
     holder = tf.Module()
     holder.captured = [variable.value for variable in network.variables]
     call = tf.function(lambda image: network(image, training=False))
     image = tf.TensorSpec((1, *network.input_shape[1:]), tf.float32)
     with quiet_stderr():
         function = call.get_concrete_function(image)
-        return tf.lite.TFLiteConverter.from_concrete_functions([function], holder).convert()
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
+        if adjust:
+            adjust(converter)
+        return converter.convert()
 
 
 def embed(
