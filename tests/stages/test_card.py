@@ -1,0 +1,69 @@
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import card
+from small_project import commit, git, run_stage, write_params
+
+
+def rows_of(text: str, first: str) -> list[str]:
+    """Return the cells of the table row that begins with a text."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {first} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_figures_are_those_of_the_metrics(project: Path) -> None:
+    write_params(project, card={"name": "Faces of a test", "contact": "nobody@example.org"})
+    run_stage("card")
+    text = card.CARD_PATH.read_text()
+    assert text.startswith("# Faces of a test\n") and "nobody@example.org" in text
+    details = json.loads(Path("metrics/evaluate/verification.json").read_text())
+    expected = [f"{part['auc']:.3f} ({part['auc_low']:.3f} to {part['auc_high']:.3f})" for part in details.values()]
+    assert rows_of(text, "AUC") == ["AUC", *expected]
+    split = pd.read_csv("data/split.csv")
+    for part in ("train", "test_seen", "test_unseen"):
+        of_part = split[split["part"] == part]
+        assert rows_of(text, part)[2:] == [str(len(of_part)), str(of_part["subject"].nunique())]
+    thresholds = json.loads(Path("models/threshold.json").read_text())
+    cells = rows_of(text, "most accurate on `train` pairs")[1:]
+    assert cells == [f"{thresholds[name]:.4f}" for name in ("threshold", "fmr", "fnmr")]
+    exported = json.loads(Path("metrics/export.json").read_text())["int8"]
+    assert rows_of(text, "int8")[1:3] == [f"{exported['size_bytes']:,}", f"{exported['lowest_cosine']:.5f}"]
+    assert rows_of(text, "train.width")[1] == "0.125"
+    assert "5 people are few" in text or "4 people are few" in text
+    before = card.CARD_PATH.read_bytes()
+    run_stage("card")
+    assert card.CARD_PATH.read_bytes() == before
+
+
+def test_its_command_finds_the_commit_that_recorded_the_weights(project: Path) -> None:
+    digest = hashlib.md5(Path("models/backbone.weights.h5").read_bytes()).hexdigest()
+    git(project, "init", "--quiet")
+    for content in ("nothing", digest, f"{digest} and more"):
+        Path("dvc.lock").write_text(content)
+        commit(project, content)
+    run_stage("card")
+    (line,) = [line for line in card.CARD_PATH.read_text().splitlines() if line.startswith("    commit=")]
+    found = subprocess.run(["bash", "-c", f"{line}; echo $commit"], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == git(project, "log", "-1", "--format=%h", "HEAD~1").strip()
+
+
+@pytest.mark.parametrize("copies", [0, 3])
+def test_limits_are_told_by_the_figures(project: Path, copies: int) -> None:
+    path = Path("metrics/split.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"copies_test_seen": copies}))
+    said = " ".join(card.limits({"train": {}}))
+    assert ("3 test images are copies" in said) == (copies == 3)
+    assert "No people were held out" in said and "seen no real face" not in said
+    write_params(project, sources={"synthetic": {"path": "images"}})
+    assert "seen no real face" in " ".join(card.limits({"test_unseen": {}}))
+
+
+def test_a_missing_file_is_named(project: Path, fails_with: Callable[..., str]) -> None:
+    Path("metrics/export.json").unlink()
+    assert "error: metrics/export.json is missing" in fails_with("card")
