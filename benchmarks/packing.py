@@ -29,7 +29,7 @@ def main() -> None:
     def ours(folder: Path) -> None:
         listing = list_images(root).files
         (folder / "images.npy.notes").unlink(missing_ok=True)
-        pack.pack(root, listing, params, folder / "images.npy", "packing")
+        pack.pack(root, listing, pack.reader(params), params, folder / "images.npy", "packing")
 
     def decoding_alone() -> None:
         with ready_to_read(), ThreadPoolExecutor(available_cores()) as pool:

@@ -21,12 +21,17 @@ import synthesize
 import train
 from faces.augmentation import AugmentParams
 from faces.figures import FiguresParams
+from faces.photos import PhotosParams
 from faces.sources import load_sources
 from faces.stage import PARAMS_FILE, Params, StageError, load_params, read_params, run, say
 from faces.test_sets import load_test_sets
 
 TEST_SET_STAGES = ("gather", "score")
-SHARED_SECTIONS: dict[str, type[Params]] = {"augment": AugmentParams, "figures": FiguresParams}
+SHARED_SECTIONS: dict[str, type[Params]] = {
+    "augment": AugmentParams,
+    "figures": FiguresParams,
+    "photos": PhotosParams,
+}
 STAGES = (
     "synthesize",
     "pack",

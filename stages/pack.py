@@ -1,13 +1,16 @@
 """Pack one source of face images into one array of 112 x 112 RGB images, and a table of where each came from.
 
 Reads   the folder `sources.<source>.path` of params.yaml, by its `format`
-            folder    <subject>/<image> or <subject>/<any folders>/<image>
+            folder    <subject>/<image> or <subject>/<any folders>/<image>, each image a cropped and aligned face
+            photos    the same, each image a photo with a face, which is found and aligned (faces/photos.py)
             recordio  train.rec, train.idx and property, as InsightFace's data sets are
 Writes  data/packed/<source>.npy             uint8 (N, 112, 112, 3), RGB
         data/packed/<source>.csv             subject,path: row i is image i; path is relative to the folder, or a key
         data/attributes/<source>.csv         what the folder's attributes.csv, if any, says of each image
         metrics/pack@<source>.json           counts
         data/rejected/<source>.csv           path,reason,detail: what looks like an image and could not be used
+        metrics/pack/<source>.png            some images before and after, and some that were rejected; kept by DVC, not
+                                             by Git, for it shows faces
 Run     python stages/pack.py <source>
 
 What counts as an image: a file that ends in .png, .jpg, .jpeg, .bmp, .webp, .ppm or .pgm, in any case, and holds one of
@@ -25,14 +28,14 @@ import argparse
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -41,14 +44,17 @@ from pydantic import Field, field_validator, model_validator
 
 from faces import image_folder, recordio
 from faces.attributes import attributes_of, attributes_path, check_rows, find_attributes, key_of
+from faces.before_after import Cell, draw_cells
 from faces.checkpoints import GrownFile, checkpoint_folder, finish
-from faces.decoding import SIDE, DecodingParams, read_image, ready_to_read
-from faces.files import replacing, write_csv, write_metrics
-from faces.rejection import REASONS, Rejected, Rejection
-from faces.sources import Format, Source, images_path, load_sources, rejects_path, table_path
+from faces.decoding import SIDE, DecodingParams, read_image, read_photo, ready_to_read
+from faces.files import open_npy, replacing, write_csv, write_metrics
+from faces.photos import Detector, PhotosParams, align_photo, check_installed
+from faces.rejection import OF_PHOTOS, REASONS, Rejected, Rejection
+from faces.sources import Format, Source, images_path, load_sources, rejects_path, sheet_path, table_path
 from faces.stage import StageError, load_params, progress, run, say, warn
 from faces.threads import available_cores, in_order
 
+SHOWN = 12  # images on the sheet, and as many rejected ones
 PART_FILES = 256  # 10 MB of pixels: the most that a worker holds of a subject without a limit
 
 
@@ -112,7 +118,8 @@ class SourceFormat(Protocol):
     def stamps(self, root: Path) -> Sequence[Stamp]: ...
 
 
-FORMATS: dict[Format, SourceFormat] = {"folder": image_folder, "recordio": recordio}
+FORMATS: dict[Format, SourceFormat] = {"folder": image_folder, "photos": image_folder, "recordio": recordio}
+Reader = Callable[[Path | bytes], NDArray[np.uint8]]  # of an image: its file, or content -> uint8 (112, 112, 3)
 
 
 class Part(NamedTuple):
@@ -154,6 +161,8 @@ def list_source(name: str, source: Source) -> Listing:
     """Return what a source holds; StageError unless two subjects at least have a file like an image."""
     kind = FORMATS[source.format]
     with _naming(name, source):
+        if source.format == "photos":
+            check_installed()
         known = find_attributes(Path(source.path))
         listing = kind.list_images(Path(source.path))
         if len(listing.subjects) < 2:
@@ -203,7 +212,15 @@ def _summary(rejected: list[Rejected]) -> str:
     return f"; rejected: {counts}; the first is {first.path} ({first.detail})"
 
 
-def pack_part(root: Path, params: PackParams, files: Sequence[SourceFile]) -> Part:
+def reader(params: PackParams, photos: PhotosParams | None = None) -> Reader:
+    """Return what makes a face of an image file, or of a photo; Rejection says why it cannot."""
+    if photos:
+        detector = Detector(photos)
+        return lambda content: align_photo(read_photo(content, params.limits), detector, photos)
+    return lambda content: read_image(content, params.limits, params.resize_filter)
+
+
+def pack_part(root: Path, read: Reader, params: PackParams, files: Sequence[SourceFile]) -> Part:
     """Read images of one subject until there are `max_images_per_subject` of them."""
     part = Part([], [], [])
     limit = params.max_images_per_subject or len(files)
@@ -211,7 +228,7 @@ def pack_part(root: Path, params: PackParams, files: Sequence[SourceFile]) -> Pa
         if len(part.files) == limit:
             break
         try:
-            part.images.append(read_image(file.source(root), params.limits, params.resize_filter))
+            part.images.append(read(file.source(root)))
             part.files.append(file)
         except Rejection as rejection:
             part.rejected.append(rejection.of(file.path))
@@ -254,7 +271,7 @@ def append_subjects(grown: GrownFile, parts: Iterable[Part], subjects: list[str]
     return packed
 
 
-def pack(root: Path, files: Sequence[SourceFile], params: PackParams, path: Path, title: str) -> Packed:
+def pack(root: Path, files: Sequence[SourceFile], read: Reader, params: PackParams, path: Path, title: str) -> Packed:
     """Write the pixels of `files` to the .npy file `path`, going on where a former run was cut off.
 
     The bytes do not depend on `workers`. Threads, not processes: Pillow lets go of Python's lock while it decodes and
@@ -268,7 +285,7 @@ def pack(root: Path, files: Sequence[SourceFile], params: PackParams, path: Path
         else:
             _write_header(grown.file, 0)
         parts = [part for part in parts_of(files, params) if part[0].subject not in done]
-        results = in_order(pool, partial(pack_part, root, params), parts, ahead=2 * workers)
+        results = in_order(pool, partial(pack_part, root, read, params), parts, ahead=2 * workers)
         bar = progress(results, title, total=len(parts), unit="subject")
         packed = append_subjects(grown, bar, [part[0].subject for part in parts], params)
         grown.file.seek(0)
@@ -289,6 +306,24 @@ def check_packed(name: str, source: Source, packed: Packed, params: PackParams) 
             f"{_where(name, source)}: {packed.subjects} subject(s) with {params.min_images_per_subject} or more "
             f"usable images (pack.min_images_per_subject); needed: two at least{_summary(packed.rejected)}"
         )
+
+
+def write_sheet(
+    name: str, root: Path, listing: Listing, packed: Packed, images: NDArray[Any], params: PackParams
+) -> None:
+    """Write a picture of some images before and after, and of some in which no face could be taken."""
+    files = {file.path: file for file in listing.files}
+    kept = np.unique(np.linspace(0, len(images) - 1, SHOWN).round().astype(int))
+    shown: list[tuple[str, NDArray[np.uint8] | None]] = [(packed.rows[row][1], images[row]) for row in kept]
+    shown += [(row.path, None) for row in packed.rejected if row.reason in OF_PHOTOS and row.path in files][:SHOWN]
+    reasons = {row.path: row.reason for row in packed.rejected}
+    cells = []
+    with ready_to_read():
+        for path, after in shown:
+            before = read_photo(files[path].source(root), params.limits)
+            cells.append(Cell(before, after, path if after is not None else f"{reasons[path]}: {path}"))
+    with replacing(sheet_path(name)) as temporary:
+        draw_cells(cells).save(temporary)
 
 
 def describe(packed: Packed, listing: Listing) -> dict[str, int]:
@@ -324,8 +359,11 @@ def main() -> None:
         raise StageError(f"params.yaml: sources: {name!r} is not among them; allowed: {', '.join(sources)}")
     source = sources[name]
     listing = list_source(name, source)
-    folder = checkpoint_folder("pack", params, ignored={"workers"}, seen=[name, source.path, listing.stamps])
-    packed = pack(Path(source.path), listing.files, params, folder / "images.npy", f"packing {name}")
+    photos = load_params("photos", PhotosParams) if source.format == "photos" else None
+    seen = [name, source.path, listing.stamps, photos.model_dump() if photos else None]
+    folder = checkpoint_folder("pack", params, ignored={"workers"}, seen=seen)
+    read = reader(params, photos)
+    packed = pack(Path(source.path), listing.files, read, params, folder / "images.npy", f"packing {name}")
     packed.rejected = sorted(listing.rejected + packed.rejected)
     try:
         check_unchanged(name, source, listing)
@@ -341,6 +379,7 @@ def main() -> None:
     rejects = rejects_path(name)
     write_csv(rejects, pd.DataFrame(packed.rejected, columns=Rejected._fields))
     write_metrics(Path(f"metrics/pack@{name}.json"), describe(packed, listing))
+    write_sheet(name, Path(source.path), listing, packed, open_npy(folder / "images.npy"), params)
     with replacing(images_path(name)) as temporary:  # last, since this takes the work from where it could go on
         shutil.move(folder / "images.npy", temporary)
     finish(folder)

@@ -33,8 +33,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from faces.alignment import SIZE
 from faces.attributes import ATTRIBUTES
-from faces.camera import SIZE, Camera
+from faces.camera import Camera
 from faces.checkpoints import checkpoint_folder, finish
 from faces.files import replacing, write_csv, write_metrics, write_text
 from faces.head import Expression, draw_shape

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from faces.camera import SIZE, SUPERSAMPLING, TEMPLATE, Camera, View, develop, rotation, screen_coded, similarity
+from faces.alignment import SIZE, TEMPLATE, similarity
+from faces.camera import SUPERSAMPLING, Camera, View, develop, rotation, screen_coded
 
 STILL = Camera(
     yaw=0,

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from faces.camera import SIZE
+from faces.alignment import SIZE
 from faces.head import Expression, draw_shape
 from faces.occlusion import Worn
 from faces.photo import Light, Scene, lamp_direction, photograph

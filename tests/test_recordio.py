@@ -512,11 +512,11 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.Monkey
     expected, rows = packed(), table("packed")
     real, opened = pack.pack_part, list[str]()
 
-    def pack_or_stop(root: Path, params: Any, files: Any) -> pack.Part:
+    def pack_or_stop(root: Path, read: Any, params: Any, files: Any) -> pack.Part:
         opened.append(files[0].subject)
         if opened.count("2") == 1 and opened[-1] == "2":
             raise KeyboardInterrupt
-        return real(root, params, files)
+        return real(root, read, params, files)
 
     monkeypatch.setattr(pack, "pack_part", pack_or_stop)
     with pytest.raises(KeyboardInterrupt):

@@ -10,11 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.alignment import SIZE, TEMPLATE, similarity
 from faces.head import Array
 
-SIZE = 112
-# Left eye, right eye, tip of the nose, left and right corner of the mouth (x, y in pixels of the crop), rounded.
-TEMPLATE = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
 SUPERSAMPLING = 2  # drawn pixels per pixel of the crop and axis
 NEAREST = 50.0  # mm before the lens; nothing is drawn nearer
 GAMMA = 2.2
@@ -37,18 +35,6 @@ class Camera:
     noise: float  # standard deviation, where white is 1
     resolution: int  # pixels across the crop before it was enlarged
     jpeg_quality: int  # 1 to 100
-
-
-def similarity(source: Array, target: Array) -> tuple[complex, complex]:
-    """Return (a, b) with target = a * source + b, least squares, points (K, 2) as complex x + iy: turn, scale, shift.
-
-    S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991, in the plane.
-    """
-    s = source[:, 0].astype(np.float64) + 1j * source[:, 1]
-    t = target[:, 0].astype(np.float64) + 1j * target[:, 1]
-    centred = s - s.mean()
-    a = (centred.conj() * (t - t.mean())).sum() / (np.abs(centred) ** 2).sum()
-    return complex(a), complex(t.mean() - a * s.mean())
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Array:

@@ -8,7 +8,7 @@ is what face alignment puts beyond the edge of a photo; then RGB, without regard
 import errno
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -86,11 +86,22 @@ def read_image(source: Path | bytes, limits: Limits, resize_filter: ResizeFilter
 
     OSError if the machine is out of file handles or memory, which says nothing about the file.
     """
+    return _decoded(source, limits, lambda image: to_pixels(image, RESIZE_FILTERS[resize_filter]))
+
+
+def read_photo(source: Path | bytes, limits: Limits) -> NDArray[np.uint8]:
+    """Return an image file, or its content, whole and upright as uint8 (height, width, 3), RGB; as `read_image`."""
+    return _decoded(source, limits, _whole)
+
+
+def _decoded(
+    source: Path | bytes, limits: Limits, convert: Callable[[Image.Image], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
     try:
         opened = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
         with opened as file, Image.open(file, formats=FORMATS) as image:
             _check_size(*image.size, limits)
-            return to_pixels(image, RESIZE_FILTERS[resize_filter])
+            return convert(image)
     except (Rejection, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -118,6 +129,11 @@ def to_pixels(image: Image.Image, resize_filter: Image.Resampling) -> NDArray[np
     turn = TURNS.get(_orientation(image))
     # Turned last, when there is least to turn: the frame is a square, so the picture comes out the same.
     return np.asarray(small if turn is None else small.transpose(turn))
+
+
+def _whole(image: Image.Image) -> NDArray[np.uint8]:
+    turn, pixels = TURNS.get(_orientation(image)), to_rgb(image)
+    return np.asarray(pixels if turn is None else pixels.transpose(turn))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

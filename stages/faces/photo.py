@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.camera import SIZE, SUPERSAMPLING, Camera, View, develop
+from faces.alignment import SIZE
+from faces.camera import SUPERSAMPLING, Camera, View, develop
 from faces.head import Array, Expression, HeadShape, landmarks, outward, pose_expression
 from faces.occlusion import Worn, draw_bar, draw_glasses, draw_hand, wear_cap, wear_mask
 from faces.raster import cast_shadow, length_of, look_up, normals, rasterize

@@ -14,7 +14,13 @@ REASONS = {
     "damaged": "cut short or broken, or a record whose label is not a whole number, 0 or more",
     "too_small": "a side under `min_side`",
     "too_large": "over `max_megapixels`, or a record over 32 MiB",
+    "no_face": "a photo in which the detector finds none",
+    "several_faces": "a photo whose largest face has others beside it that are nearly as large",
+    "small_face": "a photo whose face has fewer pixels between the eyes than `min_eye_distance`",
+    "turned_face": "a photo whose face looks too far to a side",
 }
+
+OF_PHOTOS = ("no_face", "several_faces", "small_face", "turned_face")
 
 
 class Rejected(NamedTuple):

@@ -14,13 +14,14 @@ REJECTED = Path("data/rejected")  # apart, so that a new reject alone changes no
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
-Format = Literal["folder", "recordio"]
+Format = Literal["folder", "photos", "recordio"]
 
 
 class Source(Params):
     """One folder; a relative path starts at the root of the project.
 
-    By `format`, it holds images as `<path>/<subject>/…/<image>`, or train.rec, train.idx and property of InsightFace.
+    By `format`, it holds images as `<path>/<subject>/…/<image>`, of faces or of photos with a face on them, or
+    train.rec, train.idx and property of InsightFace.
     """
 
     path: str = Field(min_length=1)
@@ -52,3 +53,8 @@ def table_path(name: str) -> Path:
 def rejects_path(name: str) -> Path:
     """Return where the files that could not be used are listed: columns path, reason, detail."""
     return REJECTED / f"{name}.csv"
+
+
+def sheet_path(name: str) -> Path:
+    """Return where a picture of some of a source's images is, before and after."""
+    return Path(f"metrics/pack/{name}.png")

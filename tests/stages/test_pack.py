@@ -19,7 +19,7 @@ from PIL import Image
 
 import pack
 from faces import decoding
-from faces.rejection import REASONS
+from faces.rejection import OF_PHOTOS, REASONS
 from faces.sources import Source
 from faces.stage import StageError
 from image_files import GREEN, PACK_DEFAULTS, RED, encoded, flat, noise, put
@@ -124,9 +124,11 @@ def test_every_reason_is_listed_and_counted_and_stops_nothing_else(monkeypatch: 
         "stray.png": "outside_subject",
     }
     assert list(rejected().items()) == list(expected.items())  # sorted
-    assert set(expected.values()) == set(REASONS)
+    assert set(expected.values()) == set(REASONS) - set(OF_PHOTOS)
     assert metrics()["rejected"] == 10
-    assert {reason: metrics()[f"rejected_{reason}"] for reason in REASONS} == dict.fromkeys(REASONS, 1)
+    assert {reason: metrics()[f"rejected_{reason}"] for reason in expected.values()} == dict.fromkeys(
+        expected.values(), 1
+    )
 
 
 def test_a_warning_of_pillow_stops_nothing() -> None:
@@ -250,6 +252,7 @@ def test_a_second_run_leaves_the_same_bytes() -> None:
         "data/packed/faces.npy",
         "data/packed/faces.csv",
         "metrics/pack@faces.json",
+        "metrics/pack/faces.png",
         "data/rejected/faces.csv",
     }
 
@@ -291,11 +294,11 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.Monkey
     expected = outputs()
     real, opened = pack.pack_part, list[str]()
 
-    def pack_or_stop(root: Path, params: Any, files: list[Any]) -> pack.Part:
+    def pack_or_stop(root: Path, read: Any, params: Any, files: list[Any]) -> pack.Part:
         opened.append(files[0].subject)
         if opened.count("c") == 1 and opened[-1] == "c":
             raise KeyboardInterrupt
-        return real(root, params, files)
+        return real(root, read, params, files)
 
     monkeypatch.setattr(pack, "pack_part", pack_or_stop)
     shutil.rmtree("data")

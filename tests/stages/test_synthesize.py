@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 import synthesize
-from faces.camera import TEMPLATE, View
+from faces.alignment import TEMPLATE
+from faces.camera import View
 from faces.head import draw_shape, landmarks, pose_expression
 from faces.stage import StageError, check_params, load_params
 from synthesize import (
