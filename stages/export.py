@@ -52,8 +52,8 @@ Embeddings = NDArray[np.float32]
 class ExportParams(Params):
     calibration_images: int = Field(ge=1)
     compared_pairs: int = Field(ge=2)
-    lowest_cosine: float = Field(ge=-1, le=1)
-    lowest_cosine_int8: float = Field(ge=-1, le=1)
+    lowest_cosine: float = Field(ge=0, le=1)
+    lowest_cosine_int8: float = Field(ge=0, le=1)
     timed_images: int = Field(ge=1)
     timed_rounds: int = Field(ge=1)
     threads: int = Field(ge=1, le=1024)

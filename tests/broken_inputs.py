@@ -295,8 +295,8 @@ WRONG_FOR_ALL: dict[str, Any] = {
     "mapping": {"value": 1},
 }
 ARGUMENTS = {"pack": ("drawn",), "gather": ("outside",), "score": ("outside",)}
-READ_BY = {"sources": "pack", "test_sets": "gather", "figures": "evaluate", "augment": "train"}
-MAY_BE_EMPTY = ("ranks", "false_accept_rates", "group_by")
+READ_BY = {"sources": "pack", "photos": "pack", "test_sets": "gather", "figures": "evaluate", "augment": "train"}
+MAY_BE_EMPTY = ("ranks", "false_accept_rates", "group_by", "use", "licence", "contact")
 
 
 def stage_of(section: str) -> str:
@@ -308,6 +308,8 @@ def _params(section: str, values: Any, path: Path) -> None:
     needed = ("sources", "pack", "gather", "figures", "evaluate", "train")
     listed = {"outside": {"format": "csv", "images": "images", "pairs": "pairs.csv"}}
     content = {name: small_params()[name] for name in needed} | {"test_sets": listed} | {section: values}
+    if section == "photos":
+        content["sources"] = {"drawn": {"path": "images", "format": "photos"}}
     path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 

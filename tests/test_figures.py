@@ -50,6 +50,8 @@ def test_figures_of_two_normals() -> None:
         "tar_at_far_0.1": norm.cdf(2 - norm.isf(0.1)),
         "tar_at_far_0.01": norm.cdf(2 - norm.isf(0.01)),
         "fnmr_at_fmr_0.01": 1 - norm.cdf(2 - norm.isf(0.01)),
+        "fmr_at_threshold": norm.sf(1.0),
+        "fnmr_at_threshold": norm.cdf(1.0 - 2),
         "genuine_pairs": 50_000,
         "impostor_pairs": 50_000,
     }
@@ -59,7 +61,7 @@ def test_figures_of_two_normals() -> None:
 def test_what_the_pairs_cannot_support_is_left_out_and_said() -> None:
     pairs = normal_pairs(400, 299)
     figures = verification_figures(pairs, None, pairs, 1.0, PARAMS)
-    assert not [name for name in figures.values if "far" in name or "fmr" in name or "fold" in name]
+    assert not [name for name in figures.values if "far" in name or "at_fmr" in name or "fold" in name]
     assert figures.left_out[:2] == [
         "tar_at_far_0.1 takes 300 impostor pairs; there are 299",
         "tar_at_far_0.01 takes 3,000 impostor pairs; there are 299",
