@@ -6,7 +6,8 @@
 
 The answer has the score (a cosine, -1 to 1), the threshold from which it counts as the same person, where that comes
 from, and the errors that were measured at it. Images are faces, cropped and aligned; what is not 112 x 112 is stretched
-to it. Nothing is sent anywhere, and the images are only read.
+to it. With --photos they are photos, in which the face is found and aligned as `pack` does for `format: photos`; that
+takes some seconds more. Nothing is sent anywhere, and the images are only read.
 
 Exit code: 0 same person, found or enrolled; 1 another person, or nobody; 2 no answer, with the reason on stderr.
 """
@@ -17,7 +18,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from faces.decoding import Limits, read_image, ready_to_read
+from faces.decoding import Limits, read_image, read_photo, ready_to_read
 from faces.embedder import Embedder
 from faces.gallery import Gallery, read_gallery
 from faces.image_folder import list_images
 from faces.rejection import Rejected, Rejection
-from faces.stage import StageError
+from faces.stage import StageError, load_params
 
 EXPORT = Path("models/export")
 MODEL, DESCRIPTION = "backbone_float32.tflite", "model.json"
@@ -103,8 +104,22 @@ def load_model(folder: Path) -> Model:
     return Model(embedder, known, hashlib.sha256(content).hexdigest())
 
 
-def read_face(path: Path) -> NDArray[np.uint8]:
-    """Return an image that anybody may have sent as uint8 (112, 112, 3), RGB; Rejection says why it cannot be."""
+Reader = Callable[[Path], NDArray[np.uint8]]
+
+
+def reader(photos: bool) -> Reader:
+    """Return what makes a face, uint8 (112, 112, 3), RGB, of an image file, or of a photo; Rejection if it cannot."""
+    if not photos:
+        return lambda path: read_image(checked(path), LIMITS, "lanczos")
+    from faces.photos import Detector, PhotosParams, align_photo
+
+    params = load_params("photos", PhotosParams)
+    detector = Detector(params)
+    return lambda path: align_photo(read_photo(checked(path), LIMITS), detector, params)
+
+
+def checked(path: Path) -> Path:
+    """Return the path of a file that anybody may have sent; Rejection if it should not be opened."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -113,13 +128,13 @@ def read_face(path: Path) -> NDArray[np.uint8]:
         raise Rejection("not_a_file", "a folder, pipe, socket or device")
     if status.st_size > MOST_BYTES:
         raise Rejection("too_large", f"{status.st_size:,} bytes; at most {MOST_BYTES:,} are read")
-    return read_image(path, LIMITS, "lanczos")
+    return path
 
 
-def face_of(path: Path) -> NDArray[np.uint8]:
+def face_of(path: Path, read: Reader) -> NDArray[np.uint8]:
     """Return the image that the command line names; StageError says why it cannot be used."""
     try:
-        return read_face(path)
+        return read(path)
     except Rejection as rejection:
         raise StageError(f"{path}: {rejection.reason}: {rejection.detail}") from None
 
@@ -156,7 +171,8 @@ def in_words(answer: dict[str, Any]) -> str:
 
 def verify(options: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     """Return exit code, answer and words on whether two images are of one person."""
-    one, other = face_of(options.one), face_of(options.other)
+    read = reader(options.photos)
+    one, other = face_of(options.one, read), face_of(options.other, read)
     model = load_model(options.model)
     answer = threshold_of(model.description.thresholds, options.fmr)
     first, second = model.embed([one, other])
@@ -168,7 +184,7 @@ def verify(options: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
 
 def identify(options: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     """Return exit code, answer and words on who of a gallery is on an image."""
-    face, gallery = face_of(options.image), read_gallery(options.gallery)
+    face, gallery = face_of(options.image, reader(options.photos)), read_gallery(options.gallery)
     model = load_model(options.model)
     if gallery.model != model.digest:
         raise StageError(f"{options.gallery}: enrolled with another model than {options.model / MODEL}; enrol anew")
@@ -192,11 +208,11 @@ def enrol(options: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     if not options.folder.is_dir():
         raise StageError(f"{options.folder}: there is no such folder")
     listing = list_images(options.folder)
-    model, rejected = load_model(options.model), list(listing.rejected)
+    read, model, rejected = reader(options.photos), load_model(options.model), list(listing.rejected)
     images, subjects, embeddings = list[NDArray[np.uint8]](), list[str](), list[NDArray[np.float32]]()
     for file in listing.files:
         try:
-            images.append(read_face(options.folder / file.path))
+            images.append(read(options.folder / file.path))
             subjects.append(file.subject)
         except Rejection as rejection:
             rejected.append(rejection.of(file.path))
@@ -225,6 +241,7 @@ def _listed(rejected: list[Rejected]) -> str:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print the answer as JSON")
+    common.add_argument("--photos", action="store_true", help="find and align the face in each image")
     common.add_argument("--model", type=Path, default=EXPORT, help="folder of the exported model (%(default)s)")
     asking = argparse.ArgumentParser(add_help=False)
     asking.add_argument(

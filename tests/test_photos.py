@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import joblib
+import lz4.frame
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ import yaml
 from PIL import Image
 
 import pack
+import recognise
 import synthesize
 from faces.alignment import TEMPLATE
 from faces.decoding import Limits, read_photo
@@ -163,6 +166,23 @@ def test_a_source_of_photos(project: Path, detector: Detector, monkeypatch: pyte
     monkeypatch.setattr(pack, "available_cores", lambda: 1)
     run_stage("pack", "mine")
     assert Path("data/packed/mine.npy").read_bytes() == before
+
+
+def test_the_command_finds_faces_in_photos(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert recognise.main(["verify", "--photos", "photos/ann/both.png", "photos/ann/0.png"]) == recognise.NO_ANSWER
+    assert "photos/ann/both.png: several_faces: 2, of which" in capsys.readouterr().err
+    assert recognise.reader(photos=True)(Path("photos/ann/0.png")).shape == (112, 112, 3)
+
+
+def test_weights_that_name_anything_but_arrays_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "assets/weights"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr("mtcnn.stages.__file__", str(tmp_path / "stages/__init__.py"))
+    for content, said in ((print, "builtins.print"), (np.array([print]), "an array of objects")):
+        with lz4.frame.open(folder / "pnet.lz4", "wb") as file:
+            joblib.dump(content, file)
+        with pytest.raises(StageError, match=said):
+            Detector(PARAMS)
 
 
 def test_a_detector_that_is_not_installed_is_named_before_anything_runs(

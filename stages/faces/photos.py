@@ -20,7 +20,6 @@ from faces.stage import Params, StageError
 
 PACKAGES = {"mtcnn": "mtcnn==1.0.0", "lz4": "lz4==4.4.5"}  # module: what pip is asked for
 SMALLEST_FACE = 20  # pixels; with another, the pyramid of mtcnn 1.0.0 may end below what its network takes
-KNOWN_CLASSES = (("joblib.numpy_pickle", "NumpyArrayWrapper"), ("numpy", "ndarray"), ("numpy", "dtype"))
 MARGIN = 0.25  # of the photo, added around it: a face that fills the frame would not be found
 
 
@@ -92,14 +91,24 @@ class Detector:
 
 def _load_mtcnn() -> Any:
     import lz4.frame
-    from joblib.numpy_pickle import NumpyUnpickler
+    from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
     from mtcnn import MTCNN, stages
+
+    class NumbersOnly(NumpyArrayWrapper):
+        """An array that joblib reads, unless it is one of objects, which would be unpickled by anything they name."""
+
+        def read_array(self, *arguments: Any) -> Any:
+            if self.dtype.hasobject:
+                raise StageError("the weights of mtcnn have an array of objects, which is not loaded")
+            return super().read_array(*arguments)
 
     class Weights(NumpyUnpickler):
         """Joblib's reader of pickled arrays, that knows arrays and nothing that could be called beside."""
 
         def find_class(self, module: str, name: str) -> Any:
-            if (module, name) in KNOWN_CLASSES:
+            if name == "NumpyArrayWrapper":
+                return NumbersOnly
+            if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
                 return super().find_class(module, name)
             raise StageError(f"the weights of mtcnn ask for {module}.{name}, which is not loaded")
 
