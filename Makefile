@@ -16,6 +16,9 @@ repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or 
 report: .venv/run.txt ## write report.html, one page to send to a colleague; after `make repro`
 	@python stages/report.py
 
+pictures: .venv/run.txt ## draw README's pictures; after `make repro report`
+	python -m benchmarks.pictures
+
 # What a comparison of experiments does not show: all but the figures that matter, whether a run failed (it then shows the
 # figures of the commit that it started from), and parameters, of which DVC shows those that differ. The last alternative
 # is of figures whose names look like parameters.
@@ -62,4 +65,4 @@ lock: .venv/dev.txt ## pin anew what pyproject.toml asks for
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.txt
 	@cp requirements-dev.txt $@
 
-.PHONY: help setup repro report experiments test test-slow benchmark lint format lock
+.PHONY: help setup repro report pictures experiments test test-slow benchmark lint format lock

@@ -225,7 +225,7 @@ def body(against: str | None) -> str:
     metrics, thresholds = read_json(METRICS / "evaluate.json"), read_json(THRESHOLDS)
     details = read_json(METRICS / "evaluate/verification.json")
     title = html.escape(str(read_params()["card"]["name"]))
-    made = f"Made from {html.escape(state_of_git())} by <code>make repro report</code>"
+    made = f"Made by <code>make repro report</code> from {html.escape(state_of_git())}"
     parts = [f'<h1>{title}</h1><p class="quiet">{made}</p>', f'<div class="tiles">{tiles(metrics)}</div>']
     sections = {"Trained on": "".join(map(in_html, trained_on()))}
     sections["Verification"] = f"<p>With 95 % intervals over people.</p>{in_html(figures_by_part(details))}"
