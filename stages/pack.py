@@ -312,11 +312,12 @@ def write_sheet(
     name: str, root: Path, listing: Listing, packed: Packed, images: NDArray[Any], params: PackParams
 ) -> None:
     """Write a picture of some images before and after, and of some in which no face could be taken."""
-    files = {file.path: file for file in listing.files}
     kept = np.unique(np.linspace(0, len(images) - 1, SHOWN).round().astype(int))
     shown: list[tuple[str, NDArray[np.uint8] | None]] = [(packed.rows[row][1], images[row]) for row in kept]
-    shown += [(row.path, None) for row in packed.rejected if row.reason in OF_PHOTOS and row.path in files][:SHOWN]
-    reasons = {row.path: row.reason for row in packed.rejected}
+    reasons = {row.path: row.reason for row in packed.rejected if row.reason in OF_PHOTOS}
+    shown += [(path, None) for path in list(reasons)[:SHOWN]]
+    wanted = {path for path, _ in shown}
+    files = {file.path: file for file in listing.files if file.path in wanted}
     cells = []
     with ready_to_read():
         for path, after in shown:
