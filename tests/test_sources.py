@@ -48,8 +48,14 @@ def test_rejects_are_listed_outside_the_folder_that_later_stages_depend_on() -> 
         ("sources: {a: {path: ''}}", "params.yaml: sources.a.path: '': string should have at least 1 character"),
         ("sources: {a: {path: 7}}", "params.yaml: sources.a.path: 7: input should be a valid string"),
         ("sources: {a: {path: x, glob: y}}", "params.yaml: sources.a.glob: unknown key"),
-        ("sources: {a: {path: x, format: rec}}", "sources.a.format: 'rec': input should be 'folder', 'photos' or 'recordio'"),
-        ("sources: {a: {path: x, format: }}", "sources.a.format: None: input should be 'folder', 'photos' or 'recordio'"),
+        (
+            "sources: {a: {path: x, format: rec}}",
+            "format: 'rec': input should be 'folder', 'photos' or 'recordio'",
+        ),
+        (
+            "sources: {a: {path: x, format: }}",
+            "format: None: input should be 'folder', 'photos' or 'recordio'",
+        ),
         ("sources: {7: {path: x}}", "7: input should be a valid string"),
         ("sources: {a/b: {path: x}}", "'a/b': string should match pattern '^[A-Za-z0-9]"),
         ("sources: {..: {path: x}}", "'..': string should match pattern"),
