@@ -1,55 +1,76 @@
-"""100 neighbours of a query among 50,000 embeddings: by hashing, and exact."""
+"""Time, memory and recall of what `mine.index` may be, on ever more embeddings.
+
+Run     python -m benchmarks.search [--images 10000 100000] [--index lsh Flat HNSW32 IVF1024,PQ64]
+Prints  a row an index: seconds to build it, memory it takes, recall of the 100 exact neighbours, queries a second
+
+The embeddings are drawn: clusters of 20 around random directions, 512 numbers each. Every index is built by itself in a
+process of its own, whose memory is that of the embeddings and the index.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
+import psutil
+from numpy.typing import NDArray
 
-from benchmarks import notebook
-from benchmarks.timing import alternate, table
-from faces.embeddings import unit_length
-from faces.lsh import HyperplaneIndex, exact_neighbours
+DIMENSIONS, CLUSTER, QUERIES, NEIGHBOURS = 512, 20, 200, 100
 
-VECTORS, SIZE, NEIGHBOURS, PLANES, RADIUS = 50_000, 512, 100, 16, 3
-QUERIES, NOTEBOOK_QUERIES, EXACT_QUERIES = 2000, 5, 1000
+
+def drawn(images: int) -> NDArray[np.float32]:
+    """Return embeddings of length 1, (images, 512)."""
+    random = np.random.default_rng(0)
+    unit = np.empty((images, DIMENSIONS), np.float32)
+    for start in range(0, images, CLUSTER * 1000):
+        count = len(rows := unit[start : start + CLUSTER * 1000])
+        centres = random.standard_normal((-(-count // CLUSTER), DIMENSIONS), np.float32).repeat(CLUSTER, axis=0)
+        rows[:] = centres[:count] + random.standard_normal((count, DIMENSIONS), np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
+
+
+def measure(name: str, images: int) -> None:
+    """Print the row of one index."""
+    from faces.factory_index import FactoryIndex
+    from faces.lsh import HyperplaneIndex, exact_neighbours
+
+    unit = drawn(images)
+    before = psutil.Process().memory_info().rss
+    name, _, parameters = name.partition(":")
+    began = time.perf_counter()
+    index = HyperplaneIndex(unit, 16, 3, 143) if name == "lsh" else FactoryIndex(unit, name, parameters)
+    built, memory = time.perf_counter() - began, (psutil.Process().memory_info().rss - before) / 1e9
+    queries = np.random.default_rng(1).choice(images, QUERIES, replace=False)
+    began = time.perf_counter()
+    found = {query: near for query, near, _ in index.search(queries, NEIGHBOURS)}
+    speed = QUERIES / (time.perf_counter() - began)
+    exact = exact_neighbours(unit, queries, NEIGHBOURS)
+    recall = np.mean(
+        [np.isin(truth, found[query]).mean() for query, truth in zip(queries.tolist(), exact, strict=True)]
+    )
+    print(
+        f"| {images:,} | {name} {parameters} | {built:.1f} | {memory:.2f} | {recall:.3f} | {speed:,.0f} |", flush=True
+    )
 
 
 def main() -> None:
-    """Print a table of each, after a look that both hashings have the same candidates."""
-    import faiss
-
-    random = np.random.default_rng(0)
-    centres = random.standard_normal((VECTORS // 20, SIZE)).astype(np.float32)
-    noise = random.standard_normal((VECTORS, SIZE)).astype(np.float32)
-    unit = unit_length(centres.repeat(20, axis=0) + noise)
-    normals = np.random.default_rng(0).standard_normal((SIZE, PLANES))
-    ours = HyperplaneIndex(unit, PLANES, RADIUS, seed=0)
-    theirs = notebook.HashTable(unit, normals)
-    same = all(
-        set(found.tolist()) == theirs.candidates(unit[query], RADIUS)
-        for query, found in enumerate(ours.candidates(unit[:20]))
-    )
-    assert same, "the two ways do not find the same candidates"
-    print("\nthe candidates of 20 queries are the same sets")
-    rows = list(unit)
-    hashing = {
-        "ours": lambda: list(ours.search(np.arange(QUERIES), NEIGHBOURS)),
-        "notebook: Python buckets": lambda: [
-            theirs.search(rows, unit[query], RADIUS) for query in range(NOTEBOOK_QUERIES)
-        ],
-    }
-    work = {"ours": float(QUERIES), "notebook: Python buckets": float(NOTEBOOK_QUERIES)}
-    table("100 neighbours by LSH, 50,000 x 512", "queries/s", alternate(hashing, rounds=3), work, "ours")
-
-    flat = faiss.IndexFlatIP(SIZE)
-    flat.add(unit)
-    brute = NearestNeighbors(n_neighbors=NEIGHBOURS, metric="cosine", algorithm="brute").fit(unit)
-    queries = np.arange(EXACT_QUERIES)
-    exact = {
-        "ours": lambda: exact_neighbours(unit, queries, NEIGHBOURS),
-        "FAISS's flat index": lambda: flat.search(unit[queries], NEIGHBOURS),
-        "notebook: scikit-learn, brute force": lambda: brute.kneighbors(unit[queries]),
-    }
-    work = dict.fromkeys(exact, float(EXACT_QUERIES))
-    table("100 exact neighbours, 50,000 x 512", "queries/s", alternate(exact, rounds=5), work, "ours")
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--index", nargs="+", default=["lsh", "Flat", "HNSW32:efSearch=128", "IVF1024,PQ64:nprobe=16"])
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        measure(arguments.index[0], arguments.images[0])
+        return
+    print("| images | index | build, s | memory beside the embeddings, GB | recall at 100 | queries/s |")
+    print("|---|---|---|---|---|---|", flush=True)
+    for images in arguments.images:
+        for name in arguments.index:
+            command = [sys.executable, "-m", "benchmarks.search", "--one", "--images", str(images), "--index", name]
+            subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Mine comparisons: pairs of images that hashing finds close, which is where a similarity model has to decide.
+"""Mine comparisons: pairs of images that a search finds close, which is where a similarity model has to decide.
 
 Reads   data/embeddings.npy, data/split.csv
 Writes  data/comparisons_train.csv, data/comparisons_test.csv (a, b, cosine, same; a < b are image numbers),
@@ -19,19 +19,23 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from faces.embeddings import read_embeddings, unit_length
+from faces.factory_index import FactoryIndex, check_factory
 from faces.files import write_csv, write_metrics
-from faces.lsh import HyperplaneIndex, exact_neighbours
+from faces.lsh import HyperplaneIndex, Neighbours, exact_neighbours
 from faces.pair_table import COMPARISONS_PATHS
 from faces.split_table import images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, progress, run, say
 from faces.threads import fixed_threads
 
-Neighbours = tuple[int, NDArray[np.int64], NDArray[np.float32]]  # as `HyperplaneIndex.search` yields them
-
 MOST_BUCKETS = 100_000  # some 0.1 s a query
 
 
+LSH = "lsh"
+
+
 class MineParams(Params):
+    index: str = Field(min_length=1)
+    index_parameters: str
     hyperplanes: int = Field(ge=8, le=64, multiple_of=8)
     radius: int = Field(ge=0, le=8)
     neighbours: int = Field(ge=1)
@@ -49,7 +53,7 @@ class MineParams(Params):
 
 
 def recall(found: dict[int, NDArray[np.int64]], unit: NDArray[np.float32], k: int, sample: int) -> float:
-    """Return the share of the k exact nearest neighbours that hashing found, over `sample` of the queries."""
+    """Return the share of the k exact nearest neighbours that the search found, over `sample` of the queries."""
     queries = np.array(list(found)[:sample], dtype=np.int64)
     exact = exact_neighbours(unit, queries, k)
     hits = [np.isin(truth, found[query]).mean() for query, truth in zip(queries.tolist(), exact, strict=True)]
@@ -74,7 +78,11 @@ def mine_part(
     random = np.random.default_rng(params.seed)
     queries = random.choice(len(unit), size=min(params.queries, len(unit)), replace=False)
     began = time.perf_counter()
-    index = HyperplaneIndex(unit, params.hyperplanes, params.radius, params.seed)
+    index: HyperplaneIndex | FactoryIndex
+    if params.index == LSH:
+        index = HyperplaneIndex(unit, params.hyperplanes, params.radius, params.seed)
+    else:
+        index = FactoryIndex(unit, params.index, params.index_parameters)
     found = list(progress(index.search(queries, params.neighbours), title, len(queries), "query"))
     seconds = time.perf_counter() - began
     table = comparison_table(found, labels)
@@ -89,10 +97,12 @@ def mine_part(
 
 
 def main() -> None:
-    """Write the comparison tables and how well hashing did."""
+    """Write the comparison tables and how well the search did."""
     params = load_params("mine", MineParams)
     split = read_split()
     unit, labels = unit_length(read_embeddings(len(split))), labels_of(split)
+    if params.index != LSH:
+        check_factory(params.index, params.index_parameters, unit.shape[1])
     metrics: dict[str, float] = {}
     speed: dict[str, float] = {}
     for (part, path), name in zip(COMPARISONS_PATHS.items(), ("train", "test"), strict=True):

@@ -296,7 +296,7 @@ WRONG_FOR_ALL: dict[str, Any] = {
 }
 ARGUMENTS = {"pack": ("drawn",), "gather": ("outside",), "score": ("outside",)}
 READ_BY = {"sources": "pack", "photos": "pack", "test_sets": "gather", "figures": "evaluate", "augment": "train"}
-MAY_BE_EMPTY = ("ranks", "false_accept_rates", "group_by", "use", "licence", "contact")
+MAY_BE_EMPTY = ("ranks", "false_accept_rates", "group_by", "index_parameters", "use", "licence", "contact")
 
 
 def stage_of(section: str) -> str:

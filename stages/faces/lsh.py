@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from faces.embeddings import ROWS_AT_ONCE
 
+Neighbours = tuple[int, NDArray[np.int64], NDArray[np.float32]]  # a query, others near it, their cosines
 NOBODY = -1  # what FAISS skips
 MOST_CANDIDATES = 16_000_000  # at a time: some 500 MB
 
@@ -44,9 +45,7 @@ class HyperplaneIndex:
         limits, _, found = self._index.range_search(self.hash(queries), everything_in_reach)
         return [np.sort(found[start:stop]) for start, stop in zip(limits[:-1], limits[1:], strict=True)]
 
-    def search(
-        self, queries: NDArray[np.int64], k: int, batch: int = 256
-    ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]:
+    def search(self, queries: NDArray[np.int64], k: int, batch: int = 256) -> Iterator[Neighbours]:
         """Yield for each query, a number of an indexed vector: it, up to k neighbours without it, their cosines.
 
         Nearest first; of equal cosines, the lower number first. `batch` queries are worked on at a time, or fewer, so
@@ -59,21 +58,35 @@ class HyperplaneIndex:
             candidates = np.full((len(numbers), max(map(len, found))), NOBODY)
             for row, near in zip(candidates, found, strict=True):
                 row[: len(near)] = near
-            candidates[candidates == numbers[:, None]] = NOBODY
-            cosines = self._cosines(numbers, candidates)
-            best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-            for query, row, near, cosine in zip(numbers.tolist(), best, candidates, cosines, strict=True):
-                row = row[near[row] != NOBODY]
-                yield query, near[row], cosine[row]
+            yield from nearest(self._unit, numbers, candidates, k)
 
-    def _cosines(self, numbers: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the dot products of vectors `numbers` (n,) and their `candidates` (n, m); -infinity for NOBODY."""
-        cosines = np.empty(candidates.shape, dtype=np.float32)
-        arrays = (cosines, self._unit[numbers], self._unit, candidates)  # alive while FAISS has their addresses
-        addresses = [faiss.swig_ptr(array) for array in arrays]
-        by_number = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]  # made at import
-        by_number(*addresses, self._unit.shape[1], *candidates.shape)
-        return cosines
+
+def nearest(
+    unit: NDArray[np.float32], numbers: NDArray[np.int64], candidates: NDArray[np.int64], k: int
+) -> Iterator[Neighbours]:
+    """Yield for each query, a number of one of `unit` (N, D): it, its k nearest candidates without it, their cosines.
+
+    Nearest first; of equal cosines, the lower number first. `candidates` (n, m) are numbers in rising order, a row a
+    query, with NOBODY for none.
+    """
+    others = np.where(candidates == numbers[:, None], NOBODY, candidates)
+    cosines = _cosines(unit, numbers, others)
+    best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    for query, row, near, cosine in zip(numbers.tolist(), best, others, cosines, strict=True):
+        row = row[near[row] != NOBODY]
+        yield query, near[row], cosine[row]
+
+
+def _cosines(
+    unit: NDArray[np.float32], numbers: NDArray[np.int64], candidates: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the dot products of vectors `numbers` (n,) and their `candidates` (n, m); -infinity for NOBODY."""
+    cosines = np.empty(candidates.shape, dtype=np.float32)
+    arrays = (cosines, unit[numbers], unit, np.ascontiguousarray(candidates))  # alive while FAISS has their addresses
+    addresses = [faiss.swig_ptr(array) for array in arrays]
+    by_number = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]  # made at import
+    by_number(*addresses, unit.shape[1], *candidates.shape)
+    return cosines
 
 
 def exact_neighbours(unit: NDArray[np.float32], queries: NDArray[np.int64], k: int) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,14 +21,19 @@ def part() -> tuple[np.ndarray, np.ndarray]:
     return unit_length((centres[labels] + 0.4 * random.normal(size=(60, 8))).astype(np.float32)), labels
 
 
-def params(**changes: int) -> MineParams:
-    values = {"hyperplanes": 8, "radius": 8, "neighbours": 7, "queries": 60, "recall_queries": 60, "threads": 2}
+def params(**changes: int | str) -> MineParams:
+    values: dict[str, Any] = {"index": "lsh", "index_parameters": "", "hyperplanes": 8, "radius": 8, "neighbours": 7}
+    values |= {"queries": 60, "recall_queries": 60}
+    values["threads"] = 2
     return MineParams(seed=0, **values | changes)
 
 
-def test_with_every_bucket_in_reach_it_is_exact_search() -> None:
+@pytest.mark.parametrize(
+    ("index", "index_parameters"), [("lsh", ""), ("Flat", ""), ("IVF2,Flat", "nprobe=2"), ("HNSW32", "efSearch=64")]
+)
+def test_with_all_in_reach_it_is_exact_search(index: str, index_parameters: str) -> None:
     unit, labels = part()
-    table, figures, _ = mine_part(unit, labels, params(), "mining")
+    table, figures, _ = mine_part(unit, labels, params(index=index, index_parameters=index_parameters), "mining")
     cosines = unit.astype(float) @ unit.T.astype(float)
     expected = set()
     for query in range(60):
@@ -41,10 +47,31 @@ def test_with_every_bucket_in_reach_it_is_exact_search() -> None:
     assert figures["positive_share"] == table["same"].mean()
 
 
-def test_a_narrow_reach_finds_less() -> None:
+@pytest.mark.parametrize("changes", [{"radius": 0}, {"index": "IVF8,Flat"}, {"index": "PQ4x4"}])
+def test_a_narrow_reach_finds_less(changes: dict[str, int | str]) -> None:
     unit, labels = part()
-    _, figures, _ = mine_part(unit, labels, params(radius=0), "mining")
+    table, figures, _ = mine_part(unit, labels, params(**changes), "mining")
     assert 0 < figures["recall_at_7"] < 1
+    exact = np.sum(unit[table["a"]].astype(float) * unit[table["b"]], axis=1)
+    np.testing.assert_allclose(table["cosine"], exact, atol=1e-6)  # not what the index takes them for
+    again, _, _ = mine_part(unit, labels, params(**changes), "mining")
+    pd.testing.assert_frame_equal(again, table)
+
+
+@pytest.mark.parametrize(
+    ("index", "index_parameters", "said"),
+    [
+        ("Nonsense", "", "mine.index: 'Nonsense'"),
+        ("HNSW32", "efsearch=64", "index_parameters: 'efsearch=64'"),
+        ("PQ5", "", "mine.index: 'PQ5'"),  # 16 dimensions are not five parts
+        ("IVF4096,Flat", "", "images do not suffice"),
+    ],
+)
+def test_what_faiss_refuses_is_named(
+    index: str, index_parameters: str, said: str, project: Path, fails_with: Callable[..., str]
+) -> None:
+    write_params(project, mine={"index": index, "index_parameters": index_parameters})
+    assert f"error: params.yaml: mine.index: {index!r}" in (printed := fails_with("mine")) and said in printed
 
 
 def test_queries_are_sampled_without_repetition() -> None:
