@@ -177,6 +177,8 @@ FULL = {  # bytes that a stage may still write, fewer than it needs
     "pairs": 500,
     "evaluate": 500,
     "review": 500,
+    "export": 3000,
+    "card": 500,
 }
 
 
