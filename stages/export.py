@@ -134,11 +134,11 @@ def measure(name: str, size: int, embeddings: Embeddings, by_keras: Embeddings, 
 
 
 def check_cosines(metrics: dict[str, dict[str, float]], params: ExportParams) -> None:
-    """Raise StageError if a format is too far from Keras."""
+    """Raise StageError if a format is too far from Keras, by limits of which 0 is none."""
     for name, of_format in metrics.items():
         key = "lowest_cosine_int8" if name == "int8" else "lowest_cosine"
         limit = getattr(params, key)
-        if of_format["lowest_cosine"] < limit:
+        if limit and of_format["lowest_cosine"] < limit:
             raise StageError(
                 f"{FILES[name]}: an embedding has a cosine of {of_format['lowest_cosine']:.5f} to that of Keras; "
                 f"params.yaml: export.{key} asks for {limit:g} at least"

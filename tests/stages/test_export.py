@@ -118,6 +118,15 @@ def test_a_format_too_far_from_the_network_ends_the_stage(
     assert f"params.yaml: export.{key} asks for 0.99999 at least" in said
 
 
+def test_without_a_limit_any_format_is_taken(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {name: path.read_bytes() for name, path in export.FILES.items()}
+    files["float16"] = files["int8"]
+    monkeypatch.setattr(export, "make_files", lambda *_: files)
+    write_params(project, export={"lowest_cosine": 0.0})
+    run_stage("export")
+    assert export.FILES["float16"].read_bytes() == files["int8"]
+
+
 def test_one_kind_of_pair_is_not_enough(project: Path, fails_with: Callable[..., str]) -> None:
     table = Path("data/pairs.csv").read_text().splitlines()
     Path("data/pairs.csv").write_text("\n".join(line for line in table if line[-2:] != ",0") + "\n")
