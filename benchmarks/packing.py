@@ -1,5 +1,6 @@
 """Packing a folder of PNG files: ours, one by one, and the decoding alone, which is the machine's limit."""
 
+import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,9 +28,8 @@ def main() -> None:
     read = partial(read_image, limits=Limits(params.min_side, params.max_megapixels), resize_filter="lanczos")
 
     def ours(folder: Path) -> None:
-        listing = list_images(root).files
-        (folder / "images.npy.notes").unlink(missing_ok=True)
-        pack.pack(root, listing, pack.reader(params), params, folder / "images.npy", "packing")
+        shutil.rmtree(folder / "shards", ignore_errors=True)
+        pack.pack(pack.Packing(root, list_images(root), pack.reader(params), params), folder / "shards", "packing")
 
     def decoding_alone() -> None:
         with ready_to_read(), ThreadPoolExecutor(available_cores()) as pool:

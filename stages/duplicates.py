@@ -11,41 +11,50 @@ metrics have `images_searched: 0` and no other count. What becomes of copies in 
 (`split.drop_copies`).
 """
 
+import shutil
+import tempfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from faces.attributes import ATTRIBUTES_FOLDER
+from faces.checkpoints import CHECKPOINTS
 from faces.files import write_csv, write_metrics
-from faces.packed_images import open_packed
-from faces.packed_tables import DUPLICATES_COLUMNS, DUPLICATES_PATH, DuplicatesParams, read_packed_tables
-from faces.sources import PACKED, images_path, load_sources
+from faces.packed_images import Shard, shards_of
+from faces.packed_tables import DUPLICATES_COLUMNS, DUPLICATES_PATH, DuplicatesParams, packed_tables
+from faces.sources import PACKED, load_sources
 from faces.stage import load_params, progress, run, say, warn
 from faces.threads import fixed_threads
-from faces.thumbnails import blocks, groups_of_copies, thumbnails
+from faces.thumbnails import THUMBNAIL_SHAPE, blocks, groups_of_copies, thumbnails
 
 
 def remove_unlisted(sources: list[str]) -> None:
-    """Remove the packed files and metrics of sources that params.yaml no longer lists.
+    """Remove the packed files, shards and metrics of sources that params.yaml no longer lists.
 
     DVC does not: they would stay in the folder that this stage and later ones depend on, and be missing from a
     colleague's. Its cache still has them.
     """
-    for path in (*PACKED.iterdir(), *ATTRIBUTES_FOLDER.glob("*.csv")):
-        if path.suffix in (".npy", ".csv") and path.stem not in sources:
-            path.unlink()
-    for path in Path("metrics").glob("pack@*.json"):
-        if path.stem.removeprefix("pack@") not in sources:
+    kept = CHECKPOINTS / "pack"
+    for folder in (*PACKED.iterdir(), *(kept.iterdir() if kept.exists() else ())):
+        if folder.is_dir() and folder.name not in sources:
+            shutil.rmtree(folder)
+    named = {path: path.stem for path in ATTRIBUTES_FOLDER.glob("*.csv")}
+    named |= {path: path.stem.removeprefix("pack@") for path in Path("metrics").glob("pack@*.json")}
+    for path, source in named.items():
+        if source not in sources:
             path.unlink()
 
 
-def thumbnails_of(source: str) -> NDArray[np.uint8]:
-    """Return the thumbnails of all packed images of a source."""
-    images = open_packed(images_path(source))
-    made = [thumbnails(images[rows]) for rows in progress(list(blocks(len(images))), source, unit="block")]
-    return np.concatenate(made)
+def write_thumbnails(shards: list[Shard], file: IO[bytes]) -> NDArray[np.uint8]:
+    """Write the thumbnails of all images, one after another, and return them, mapped: (N, 8, 8, 3)."""
+    pieces = [(shard, rows) for shard in shards for rows in blocks(shard.images)]
+    for shard, rows in progress(pieces, "making thumbnails", unit="block"):
+        file.write(thumbnails(shard.read(np.arange(shard.images)[rows])).data)
+    file.flush()
+    return np.memmap(file, np.uint8, "r", shape=(sum(shard.images for shard in shards), *THUMBNAIL_SHAPE))
 
 
 def describe(copies: pd.DataFrame) -> dict[str, int]:
@@ -61,27 +70,33 @@ def describe(copies: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def find_copies(images: pd.DataFrame, params: DuplicatesParams) -> pd.DataFrame:
-    """Return which of all packed images have a copy, with a column `group`."""
-    small = np.concatenate([thumbnails_of(source) for source in images["source"].unique()])
-    with fixed_threads(params.threads):
+def find_copies(sources: list[str], params: DuplicatesParams) -> pd.DataFrame:
+    """Return which of all packed images have a copy: source, row, subject, path and a column `group`."""
+    shards = [shard for source in sorted(sources) for shard in shards_of(source)]
+    with fixed_threads(params.threads), tempfile.TemporaryFile(dir=PACKED.parent) as file:
+        small = write_thumbnails(shards, file)
         group = groups_of_copies(small, params.likeness, params.neighbours, params.exact_images)
-    grouped = images.assign(group=group)
-    return grouped[grouped["group"].duplicated(keep=False)]
+    sizes = np.bincount(group)
+    copies, first = [], 0
+    for table in packed_tables(sources):
+        of_table = group[first : first + len(table)]
+        first += len(table)
+        copies.append(table.assign(group=of_table)[sizes[of_table] > 1])
+    return pd.concat(copies, ignore_index=True)
 
 
 def main() -> None:
     """Write the groups of copies."""
     params, sources = load_params("duplicates", DuplicatesParams), list(load_sources())
-    images = read_packed_tables(sources)
+    images = sum(len(table) for table in packed_tables(sources))
     if params.neighbours:
-        copies = find_copies(images, params)
+        copies = find_copies(sources, params)
         counts = describe(copies)
         found = f"{counts['images']} images have a copy, in {counts['groups']} groups"
     else:
         copies, counts, found = pd.DataFrame(columns=list(DUPLICATES_COLUMNS)), {}, "no copies were looked for"
     write_csv(DUPLICATES_PATH, copies[list(DUPLICATES_COLUMNS)])
-    write_metrics(Path("metrics/duplicates.json"), {"images_searched": len(images) if counts else 0} | counts)
+    write_metrics(Path("metrics/duplicates.json"), {"images_searched": images if counts else 0} | counts)
     remove_unlisted(sources)
     if counts.get("groups_of_several_subjects"):
         warn(f"{counts['groups_of_several_subjects']} groups of copies are under several subjects")

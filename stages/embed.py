@@ -9,23 +9,25 @@ An interrupted run goes on from its last finished chunk of images.
 """
 
 import argparse
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.checkpoints import checkpoint_folder, finish
 from faces.embeddings import EMBEDDINGS_PATH, EmbedParams, lengths
-from faces.files import write_metrics, write_npy
+from faces.files import open_npy, replacing, write_metrics
 from faces.packed_images import PackedImages
 from faces.split_table import SPLIT_PATH, read_split
 from faces.stage import load_params, run
 from faces.test_sets import NAME_HELP, embeddings_path, listed_test_set, open_pixels, pixels_path
 
 
-def describe(embeddings: NDArray[np.float32]) -> dict[str, float | int]:
+def describe(embeddings: NDArray[Any]) -> dict[str, float | int]:
     """Return the number, size and lengths of embeddings (N, D); StageError if one is not finite or has no length."""
     norms = lengths(embeddings, "the embedding of image", ": training diverged; lower train.learning_rate")
     return {
@@ -40,8 +42,8 @@ def describe(embeddings: NDArray[np.float32]) -> dict[str, float | int]:
 
 def embed_all(
     load: Callable[[int, int], NDArray[np.uint8]], images: int, inputs: list[Path], params: EmbedParams, speed: Path
-) -> tuple[NDArray[np.float32], Path]:
-    """Return the embeddings of `images` images, (images, D), and where finished chunks are kept.
+) -> Path:
+    """Return the file with the embeddings of `images` images, (images, D), in the folder of this work.
 
     Args:
         load: (start, stop) -> uint8 images (stop - start, 112, 112, 3).
@@ -60,10 +62,10 @@ def embed_all(
     checkpoints = checkpoint_folder("embed", params, inputs, ignored={"workers"})
     resumed = checkpoints.exists()
     began = time.perf_counter()
-    embeddings = embed(embedder, load, images, "embedding", checkpoints)
+    embedded = embed(embedder, load, images, "embedding", checkpoints)
     if not resumed:
         write_metrics(speed, {"images_per_second": images / (time.perf_counter() - began)})
-    return embeddings, checkpoints
+    return embedded
 
 
 def _arguments() -> argparse.Namespace:
@@ -85,11 +87,11 @@ def main() -> None:
         load, total = (lambda start, stop: images[np.arange(start, stop)]), len(images)
         inputs = [SPLIT_PATH, *images.paths]
     called = f"embed@{name}.json" if name else "embed.json"
-    embeddings, checkpoints = embed_all(load, total, inputs, params, Path("metrics/speed", called))
-    metrics = describe(embeddings)
-    write_npy(embeddings_path(name) if name else EMBEDDINGS_PATH, embeddings)
-    write_metrics(Path("metrics", called), metrics)
-    finish(checkpoints)
+    embedded = embed_all(load, total, inputs, params, Path("metrics/speed", called))
+    write_metrics(Path("metrics", called), describe(open_npy(embedded)))
+    with replacing(embeddings_path(name) if name else EMBEDDINGS_PATH) as temporary:
+        shutil.move(embedded, temporary)
+    finish(embedded.parent)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Pack one source of face images into one array of 112 x 112 RGB images, and a table of where each came from.
+"""Pack one source of face images into arrays of 112 x 112 RGB images, and tables of where each came from.
 
 Reads   the folder `sources.<source>.path` of params.yaml, by its `format`
             folder    <subject>/<image> or <subject>/<any folders>/<image>, each image a cropped and aligned face
             photos    the same, each image a photo with a face, which is found and aligned (faces/photos.py)
             recordio  train.rec, train.idx and property, as InsightFace's data sets are
-Writes  data/packed/<source>.npy             uint8 (N, 112, 112, 3), RGB
-        data/packed/<source>.csv             subject,path: row i is image i; path is relative to the folder, or a key
+Writes  data/packed/<source>/<shard>.npy     uint8 (N, 112, 112, 3), RGB; shards are numbered from 00000 on
+        data/packed/<source>/<shard>.csv     subject,path: row i is image i; path is relative to the folder, or a key
         data/attributes/<source>.csv         what the folder's attributes.csv, if any, says of each image
         metrics/pack@<source>.json           counts
         data/rejected/<source>.csv           path,reason,detail: what looks like an image and could not be used
@@ -21,19 +21,24 @@ Subjects, and the images of one, are taken in order of code points, those of tra
 numbers; `max_images_per_subject` keeps the first that can be used and opens no more, `max_subjects` the first subjects
 that have `min_images_per_subject` of them.
 
-An interrupted run goes on after the subjects that are finished, if no file of the source has changed since.
+A shard has at most `shard_images` images of whole subjects (faces/shards.py). What one was packed from is remembered,
+and it is packed again only if that has changed: a new subject costs its shard alone. The shards so kept are, where the
+file system has hard links, the same files as those in data/packed. An interrupted run goes on after the subjects that
+are finished, if no file of their shard has changed since.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -45,20 +50,26 @@ from pydantic import Field, field_validator, model_validator
 from faces import image_folder, recordio
 from faces.attributes import attributes_of, attributes_path, check_rows, find_attributes, key_of
 from faces.before_after import Cell, draw_cells
-from faces.checkpoints import GrownFile, checkpoint_folder, finish
+from faces.checkpoints import GrownFile, checkpoint_folder
 from faces.decoding import SIDE, DecodingParams, read_image, read_photo, ready_to_read
-from faces.files import open_npy, replacing, write_csv, write_metrics
+from faces.files import link_or_copy, read_csv, replacing, write_csv, write_metrics, write_text
+from faces.packed_images import open_shard
 from faces.photos import Detector, PhotosParams, align_photo, check_installed
 from faces.rejection import OF_PHOTOS, REASONS, Rejected, Rejection
-from faces.sources import Format, Source, images_path, load_sources, rejects_path, sheet_path, table_path
-from faces.stage import StageError, load_params, progress, run, say, warn
+from faces.shards import plan
+from faces.sources import Format, Source, load_sources, packed_folder, rejects_path, sheet_path
+from faces.stage import StageError, load_params, progress_bar, run, say, warn
 from faces.threads import available_cores, in_order
 
+PIXELS, FINISHED = "images.npy", "finished"
+TABLE_COLUMNS = {"subject": str, "path": str}
+NOT_OF_A_SHARD = {"max_subjects", "shard_images", "workers"}  # which subjects are in it is in its own name
 SHOWN = 12  # images on the sheet, and as many rejected ones
 PART_FILES = 256  # 10 MB of pixels: the most that a worker holds of a subject without a limit
 
 
 class PackParams(DecodingParams):
+    shard_images: int = Field(ge=16)
     max_subjects: int = Field(ge=0)
     min_images_per_subject: int = Field(ge=1)
     max_images_per_subject: int = Field(ge=0)
@@ -81,32 +92,27 @@ class SourceFile(Protocol):
     """What should be one image."""
 
     @property
-    def subject(self) -> str: ...
-    @property
     def path(self) -> str: ...
     def source(self, root: Path) -> Path | bytes: ...
 
 
-class Stamp(Protocol):
-    """What shows, by being equal or not, whether a file was written to; JSON can hold it."""
-
-    @property
-    def path(self) -> str: ...
-
-
 class Listing(Protocol):
-    """What a source holds, before any image is opened; in `files` those of a subject come together."""
+    """What a source holds, before any image is opened.
 
-    @property
-    def files(self) -> Sequence[SourceFile]: ...
+    Stamps show, by being equal or not, whether something was written to: what they are of is their key in `stamps`.
+    """
+
     @property
     def subjects(self) -> Collection[str]: ...
     @property
-    def stamps(self) -> Sequence[Stamp]: ...
+    def stamps(self) -> Mapping[str, str]: ...
     @property
     def rejected(self) -> list[Rejected]: ...
     @property
     def ignored(self) -> int: ...
+    def images(self, subject: str) -> Sequence[SourceFile]: ...
+    def count(self, subject: str) -> int: ...
+    def stamp(self, subject: str) -> list[str]: ...
 
 
 class SourceFormat(Protocol):
@@ -115,7 +121,7 @@ class SourceFormat(Protocol):
     SUBJECT: str
 
     def list_images(self, root: Path) -> Listing: ...
-    def stamps(self, root: Path) -> Sequence[Stamp]: ...
+    def stamps(self, root: Path) -> Mapping[str, str]: ...
 
 
 FORMATS: dict[Format, SourceFormat] = {"folder": image_folder, "photos": image_folder, "recordio": recordio}
@@ -123,26 +129,46 @@ Reader = Callable[[Path | bytes], NDArray[np.uint8]]  # of an image: its file, o
 
 
 class Part(NamedTuple):
-    """Images of one subject, in order: uint8 (112, 112, 3) for each of `files`."""
+    """Images of one subject, in order: uint8 (112, 112, 3) for each of `paths`."""
 
     images: list[NDArray[np.uint8]]
-    files: list[SourceFile]
+    paths: list[str]
     rejected: list[Rejected]
 
 
-@dataclass
-class Packed:
-    """What was written: row i of the array is `rows[i]`, its subject and path."""
+class Slice(NamedTuple):
+    """Files of one subject that one worker reads."""
 
-    rows: list[tuple[str, str]] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-    subjects: int = 0
+    subject: str
+    files: Sequence[SourceFile]
 
-    def add(self, subject: str, paths: list[str], rejected: list[Rejected]) -> None:
-        """Count a subject whose images, if any, were kept."""
-        self.rows += [(subject, path) for path in paths]
-        self.rejected += [Rejected(*row) for row in rejected]
-        self.subjects += bool(paths)
+
+class Packed(NamedTuple):
+    """A shard in the folder where it was made: its images, in a file of pixels and a table, and what was rejected."""
+
+    folder: Path
+    images: int
+    subjects: int
+
+    @property
+    def pixels(self) -> Path:
+        """Return the file of pixels."""
+        return self.folder / PIXELS
+
+    @property
+    def table(self) -> Path:
+        """Return the table with subject and path."""
+        return self.folder / "images.csv"
+
+    @property
+    def rejects(self) -> Path:
+        """Return the table of what could not be used."""
+        return self.folder / "rejected.csv"
+
+    def read_rejects(self) -> list[Rejected]:
+        """Return what could not be used."""
+        table = read_csv(self.rejects, dict.fromkeys(Rejected._fields, str))
+        return [Rejected(*row) for row in table.itertuples(index=False, name=None)]
 
 
 def check(name: str, source: Source) -> None:
@@ -171,9 +197,14 @@ def list_source(name: str, source: Source) -> Listing:
                 f"{_summary(listing.rejected)}"
             )
         if known is not None:
-            by_path = key_of(known) == "path"
-            check_rows(known, (file.path for file in listing.files) if by_path else listing.subjects)
+            check_rows(known, paths_of(listing) if key_of(known) == "path" else listing.subjects)
     return listing
+
+
+def paths_of(listing: Listing) -> Iterator[str]:
+    """Yield the path of every file of a source."""
+    for subject in listing.subjects:
+        yield from (file.path for file in listing.images(subject))
 
 
 @contextmanager
@@ -192,7 +223,8 @@ def _naming(name: str, source: Source) -> Iterator[None]:
 
 def check_unchanged(name: str, source: Source, listing: Listing) -> None:
     """Raise StageError if a file of the source was added, removed, resized or touched since it was listed."""
-    changed = {stamp.path for stamp in set(listing.stamps) ^ set(FORMATS[source.format].stamps(Path(source.path)))}
+    now = FORMATS[source.format].stamps(Path(source.path))
+    changed = {what for what, _ in now.items() ^ listing.stamps.items()}
     if changed:
         raise StageError(
             f"{_where(name, source)}: {min(changed)} changed while it was being packed ({len(changed)} in all); "
@@ -220,77 +252,121 @@ def reader(params: PackParams, photos: PhotosParams | None = None) -> Reader:
     return lambda content: read_image(content, params.limits, params.resize_filter)
 
 
-def pack_part(root: Path, read: Reader, params: PackParams, files: Sequence[SourceFile]) -> Part:
+def pack_part(root: Path, read: Reader, params: PackParams, part: Slice) -> Part:
     """Read images of one subject until there are `max_images_per_subject` of them."""
-    part = Part([], [], [])
-    limit = params.max_images_per_subject or len(files)
-    for file in files:
-        if len(part.files) == limit:
+    packed = Part([], [], [])
+    limit = params.max_images_per_subject or len(part.files)
+    for file in part.files:
+        if len(packed.paths) == limit:
             break
         try:
-            part.images.append(read(file.source(root)))
-            part.files.append(file)
+            packed.images.append(read(file.source(root)))
+            packed.paths.append(file.path)
         except Rejection as rejection:
-            part.rejected.append(rejection.of(file.path))
-    return part
+            packed.rejected.append(rejection.of(file.path))
+    return packed
 
 
-def parts_of(files: Sequence[SourceFile], params: PackParams) -> list[Sequence[SourceFile]]:
-    """Cut files into one slice a subject, or several if no limit bounds the pixels of a subject."""
-    parts, start = [], 0
-    for _, group in groupby(file.subject for file in files):
-        end = start + sum(1 for _ in group)
-        size = end - start if params.max_images_per_subject else PART_FILES
-        parts += [files[at : min(at + size, end)] for at in range(start, end, size)]
-        start = end
-    return parts
+def parts_of(listing: Listing, subjects: Iterable[str], params: PackParams) -> Iterator[Slice]:
+    """Yield the files of subjects in one slice each, or several if no limit bounds the pixels of a subject."""
+    for subject in subjects:
+        files = listing.images(subject)
+        size = PART_FILES if params.max_images_per_subject == 0 else max(1, len(files))
+        for start in range(0, len(files), size):
+            yield Slice(subject, files[start : start + size])
 
 
-def append_subjects(grown: GrownFile, parts: Iterable[Part], subjects: list[str], params: PackParams) -> Packed:
+def plan_shards(listing: Listing, params: PackParams) -> Iterator[Sequence[str]]:
+    """Yield the subjects of each shard."""
+    subjects = list(listing.subjects)
+    counts = [listing.count(subject) for subject in subjects]
+    if limit := params.max_images_per_subject:
+        counts = [min(count, limit) for count in counts]
+    return plan(subjects, counts, params.shard_images)
+
+
+Note = tuple[str, list[str], list[Rejected]]  # a subject, the paths that were kept, and what was rejected
+
+
+def append_subjects(grown: GrownFile, parts: Iterable[tuple[str, Part]], most: int, params: PackParams) -> list[Note]:
     """Append the pixels of subject after subject; take back those of a subject with too few images.
 
-    `subjects` names the subject of each part. Those that the file has notes on are counted first.
+    Ends with `most` subjects, whose notes it returns; those that the file has notes on are counted first.
     """
-    packed, target = Packed(), grown.file
-    for note in grown.notes:
-        packed.add(*note)
-    for subject, group in groupby(zip(subjects, parts, strict=True), key=lambda pair: pair[0]):
-        if packed.subjects == params.max_subjects > 0:
+    notes: list[Note] = [(subject, kept, [Rejected(*row) for row in rows]) for subject, kept, rows in grown.notes]
+    target = grown.file
+    for subject, group in groupby(parts, key=itemgetter(0)):
+        if sum(bool(kept) for _, kept, _ in notes) == most:
             break
         start, kept, rejected = target.tell(), list[str](), list[Rejected]()
         for _, part in group:
             target.writelines(image.data for image in part.images)
-            kept += [file.path for file in part.files]
+            kept += part.paths
             rejected += part.rejected
         if len(kept) < params.min_images_per_subject:
             target.seek(start)
             target.truncate()
             kept = []
-        packed.add(subject, kept, rejected)
-        grown.note((subject, kept, rejected))
-    return packed
+        notes.append((subject, kept, rejected))
+        grown.note(notes[-1])
+    return notes
 
 
-def pack(root: Path, files: Sequence[SourceFile], read: Reader, params: PackParams, path: Path, title: str) -> Packed:
-    """Write the pixels of `files` to the .npy file `path`, going on where a former run was cut off.
+def pack_shard(packing: "Packing", subjects: Sequence[str], folder: Path, most: int, bar: Any) -> Packed:
+    """Pack the subjects of one shard in `folder`, `most` of them, going on where a former run was cut off.
 
     The bytes do not depend on `workers`. Threads, not processes: Pillow lets go of Python's lock while it decodes and
     resizes.
     """
-    workers = params.workers or available_cores()
-    with ready_to_read(), ThreadPoolExecutor(workers) as pool, GrownFile(path) as grown:
+    if finished := read_finished(folder):
+        bar.update(len(subjects))
+        return finished
+    if (folder / FINISHED).exists():  # but its file is not what it was
+        shutil.rmtree(folder)
+    params, workers = packing.params, packing.params.workers or available_cores()
+    with ThreadPoolExecutor(workers) as pool, GrownFile(folder / PIXELS) as grown:
         done = {subject for subject, *_ in grown.notes}
         if done:
-            say(f"going on after {len(done)} subjects, from {path.parent}")
+            say(f"going on after {len(done)} subjects, from {folder}")
         else:
             _write_header(grown.file, 0)
-        parts = [part for part in parts_of(files, params) if part[0].subject not in done]
-        results = in_order(pool, partial(pack_part, root, read, params), parts, ahead=2 * workers)
-        bar = progress(results, title, total=len(parts), unit="subject")
-        packed = append_subjects(grown, bar, [part[0].subject for part in parts], params)
+        bar.update(len(done))
+        slices = parts_of(packing.listing, (subject for subject in subjects if subject not in done), params)
+        read = partial(pack_part, packing.root, packing.read, params)
+        parts = in_order(pool, lambda part: (part.subject, read(part)), slices, ahead=2 * workers)
+        notes = append_subjects(grown, _ticking(parts, bar), most, params)
         grown.file.seek(0)
-        _write_header(grown.file, len(packed.rows))
+        rows = [(subject, path) for subject, kept, _ in notes for path in kept]
+        _write_header(grown.file, len(rows))
+    packed = Packed(folder, len(rows), len({subject for subject, _ in rows}))
+    write_csv(packed.table, pd.DataFrame(rows, columns=["subject", "path"]))
+    rejected = [row for _, _, of_subject in notes for row in of_subject]
+    write_csv(packed.rejects, pd.DataFrame(rejected, columns=Rejected._fields))
+    write_finished(packed)
     return packed
+
+
+def _ticking(parts: Iterable[tuple[str, Part]], bar: Any) -> Iterator[tuple[str, Part]]:
+    for _, group in groupby(parts, key=itemgetter(0)):
+        yield from group
+        bar.update()
+
+
+def write_finished(packed: Packed) -> None:
+    """Note that a shard is whole, and the size and time of its file, by which a change would show."""
+    status = packed.pixels.stat()
+    note = [packed.images, packed.subjects, status.st_size, status.st_mtime_ns]
+    write_text(packed.folder / FINISHED, json.dumps(note))
+
+
+def read_finished(folder: Path) -> Packed | None:
+    """Return the shard in a folder if it is whole, and its file what it was."""
+    try:
+        images, subjects, *state = json.loads((folder / FINISHED).read_text(encoding="ascii"))
+        status = (folder / PIXELS).stat()
+    except (OSError, ValueError):
+        return None
+    return Packed(folder, images, subjects) if state == [status.st_size, status.st_mtime_ns] else None
 
 
 def _write_header(target: BinaryIO, images: int) -> None:
@@ -299,43 +375,121 @@ def _write_header(target: BinaryIO, images: int) -> None:
     np.lib.format.write_array_header_1_0(target, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def check_packed(name: str, source: Source, packed: Packed, params: PackParams) -> None:
+class Packing(NamedTuple):
+    """What is packed, and how."""
+
+    root: Path
+    listing: Listing
+    read: Reader
+    params: PackParams
+
+
+def pack(packing: Packing, base: Path, title: str) -> list[Packed]:
+    """Return the shards of a source that have an image, in order, each in a folder below `base`."""
+    shards: list[Packed] = []
+    left = packing.params.max_subjects or len(packing.listing.subjects)
+    with ready_to_read(), progress_bar(title, len(packing.listing.subjects), "subject") as bar:
+        for subjects in plan_shards(packing.listing, packing.params):
+            most = min(left, len(subjects))
+            shards.append(pack_shard(packing, subjects, base / _key(packing.listing, subjects, most), most, bar))
+            left -= shards[-1].subjects
+            if left == 0:
+                break
+    return shards
+
+
+def _key(listing: Listing, subjects: Sequence[str], most: int) -> str:
+    facts = [most, [(subject, listing.stamp(subject)) for subject in subjects]]
+    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+
+
+def publish(shards: list[Packed], target: Path) -> None:
+    """Have the files of `shards`, numbered, as the content of the folder `target`, and nothing else."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for number, shard in enumerate(shard for shard in shards if shard.images):
+        for path in (shard.pixels, shard.table):
+            link_or_copy(path, temporary / f"{number:05d}{path.suffix}")
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(temporary, target)
+
+
+def keep_only(shards: list[Packed], base: Path) -> None:
+    """Remove the shards of a source that are no longer needed, of other parameters too."""
+    used = {shard.folder for shard in shards}
+    for other in base.parent.iterdir():
+        if other != base:
+            shutil.rmtree(other)
+    for folder in base.iterdir():
+        if folder not in used:
+            shutil.rmtree(folder)
+
+
+def check_packed(name: str, source: Source, shards: list[Packed], params: PackParams, rejected: list[Rejected]) -> None:
     """Raise StageError if fewer than two subjects are left."""
-    if packed.subjects < 2:
+    if (subjects := sum(shard.subjects for shard in shards)) < 2:
         raise StageError(
-            f"{_where(name, source)}: {packed.subjects} subject(s) with {params.min_images_per_subject} or more "
-            f"usable images (pack.min_images_per_subject); needed: two at least{_summary(packed.rejected)}"
+            f"{_where(name, source)}: {subjects} subject(s) with {params.min_images_per_subject} or more "
+            f"usable images (pack.min_images_per_subject); needed: two at least{_summary(rejected)}"
         )
 
 
-def write_sheet(
-    name: str, root: Path, listing: Listing, packed: Packed, images: NDArray[Any], params: PackParams
-) -> None:
-    """Write a picture of some images before and after, and of some in which no face could be taken."""
-    kept = np.unique(np.linspace(0, len(images) - 1, SHOWN).round().astype(int))
-    shown: list[tuple[str, NDArray[np.uint8] | None]] = [(packed.rows[row][1], images[row]) for row in kept]
-    reasons = {row.path: row.reason for row in packed.rejected if row.reason in OF_PHOTOS}
-    shown += [(path, None) for path in list(reasons)[:SHOWN]]
-    wanted = {path for path, _ in shown}
-    files = {file.path: file for file in listing.files if file.path in wanted}
+class Shown(NamedTuple):
+    """An image for the sheet: whose it is, its path, and its pixels (112, 112, 3), or why there are none."""
+
+    subject: str
+    path: str
+    after: NDArray[np.uint8] | None
+    caption: str
+
+
+def shown_images(shards: list[Packed], rejected: list[Rejected]) -> list[Shown]:
+    """Return some images of all shards, evenly spread, and some photos in which no face could be taken."""
+    ends = np.cumsum([shard.images for shard in shards])
+    shown = []
+    for place in np.unique(np.linspace(0, ends[-1] - 1, SHOWN).round().astype(int)):
+        shard = shards[number := int(np.searchsorted(ends, place, side="right"))]
+        row = int(place - (ends[number] - shard.images))
+        subject, path = read_csv(shard.table, TABLE_COLUMNS).iloc[row]
+        shown.append(Shown(subject, path, open_shard(shard.pixels).read(np.array([row]))[0], path))
+    of_photos = [row for row in rejected if row.reason in OF_PHOTOS][:SHOWN]
+    return shown + [Shown(row.path.split("/")[0], row.path, None, f"{row.reason}: {row.path}") for row in of_photos]
+
+
+def write_sheet(name: str, packing: Packing, shown: list[Shown]) -> None:
+    """Write a picture of images before and after, and of some in which no face could be taken."""
     cells = []
     with ready_to_read():
-        for path, after in shown:
-            before = read_photo(files[path].source(root), params.limits)
-            cells.append(Cell(before, after, path if after is not None else f"{reasons[path]}: {path}"))
+        for image in shown:
+            (file,) = (file for file in packing.listing.images(image.subject) if file.path == image.path)
+            before = read_photo(file.source(packing.root), packing.params.limits)
+            cells.append(Cell(before, image.after, image.caption))
     with replacing(sheet_path(name)) as temporary:
         draw_cells(cells).save(temporary)
 
 
-def describe(packed: Packed, listing: Listing) -> dict[str, int]:
+def attribute_tables(root: Path, shards: list[Packed]) -> Iterator[pd.DataFrame]:
+    """Yield what the folder's attributes.csv says of the images of each shard, with their row among all images."""
+    first, known = 0, find_attributes(root)
+    for shard in shards:
+        table = attributes_of(known, read_csv(shard.table, TABLE_COLUMNS))
+        table.insert(0, "row", range(first, first + len(table)))
+        first += len(table)
+        yield table
+
+
+def describe(shards: list[Packed], listing: Listing, rejected: list[Rejected]) -> dict[str, int]:
     """Return the counts; `subjects_dropped` had too few usable images, or came after `max_subjects` others."""
-    counts = Counter(row.reason for row in packed.rejected)
+    counts = Counter(row.reason for row in rejected)
+    subjects = sum(shard.subjects for shard in shards)
     return {
-        "images": len(packed.rows),
-        "subjects": packed.subjects,
-        "subjects_dropped": len(listing.subjects) - packed.subjects,
+        "images": sum(shard.images for shard in shards),
+        "subjects": subjects,
+        "subjects_dropped": len(listing.subjects) - subjects,
         "files_ignored": listing.ignored,
-        "rejected": len(packed.rejected),
+        "rejected": len(rejected),
         **{f"rejected_{reason}": counts[reason] for reason in REASONS},
     }
 
@@ -361,32 +515,24 @@ def main() -> None:
     source = sources[name]
     listing = list_source(name, source)
     photos = load_params("photos", PhotosParams) if source.format == "photos" else None
-    seen = [name, source.path, listing.stamps, photos.model_dump() if photos else None]
-    folder = checkpoint_folder("pack", params, ignored={"workers"}, seen=seen)
-    read = reader(params, photos)
-    packed = pack(Path(source.path), listing.files, read, params, folder / "images.npy", f"packing {name}")
-    packed.rejected = sorted(listing.rejected + packed.rejected)
-    try:
-        check_unchanged(name, source, listing)
-        check_packed(name, source, packed, params)
-    except StageError:
-        shutil.rmtree(folder)
-        raise
-    images = pd.DataFrame(packed.rows, columns=["subject", "path"])
-    write_csv(table_path(name), images)
-    known = attributes_of(Path(source.path), images)
-    known.insert(0, "row", range(len(images)))
-    write_csv(attributes_path(name), known)
+    packing = Packing(Path(source.path), listing, reader(params, photos), params)
+    seen = [source.path, source.format, photos.model_dump() if photos else None]
+    base = checkpoint_folder("pack", params, ignored=NOT_OF_A_SHARD, seen=seen, of=name)
+    shards = pack(packing, base, f"packing {name}")
+    rejected = sorted([*listing.rejected, *(row for shard in shards for row in shard.read_rejects())])
+    check_unchanged(name, source, listing)
+    check_packed(name, source, shards, params, rejected)
+    write_sheet(name, packing, shown_images(shards, rejected))
+    write_csv(attributes_path(name), attribute_tables(packing.root, shards))
     rejects = rejects_path(name)
-    write_csv(rejects, pd.DataFrame(packed.rejected, columns=Rejected._fields))
-    write_metrics(Path(f"metrics/pack@{name}.json"), describe(packed, listing))
-    write_sheet(name, Path(source.path), listing, packed, open_npy(folder / "images.npy"), params)
-    with replacing(images_path(name)) as temporary:  # last, since this takes the work from where it could go on
-        shutil.move(folder / "images.npy", temporary)
-    finish(folder)
-    if packed.rejected:
-        warn(f"{len(packed.rejected)} rejected, listed in {rejects}")
-    say(f"{name}: {len(packed.rows)} images of {packed.subjects} subjects")
+    write_csv(rejects, pd.DataFrame(rejected, columns=Rejected._fields))
+    counts = describe(shards, listing, rejected)
+    write_metrics(Path(f"metrics/pack@{name}.json"), counts)
+    publish(shards, packed_folder(name))
+    keep_only(shards, base)
+    if rejected:
+        warn(f"{len(rejected)} rejected, listed in {rejects}")
+    say(f"{name}: {counts['images']} images of {counts['subjects']} subjects, in {len(shards)} shard(s)")
 
 
 if __name__ == "__main__":

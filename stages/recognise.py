@@ -210,7 +210,7 @@ def enrol(options: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     listing = list_images(options.folder)
     read, model, rejected = reader(options.photos), load_model(options.model), list(listing.rejected)
     images, subjects, embeddings = list[NDArray[np.uint8]](), list[str](), list[NDArray[np.float32]]()
-    for file in listing.files:
+    for file in (file for subject in listing.subjects for file in listing.images(subject)):
         try:
             images.append(read(options.folder / file.path))
             subjects.append(file.subject)

@@ -25,8 +25,7 @@ from faces.embeddings import read_embeddings, unit_length
 from faces.every_pair import EveryPair, every_pair
 from faces.figures import categories, group_figures
 from faces.files import replacing, write_csv, write_metrics
-from faces.packed_images import PackedImages, open_packed
-from faces.sources import images_path
+from faces.packed_images import PackedImages, shards_of
 from faces.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, run, say
 from faces.threads import fixed_threads
@@ -119,7 +118,7 @@ def known_of_images(split: pd.DataFrame) -> pd.DataFrame:
     """Return the attributes of all images of the split, text by column, "" where unknown."""
     tables = []
     for source, rows in split.groupby("source", sort=False):
-        known = read_known(str(source), len(open_packed(images_path(str(source)))))
+        known = read_known(str(source), sum(shard.images for shard in shards_of(str(source))))
         tables.append(known.iloc[rows["row"]].set_axis(rows.index))
     return pd.concat(tables).reindex(split.index).fillna("")
 
@@ -196,7 +195,7 @@ def groups_of_pairs(every: EveryPair, known: pd.DataFrame, attribute: str) -> pd
 def main() -> None:
     """Write the pictures, tables and numbers."""
     params, threshold = load_params("review", ReviewParams), read_threshold()
-    split = read_split()
+    split = read_split(names=True)
     subjects = split["subject"].to_numpy(dtype=str)
     part = part_of(split)
     images, unit = images_of(split, part), unit_length(read_embeddings(len(split)))

@@ -124,7 +124,7 @@ def main() -> None:
     subjects = read_image_table(name, len(open_pixels(name)))["subject"]
     pairs = read_pair_table(name, len(subjects))
     with fixed_threads(params.threads):
-        split = read_split()
+        split = read_split(names=True)
         leaked, counts = leakage(pairs, subjects, leaked_images(name, subjects, split, params.likeness))
     if leaked.any():
         warn(f"{name}: {counts}; {'dropped' if params.drop_leaked else 'kept: `score.drop_leaked` drops them'}")

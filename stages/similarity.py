@@ -23,7 +23,7 @@ from faces.augmentation import Augmenter
 from faces.checkpoints import Epochs, checkpoint_folder, finish
 from faces.curves import log_epoch, open_curves
 from faces.embeddings import EMBEDDINGS_PATH, EmbedParams, read_embeddings
-from faces.files import write_metrics
+from faces.files import open_npy, write_metrics
 from faces.packed_images import PackedImages
 from faces.pair_table import COMPARISONS_PATHS, read_pair_table
 from faces.similarity_model import Features, SimilarityModel, feature_count, pair_features, prepared, save_similarity
@@ -55,7 +55,10 @@ def embed_views(
     flip: bool,
     checkpoints: Path,
 ) -> NDArray[np.float32]:
-    """Return embeddings of augmented views of the images, (len(numbers) * views, D), those of an image in a row."""
+    """Return embeddings of augmented views of the images, (len(numbers) * views, D), those of an image in a row.
+
+    They stay on disk until rows are asked for.
+    """
     from faces.embedder import Embedder
     from faces.inference import convert, embed
 
@@ -66,7 +69,9 @@ def embed_views(
         return augmenter(images[repeated[start:stop]], (params.seed, start))
 
     title = "embedding augmented views"
-    return embed(Embedder(convert(backbone), flip=flip), load, len(repeated), title, checkpoints)
+    embedded = embed(Embedder(convert(backbone), flip=flip), load, len(repeated), title, checkpoints)
+    views: Any = open_npy(embedded)
+    return views
 
 
 def build(params: SimilarityParams, embedding_size: int) -> Any:
@@ -91,7 +96,7 @@ def train_epoch(
 ) -> None:
     """Train on every pair once, in random order, with a random one of its images first, and a random view of both.
 
-    `pairs` has a and b as positions p such that rows p * views to (p + 1) * views of `vectors`, prepared embeddings,
+    `pairs` has a and b as positions p such that rows p * views to (p + 1) * views of `vectors`, embeddings as they are,
     are the image's views.
     """
     random = np.random.default_rng((params.seed, epoch))
@@ -103,7 +108,8 @@ def train_epoch(
     starts = range(0, len(pairs), params.batch_size)
     for start in progress(starts, f"epoch {epoch + 1}/{params.epochs}", unit="batch"):
         rows = slice(start, start + params.batch_size)
-        model.train_on_batch(pair_features(vectors[a[rows]], vectors[b[rows]], params.features), same[rows])
+        first, second = (prepared(vectors[side[rows]], params.features) for side in (a, b))
+        model.train_on_batch(pair_features(first, second, params.features), same[rows])
 
 
 def score(model: SimilarityModel, pairs: pd.DataFrame, embeddings: NDArray[np.float32], name: str) -> dict[str, float]:
@@ -141,7 +147,6 @@ def train(
     if params.augmented_views:
         views = params.augmented_views
         vectors = embed_views(backbone.load_backbone(), images, numbers, params, flip, checkpoints / "views")
-    vectors = prepared(vectors, params.features)
     positioned = train_pairs.assign(a=positions[:, 0], b=positions[:, 1])
     model = build(params, embeddings.shape[1])
     variables = [*model.variables, *model.optimizer.variables]

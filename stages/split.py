@@ -1,7 +1,7 @@
 """Split the images of all sources into `train`, `validation`, `test_seen` and `test_unseen`.
 
-Reads   data/packed/<source>.csv of every source in params.yaml (never what else lies in that folder), and
-        data/duplicates.csv
+Reads   data/packed/<source>/*.csv of every source in params.yaml (never what else lies in data/packed), a shard at a
+        time, and data/duplicates.csv
 Writes  data/split.csv, metrics/split.json
 Run     python stages/split.py
 
@@ -10,15 +10,20 @@ no other subject or image to another part, beyond what keeping the shares asks f
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from faces.files import write_csv, write_metrics
-from faces.packed_tables import DuplicatesParams, read_duplicates, read_packed_tables
+from faces.packed_tables import DuplicatesParams, packed_tables, read_duplicates
 from faces.sources import load_sources
-from faces.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, VALIDATION, images_of
+from faces.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, VALIDATION
 from faces.stage import Params, StageError, load_params, run, say, warn
 
 
@@ -57,69 +62,81 @@ def choose_unseen(subjects: list[tuple[str, str]], params: SplitParams) -> set[t
     return set(sorted(subjects, key=lambda subject: draw(params.seed, *subject))[:count])
 
 
-def choose_held_out(group: pd.DataFrame, params: SplitParams) -> tuple[list[int], list[int]]:
-    """Return the index of the images of one training subject that go to `test_seen`, and to `validation`.
+class People(NamedTuple):
+    """Every (source, subject): its label, and whether training never sees it."""
+
+    labels: dict[tuple[str, str], int]
+    unseen: set[tuple[str, str]]
+
+
+def choose_people(subjects: list[tuple[str, str]], params: SplitParams) -> People:
+    """Return labels, and who is held out; StageError if too few are left to train on."""
+    if len(subjects) < 2:
+        raise StageError(f"found {len(subjects)} subject(s) in all sources together; at least two are needed")
+    subjects = sorted(subjects)
+    unseen = choose_unseen(subjects, params)
+    known = [subject for subject in subjects if subject not in unseen]
+    return People({subject: number for number, subject in enumerate([*known, *sorted(unseen)])}, unseen)
+
+
+def choose_held_out(names: tuple[str, str], paths: list[str], params: SplitParams) -> tuple[list[int], list[int]]:
+    """Return which images of one training subject, (source, subject), go to `test_seen`, and which to `validation`.
 
     One image, at least, is left to train on.
     """
-    tested = min(round(params.test_size * len(group)), len(group) - 1)
-    validated = min(round(params.validation_size * len(group)), len(group) - 1 - tested)
-    drawn = [draw(params.seed, *names) for names in group[["source", "subject", "path"]].itertuples(index=False)]
-    order = pd.Series(drawn, index=group.index).sort_values().index.tolist()
+    tested = min(round(params.test_size * len(paths)), len(paths) - 1)
+    validated = min(round(params.validation_size * len(paths)), len(paths) - 1 - tested)
+    order = sorted(range(len(paths)), key=lambda place: draw(params.seed, *names, paths[place]))
     return order[:tested], order[tested : tested + validated]
 
 
-def split_images(images: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
-    """Return `images` with their label and part; StageError if a part that must have images has none."""
-    identities = images.groupby(["source", "subject"], sort=True)
-    subjects = sorted(set(zip(images["source"], images["subject"], strict=True)))
-    if len(subjects) < 2:
-        raise StageError(f"found {len(subjects)} subject(s) in all sources together; at least two are needed")
-    unseen = choose_unseen(subjects, params)
-    known = [subject for subject in subjects if subject not in unseen]
-    label = {subject: number for number, subject in enumerate([*known, *sorted(unseen)])}
-
-    split = images.copy()
-    split["label"] = [label[key] for key in zip(images["source"], images["subject"], strict=True)]
-    split["part"] = TRAIN
-    for subject, group in identities:
-        if subject in unseen:
-            split.loc[group.index, "part"] = TEST_UNSEEN
+def assign(images: pd.DataFrame, people: People, params: SplitParams) -> pd.DataFrame:
+    """Return images of whole subjects with their label and part; `images` has source, row, subject and path."""
+    part = np.full(len(images), TRAIN, dtype=object)
+    label = np.empty(len(images), dtype=np.int64)
+    paths = images["path"].to_numpy()
+    rows_of: dict[Any, Any] = images.groupby(["source", "subject"]).indices
+    for names, rows in rows_of.items():
+        label[rows] = people.labels[names]
+        if names in people.unseen:
+            part[rows] = TEST_UNSEEN
         else:
-            tested, validated = choose_held_out(group, params)
-            split.loc[tested, "part"] = TEST_SEEN
-            split.loc[validated, "part"] = VALIDATION
-    if not (split["part"] == TEST_SEEN).any():
-        raise StageError(
-            f"params.yaml: split.test_size: {params.test_size}: leaves nothing to test on: no training subject has "
-            "enough images for one of them to be set aside"
-        )
-    return split[list(COLUMNS)]
+            tested, validated = choose_held_out(names, paths[rows].tolist(), params)
+            part[rows[tested]] = TEST_SEEN
+            part[rows[validated]] = VALIDATION
+    return images.assign(label=label, part=part)[list(COLUMNS)]
 
 
-def copies_of_training(split: pd.DataFrame, groups: pd.DataFrame) -> pd.Series:
-    """Return which images of the split, outside `train`, have a copy in `train`: bool, by its index.
+def groups_of_images(split: pd.DataFrame, groups: pd.DataFrame) -> pd.Series:
+    """Return the group of copies of each image of a split, by its index; NaN for one that has no copy.
 
     `groups` has source, row and group of every image that has copies.
     """
-    group = split.merge(groups, on=["source", "row"], how="left", validate="1:1")["group"].set_axis(split.index)
-    trained_on = set(group[split["part"] == TRAIN].dropna())
-    return (split["part"] != TRAIN) & group.isin(trained_on)
+    return split.merge(groups, on=["source", "row"], how="left", validate="1:1")["group"].set_axis(split.index)
 
 
-def without(split: pd.DataFrame, copies: pd.Series) -> pd.DataFrame:
-    """Return the split without the images marked in `copies`; StageError if nothing is left to test on."""
-    kept = split[~copies].reset_index(drop=True)
-    if not (kept["part"] == TEST_SEEN).any():
-        raise StageError(f"params.yaml: split.drop_copies: all images of `{TEST_SEEN}` are copies of training images")
-    return kept
+def groups_in_training(splits: Iterable[pd.DataFrame], groups: pd.DataFrame) -> set[int]:
+    """Return the groups of copies that have an image in `train`."""
+    return {
+        int(group)
+        for split in splits
+        for group in groups_of_images(split, groups)[split["part"] == TRAIN].dropna().unique()
+    }
 
 
-def describe(split: pd.DataFrame) -> dict[str, int]:
-    """Return images and subjects of each part, and how many training subjects have a single image."""
-    sizes = {}
+def copies_of_training(split: pd.DataFrame, groups: pd.DataFrame, trained_on: set[int]) -> pd.Series:
+    """Return which images of a split, outside `train`, are of a group that was trained on: bool, by its index."""
+    return (split["part"] != TRAIN) & groups_of_images(split, groups).isin(trained_on)
+
+
+def describe(split: pd.DataFrame) -> Counter[str]:
+    """Return images and subjects of each part, and how many training subjects have a single image.
+
+    Counts of some subjects add up to those of all.
+    """
+    sizes = Counter[str]()
     for part in PARTS:
-        members = split.loc[images_of(split, part)]
+        members = split[split["part"] == part]
         sizes[f"images_{part}"] = len(members)
         sizes[f"subjects_{part}"] = members["label"].nunique()
     in_training = split[split["part"] != TEST_UNSEEN].groupby("label").size()
@@ -127,24 +144,70 @@ def describe(split: pd.DataFrame) -> dict[str, int]:
     return sizes
 
 
+@dataclass
+class Splitting:
+    """The split of all shards, one after another; `sizes` and `copies` count what was yielded."""
+
+    tables: Callable[[], Iterable[pd.DataFrame]]  # of the packed images, whole subjects each
+    params: SplitParams
+    sizes: Counter[str] = field(default_factory=Counter)
+    copies: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.images = Counter[str]()
+        subjects = set[tuple[str, str]]()
+        for table in self.tables():
+            source = str(table["source"].iloc[0])
+            self.images[source] += len(table)
+            subjects |= {(source, subject) for subject in table["subject"].unique()}
+        self._people = choose_people(list(subjects), self.params)
+
+    def _assigned(self) -> Iterator[pd.DataFrame]:
+        return (assign(table, self._people, self.params) for table in self.tables())
+
+    def pieces(self, groups: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """Yield the split; StageError in the end if nothing is left to test on.
+
+        `groups` has source, row and group of every image that has copies.
+        """
+        trained_on = groups_in_training(self._assigned(), groups) if len(groups) else set[int]()
+        for split in self._assigned():
+            copies = copies_of_training(split, groups, trained_on)
+            self.copies.update(split["part"][copies])
+            if self.params.drop_copies:
+                split = split[~copies]
+            self.sizes.update(describe(split))
+            yield split
+        check_tested(self.sizes, self.copies, self.params)
+
+
+def check_tested(sizes: Counter[str], copies: Counter[str], params: SplitParams) -> None:
+    """Raise StageError if a part that must have images has none."""
+    if sizes[f"images_{TEST_SEEN}"]:
+        return
+    if params.drop_copies and copies[TEST_SEEN]:
+        raise StageError(f"params.yaml: split.drop_copies: all images of `{TEST_SEEN}` are copies of training images")
+    raise StageError(
+        f"params.yaml: split.test_size: {params.test_size}: leaves nothing to test on: no training subject has "
+        "enough images for one of them to be set aside"
+    )
+
+
 def main() -> None:
     """Write the split and its sizes."""
     params, sources = load_params("split", SplitParams), list(load_sources())
-    searched, images = check_copies(params), read_packed_tables(sources)
-    split = split_images(images, params)
-    copies = copies_of_training(split, read_duplicates(images))
-    parts = (TEST_SEEN, TEST_UNSEEN) if searched else ()
-    counts = {f"copies_{part}": int(copies[split["part"] == part].sum()) for part in parts}
-    if params.drop_copies:
-        split = without(split, copies)
-    elif copies.any():
-        warn(f"{copies.sum()} test images are copies of training images, or nearly; `split.drop_copies` drops them")
-    sizes = describe(split) | counts
+    searched = check_copies(params)
+    splitting = Splitting(lambda: packed_tables(sources), params)
+    write_csv(SPLIT_PATH, splitting.pieces(read_duplicates(splitting.images)))
+    copies, sizes = splitting.copies, dict(splitting.sizes)
+    if searched:
+        sizes |= {f"copies_{part}": copies[part] for part in (TEST_SEEN, TEST_UNSEEN)}
+    if copies and not params.drop_copies:
+        warn(f"{copies.total()} test images are copies of training images, or nearly; `split.drop_copies` drops them")
     if sizes["subjects_with_one_image"]:
         warn(f"{sizes['subjects_with_one_image']} training subjects have one image: they are trained on, never tested")
     if params.unseen_subjects and sizes[f"subjects_{TEST_UNSEEN}"] < 2:
         warn(f"{TEST_UNSEEN} has {sizes[f'subjects_{TEST_UNSEEN}']} subject(s): no impostor pairs, hence no figures")
-    write_csv(SPLIT_PATH, split)
     write_metrics(Path("metrics/split.json"), sizes)
     say(
         ", ".join(f"{part}: {sizes[f'images_{part}']} images of {sizes[f'subjects_{part}']} subjects" for part in PARTS)

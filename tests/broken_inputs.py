@@ -442,7 +442,7 @@ class Table(NamedTuple):
 COMPARISONS = {"a": "number", "b": "number", "cosine": "cosine", "same": "number"}
 SPLIT = {"source": "name", "row": "number", "subject": "name", "path": "text", "label": "number", "part": "name"}
 TABLES = (
-    Table("data/packed/drawn.csv", "split", {"subject": "text", "path": "text"}),
+    Table("data/packed/drawn/00000.csv", "split", {"subject": "text", "path": "text"}),
     Table("data/duplicates.csv", "split", {"source": "text", "row": "number", "group": "count"}),
     Table("data/split.csv", "identify", SPLIT),
     Table("data/pairs.csv", "evaluate", {"part": "name", "a": "number", "b": "number", "same": "number"}),
@@ -599,7 +599,7 @@ def _wrong_tables() -> Iterator[BrokenFile]:
             yield BrokenFile(f"{path}: {by} bytes short", path, partial(_shorten, by), stage, (path,))
         yield from _not_even_files(path, stage)
     for name, change in {"last row lost": lambda rows: rows.pop(), "a row lost": lambda rows: rows.pop(5)}.items():
-        for path, stage in (("data/packed/drawn.csv", "split"), ("data/split.csv", "identify")):
+        for path, stage in (("data/packed/drawn/00000.csv", "split"), ("data/split.csv", "identify")):
             said = "data/embeddings.npy" if stage == "identify" else path  # what the split no longer fits
             yield BrokenFile(f"{path}: {name}", path, partial(_rows, change), stage, (said,))
 
@@ -653,10 +653,11 @@ def _spoil(value: float, row: int, array: np.ndarray) -> np.ndarray:
 
 def _wrong_arrays() -> Iterator[BrokenFile]:
     text = "{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}\n"
-    for path, kind, shape in (
-        ("data/packed/drawn.npy", "|u1", "(36, 112, 112, 3)"),
-        ("data/embeddings.npy", "<f4", "(36, 16)"),
+    for path, kind, rows, rest in (
+        ("data/packed/drawn/00000.npy", "|u1", 6, "112, 112, 3"),
+        ("data/embeddings.npy", "<f4", 36, "16"),
     ):
+        shape = f"({rows}, {rest})"
         bytes_of: dict[str, Callable[[bytes], bytes]] = {
             "empty": lambda _: b"",
             "random bytes": lambda _: RANDOM,
@@ -688,12 +689,12 @@ def _wrong_arrays() -> Iterator[BrokenFile]:
             "shape of text": text.format(kind, "'many'"),
             "negative shape": text.format(kind, "(-1, 16)"),
             "huge shape": text.format(kind, f"({HUGE}, 16)"),
-            "shape past the file": text.format(kind, shape.replace("36", "37")),
-            "shape of no rows": text.format(kind, shape.replace("36", "0")),
-            "fewer rows": text.format(kind, shape.replace("36", "35")),
-            "flat shape": text.format(kind, "(36,)"),
+            "shape past the file": text.format(kind, f"({rows + 1}, {rest})"),
+            "shape of no rows": text.format(kind, f"(0, {rest})"),
+            "fewer rows": text.format(kind, f"({rows - 1}, {rest})"),
+            "flat shape": text.format(kind, f"({rows},)"),
             "no shape at all": text.format(kind, "()"),
-            "one axis more": text.format(kind, shape.replace("(36", "(36, 1")),
+            "one axis more": text.format(kind, f"({rows}, 1, {rest})"),
             "unknown type": text.format("zz9", shape),
             "type of objects": text.format("|O", shape),
             "type of text": text.format("<U1", shape),

@@ -10,6 +10,7 @@ from PIL import Image
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 PACK_DEFAULTS = {
+    "shard_images": 1000,
     "max_subjects": 0,
     "min_images_per_subject": 1,
     "max_images_per_subject": 0,

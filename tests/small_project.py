@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
 
 import check
+import split
 
 ROOT = Path(__file__).parent.parent
 STAGES_AFTER_PACK = check.STAGES[2:]  # synthesize and pack come first
@@ -25,6 +27,7 @@ needs_synthetic = pytest.mark.skipif(
 PIPELINE = ["synthesize", "pack@synthetic", *STAGES_AFTER_PACK]
 SMALL: dict[str, dict[str, Any]] = {
     "sources": {"drawn": {"path": "images"}},
+    "pack": {"shard_images": 16},
     "split": {"unseen_subjects": 0.3},
     "train": {"width": 0.125, "embedding_size": 16, "epochs": 2, "batch_size": 8, "validation_images": 12},
     "identify": {"neighbours": 3, "pixel_images": 20, "enrolled_images": 3},
@@ -58,6 +61,12 @@ def draw_images(root: Path, subjects: int = 6, images: int = 6, seed: int = 0) -
         for image in range(images):
             noisy = np.clip(pattern + random.normal(0, 30, pattern.shape), 0, 255).astype(np.uint8)
             Image.fromarray(noisy).save(folder / f"{image}.png")
+
+
+def split_images(images: pd.DataFrame, params: split.SplitParams) -> pd.DataFrame:
+    """Return the split of packed images, a table with source, row, subject and path."""
+    splitting = split.Splitting(lambda: [of_source for _, of_source in images.groupby("source")], params)
+    return pd.concat(splitting.pieces(pd.DataFrame({"source": [], "row": [], "group": []})))
 
 
 def run_stage(name: str, *arguments: str) -> None:

@@ -75,12 +75,12 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
         write_params(root, sources={"faces": {"path": "faces"}}, pack={"max_images_per_subject": 0})
         run_stage("pack", "faces")
         table, rejects = (
-            pd.read_csv(f"data/{kind}/faces.csv", dtype=str, keep_default_na=False, encoding="utf-8")
-            for kind in ("packed", "rejected")
+            pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+            for path in ("data/packed/faces/00000.csv", "data/rejected/faces.csv")
         )
         assert rejects["path"].is_unique
         return Packed(
-            dict(zip(table["path"], np.load("data/packed/faces.npy"), strict=True)),
+            dict(zip(table["path"], np.load("data/packed/faces/00000.npy"), strict=True)),
             {path: (reason, detail) for path, reason, detail in rejects.itertuples(index=False)},
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from faces.image_folder import Listing, list_images
+from faces.image_folder import ImageFile, Listing, list_images, stamps
 from faces.rejection import REASONS
 from image_files import put
 
@@ -22,8 +22,15 @@ def listing() -> Listing:
     return list_images(Path("faces"))
 
 
+def files() -> list[ImageFile]:
+    found = listing()
+    images = [found.images(subject) for subject in found.subjects]
+    assert [len(of_subject) for of_subject in images] == [found.count(subject) for subject in found.subjects]
+    return sum(images, [])
+
+
 def paths() -> list[str]:
-    return [file.path for file in listing().files]
+    return [file.path for file in files()]
 
 
 def rejected() -> dict[str, str]:
@@ -35,7 +42,7 @@ def rejected() -> dict[str, str]:
 
 def test_a_file_is_described_as_the_system_describes_it() -> None:
     status = put("a/deep/x.png", b"seven b").stat()
-    assert listing().files == [("a", "a/deep/x.png", 7, status.st_mtime_ns)]
+    assert files() == [("a", "a/deep/x.png", 7, status.st_mtime_ns)]
 
 
 def test_an_image_is_told_by_its_ending_in_any_case_and_not_opened() -> None:
@@ -57,8 +64,8 @@ def test_order_is_by_subject_then_path() -> None:
 def test_a_folder_may_be_called_like_an_image() -> None:
     put("a/x.png/y.png")
     put("b.jpg/x.png")
-    assert [file[:2] for file in listing().files] == [("a", "a/x.png/y.png"), ("b.jpg", "b.jpg/x.png")]
-    assert listing().subjects == {"a", "b.jpg"}
+    assert [file[:2] for file in files()] == [("a", "a/x.png/y.png"), ("b.jpg", "b.jpg/x.png")]
+    assert list(listing().subjects) == ["a", "b.jpg"]
 
 
 def test_files_beside_the_subjects_are_rejected_and_other_files_ignored() -> None:
@@ -143,3 +150,24 @@ def test_names_that_no_table_can_hold_are_rejected() -> None:
     put(Path("b") / os.fsdecode(b"caf\xe9.png"))
     assert paths() == ["a/x.png"]
     assert rejected() == dict.fromkeys([r"\xff\xfe/x.png", r"b/caf\xe9.png", r"b/line\rend.png"], "bad_name")
+
+
+def test_a_stamp_tells_which_folder_was_written_to() -> None:
+    for path in ("a/x.png", "a/deep/y.png", "b/x.png"):
+        put(path)
+    before, subjects = stamps(Path("faces")), listing()
+    assert set(before) == {"a", "a/deep", "b"}
+    assert stamps(Path("faces")) == before
+    os.utime("faces/a/deep/y.png", ns=(1, 1))
+    assert {folder for folder, _ in stamps(Path("faces")).items() ^ before.items()} == {"a/deep"}
+    now = listing()
+    assert [subject for subject in now.subjects if now.stamp(subject) != subjects.stamp(subject)] == ["a"]
+
+
+def test_what_is_gone_since_is_not_listed_again() -> None:
+    put("a/x.png")
+    put("a/deep/y.png")
+    found = listing()
+    Path("faces/a/deep/y.png").unlink()
+    Path("faces/a/deep").rmdir()
+    assert [file.path for file in found.images("a")] == ["a/x.png"]

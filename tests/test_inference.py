@@ -67,4 +67,6 @@ def test_an_interrupted_embedding_goes_on_from_the_last_chunk(tmp_path: Path, mo
     loaded[:] = [4]
     resumed = embed(mean_colours, load, 7, "embedding", tmp_path)
     assert loaded[1:] == [4, 6]
-    np.testing.assert_array_equal(resumed, mean_colours(IMAGES))
+    np.testing.assert_array_equal(np.load(resumed), mean_colours(IMAGES))
+    whole = embed(mean_colours, lambda start, stop: IMAGES[start:stop], 7, "embedding", tmp_path / "again")
+    assert whole.read_bytes() == resumed.read_bytes()

@@ -148,8 +148,13 @@ def project(tmp_path: Path, crops: list[np.ndarray]) -> Iterator[Path]:
 
 def test_a_source_of_photos(project: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
     run_stage("pack", "mine")
-    packed = np.load("data/packed/mine.npy")
-    assert pd.read_csv("data/packed/mine.csv")["path"].tolist() == ["ann/0.png", "ann/1.png", "bob/0.png", "bob/1.png"]
+    packed = np.load("data/packed/mine/00000.npy")
+    assert pd.read_csv("data/packed/mine/00000.csv")["path"].tolist() == [
+        "ann/0.png",
+        "ann/1.png",
+        "bob/0.png",
+        "bob/1.png",
+    ]
     rejected = pd.read_csv("data/rejected/mine.csv").set_index("path")["reason"].to_dict()
     assert rejected == {
         "ann/both.png": "several_faces",
@@ -157,15 +162,15 @@ def test_a_source_of_photos(project: Path, detector: Detector, monkeypatch: pyte
         "bob/far.png": "small_face",
         "bob/nobody.png": "no_face",
     }
-    photos = [np.asarray(Image.open(f"photos/{path}")) for path in pd.read_csv("data/packed/mine.csv")["path"]]
+    photos = [np.asarray(Image.open(f"photos/{path}")) for path in pd.read_csv("data/packed/mine/00000.csv")["path"]]
     for found, photo in zip(packed, photos, strict=True):
         np.testing.assert_array_equal(found, aligned(photo, detector(photo)[0].landmarks))
     with Image.open("metrics/pack/mine.png") as sheet:
         assert sheet.size == (4 * 236 + 12, 2 * 142 + 12)  # four faces, and a second row of rejected photos
-    before = Path("data/packed/mine.npy").read_bytes()
+    before = Path("data/packed/mine/00000.npy").read_bytes()
     monkeypatch.setattr(pack, "available_cores", lambda: 1)
     run_stage("pack", "mine")
-    assert Path("data/packed/mine.npy").read_bytes() == before
+    assert Path("data/packed/mine/00000.npy").read_bytes() == before
 
 
 def test_the_command_finds_faces_in_photos(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,8 @@ from faces.split_table import COLUMNS, PARTS, TEST_SEEN, TEST_UNSEEN, TRAIN, rea
 from faces.stage import StageError, read_params
 from faces.verification import accuracy, best_threshold
 from pairs import PairsParams, draw_pairs, pairs_of_part
-from split import SplitParams, split_images
+from small_project import split_images
+from split import SplitParams
 
 few = settings(deadline=None, derandomize=True, max_examples=60)
 
@@ -40,7 +41,7 @@ def test_any_name_comes_back_from_the_split_table(subjects: list[tuple[str, str]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "split.csv")
         write_csv(path, pd.DataFrame(rows, columns=list(COLUMNS)))
-        assert list(read_split(path).itertuples(index=False, name=None)) == rows
+        assert list(read_split(path, names=True).itertuples(index=False, name=None)) == rows
 
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from faces.sources import images_path, load_sources, rejects_path, table_path
+from faces.sources import load_sources, packed_folder, rejects_path
 from faces.stage import StageError
 
 pytestmark = pytest.mark.usefixtures("in_new_folder")
@@ -27,8 +27,7 @@ def test_a_source_is_a_folder_of_images_unless_it_says_otherwise() -> None:
 
 
 def test_a_source_is_packed_under_its_name() -> None:
-    assert images_path("lfw") == Path("data/packed/lfw.npy")
-    assert table_path("lfw") == Path("data/packed/lfw.csv")
+    assert packed_folder("lfw") == Path("data/packed/lfw")
 
 
 def test_rejects_are_listed_outside_the_folder_that_later_stages_depend_on() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from faces import files
 from faces.files import write_csv
 from faces.split_table import COLUMNS, images_of, labels_of, read_split, training_identities
 from faces.stage import StageError
@@ -22,7 +23,8 @@ def table(rows: list[tuple[object, ...]] = ROWS) -> pd.DataFrame:  # type: ignor
 
 def test_awkward_names_come_back_as_they_were(tmp_path: Path) -> None:
     write_csv(tmp_path / "split.csv", table())
-    assert list(read_split(tmp_path / "split.csv").itertuples(index=False, name=None)) == ROWS
+    assert list(read_split(tmp_path / "split.csv", names=True).itertuples(index=False, name=None)) == ROWS
+    assert list(read_split(tmp_path / "split.csv").columns) == ["source", "row", "label", "part"]
 
 
 def test_parts_and_labels() -> None:
@@ -85,4 +87,15 @@ def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
         read_split(path)
     write_csv(path, table([]))
     with pytest.raises(StageError, match="at least one image"):
+        read_split(path)
+
+
+def test_a_table_read_in_pieces_is_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "split.csv"
+    write_csv(path, table())
+    whole = read_split(path, names=True)
+    monkeypatch.setattr(files, "ROWS_IN_PIECE", 3)
+    pd.testing.assert_frame_equal(read_split(path, names=True), whole)
+    write_csv(path, table().assign(part=["train", "train", "test_unseen", "test"]))
+    with pytest.raises(StageError, match="image 3: part 'test'"):
         read_split(path)

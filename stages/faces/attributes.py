@@ -62,12 +62,12 @@ def check_rows(table: pd.DataFrame, known: Iterable[str]) -> None:
         warn(f"{ATTRIBUTES}: {len(strange)} of its {len(table)} rows are of no image; the first is {strange.iloc[0]!r}")
 
 
-def attributes_of(folder: Path, images: pd.DataFrame) -> pd.DataFrame:
-    """Return the attributes of images, a table with `subject` and `path`: a row each, without these two columns.
+def attributes_of(table: pd.DataFrame | None, images: pd.DataFrame) -> pd.DataFrame:
+    """Return the attributes of images, which have `subject` and `path`: a row each, without these two columns.
 
-    No columns if the folder has no `attributes.csv`; empty cells for an image that it does not name.
+    `table` is the folder's, as `find_attributes` returns it: no columns if there is none, and empty cells for an image
+    that it does not name.
     """
-    table = find_attributes(folder)
     if table is None:
         return pd.DataFrame(index=images.index)
     key = key_of(table)

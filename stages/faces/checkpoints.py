@@ -50,10 +50,12 @@ def checkpoint_folder(
     inputs: Iterable[Path] = (),
     ignored: set[str] | None = None,
     seen: object = None,
+    of: str = "",
 ) -> Path:
     """Return the folder of a stage's work: named by its parameters, code, libraries and the content of its inputs.
 
-    Parameters in `ignored` have no say in the result; `seen`, anything that JSON can hold, has. What a finished run has
+    Parameters in `ignored` have no say in the result; `seen`, anything that JSON can hold, has. `of` names a source, if
+    each has work of its own. What a finished run has
     left there is cleared if DVC has recorded its output, so that a stage that is run again, as by `dvc repro --force`,
     works again. If DVC was killed before it could, the work is still there.
     """
@@ -63,7 +65,7 @@ def checkpoint_folder(
     for path in [STAGES / f"{stage}.py", *sorted((STAGES / "faces").glob("*.py")), *inputs]:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
-    folder = CHECKPOINTS / stage / digest.hexdigest()
+    folder = CHECKPOINTS / stage / of / digest.hexdigest()
     if (folder / FINISHED).exists() and _recorded((folder / FINISHED).read_text(encoding="ascii")):
         shutil.rmtree(folder)
     return folder

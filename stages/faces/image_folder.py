@@ -5,9 +5,13 @@ ignored and counted. Links to files and folders are followed; a folder that is r
 are the folders directly in the root, named as they are on disk (é in one code point and in two are two subjects).
 """
 
+import hashlib
 import heapq
+import json
 import os
 import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -32,47 +36,89 @@ class ImageFile(NamedTuple):
         return root / self.path
 
 
+class Folder(NamedTuple):
+    """A folder with images of a subject: how many, and a hash of their names, sizes and dates."""
+
+    path: str
+    images: int
+    stamp: str
+
+
 @dataclass
 class Listing:
-    """What a folder holds, before any file is opened; `rejected` is in no order."""
+    """What a folder holds, before any file is opened; `rejected` is in no order.
 
-    files: list[ImageFile] = field(default_factory=list)
+    It remembers folders, not files: those of a subject are listed again when they are asked for.
+    """
+
+    root: Path
+    subjects: dict[str, list[Folder]] = field(default_factory=dict)  # that have an image, in order of code points
     rejected: list[Rejected] = field(default_factory=list)
     ignored: int = 0
 
-    @property
-    def subjects(self) -> set[str]:
-        """Return the subjects that have a file."""
-        return {file.subject for file in self.files}
+    def images(self, subject: str) -> list[ImageFile]:
+        """Return the image files of a subject, sorted by path."""
+        found: list[ImageFile] = []
+        for folder in self.subjects[subject]:
+            with suppress(OSError), os.scandir(self.root / folder.path) as entries:  # gone: it has changed since
+                found += _images(entries, folder.path)
+        return sorted(found)
+
+    def count(self, subject: str) -> int:
+        """Return how many image files a subject has."""
+        return sum(folder.images for folder in self.subjects[subject])
+
+    def stamp(self, subject: str) -> list[str]:
+        """Return what differs if a file of the subject was written to."""
+        return [part for folder in self.subjects[subject] for part in (folder.path, folder.stamp)]
 
     @property
-    def stamps(self) -> list[ImageFile]:
-        """Return what differs if a file was written to."""
-        return self.files
+    def stamps(self) -> dict[str, str]:
+        """Return what differs if a file was written to, by folder."""
+        return {folder.path: folder.stamp for folders in self.subjects.values() for folder in folders}
 
 
 def list_images(root: Path) -> Listing:
-    """Return the image files below `root`, sorted by subject and path; nothing is opened.
+    """Return what image files are below `root`; nothing is opened.
 
     Links to folders wait until all else is listed, so that a folder keeps its own name rather than a link's.
     """
-    listing = Listing()
+    listing = Listing(root)
     folders, links = [""], list[str]()
     seen: set[tuple[int, int]] = set()
     while folders or links:
         folder = folders.pop() if folders else heapq.heappop(links)
+        images: list[ImageFile] = []
         try:
             for entry in _entries(root / folder, seen):
-                _list_entry(entry, folder, listing, folders, links)
+                _list_entry(entry, folder, listing, images, folders, links)
         except Rejection as rejection:
             listing.rejected.append(rejection.of(folder or "."))
-    listing.files.sort()
+        if images:
+            listing.subjects.setdefault(images[0].subject, []).append(Folder(folder, len(images), _hash(images)))
+    listing.subjects = {subject: sorted(listing.subjects[subject]) for subject in sorted(listing.subjects)}
     return listing
 
 
-def stamps(root: Path) -> list[ImageFile]:
-    """Return what differs if a file below `root` was added, removed, resized or touched."""
-    return list_images(root).files
+def stamps(root: Path) -> dict[str, str]:
+    """Return what differs if a file below `root` was added, removed, resized or touched, by folder."""
+    return list_images(root).stamps
+
+
+def _hash(images: list[ImageFile]) -> str:
+    return hashlib.blake2b(json.dumps(sorted(images)).encode(), digest_size=16).hexdigest()
+
+
+def _images(entries: Iterable[os.DirEntry[str]], folder: str) -> Iterator[ImageFile]:
+    """Yield those entries of a subject's folder that `_list_entry` takes for images."""
+    for entry in entries:
+        with suppress(Rejection, OSError):
+            if _is_called_like_an_image(entry) and not stat.S_ISDIR((status := entry.stat()).st_mode):
+                yield _image_file(f"{folder}/{entry.name}", status)
+
+
+def _is_called_like_an_image(entry: os.DirEntry[str]) -> bool:
+    return entry.name.lower().endswith(ENDINGS) and not entry.name.startswith(".")
 
 
 def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
@@ -87,7 +133,14 @@ def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]
         raise unreadable(error) from None
 
 
-def _list_entry(entry: os.DirEntry[str], folder: str, listing: Listing, folders: list[str], links: list[str]) -> None:
+def _list_entry(
+    entry: os.DirEntry[str],
+    folder: str,
+    listing: Listing,
+    images: list[ImageFile],
+    folders: list[str],
+    links: list[str],
+) -> None:
     path = f"{folder}/{entry.name}" if folder else entry.name
     if path == ATTRIBUTES:
         return
@@ -100,10 +153,10 @@ def _list_entry(entry: os.DirEntry[str], folder: str, listing: Listing, folders:
             heapq.heappush(links, path)
         elif stat.S_ISDIR(status.st_mode):
             folders.append(path)
-        elif not entry.name.lower().endswith(ENDINGS):
+        elif not _is_called_like_an_image(entry):
             listing.ignored += 1
         else:
-            listing.files.append(_image_file(path, status))
+            images.append(_image_file(path, status))
     except Rejection as rejection:
         listing.rejected.append(rejection.of(path))
     except OSError as error:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.files import open_npy, write_npy
+from faces.checkpoints import GrownFile
 from faces.quiet import quiet_stderr
 from faces.runtime import keras, tf
-from faces.stage import StageError, progress, say
+from faces.stage import progress, say
 from faces.threads import in_order
 
 CHUNK = 1024  # images between checkpoints: some seconds of work
@@ -40,32 +40,28 @@ def embed(
     total: int,
     title: str,
     checkpoints: Path,
-) -> NDArray[np.float32]:
-    """Return the embeddings of `total` images, float32 (total, D), while the next images are loaded.
+) -> Path:
+    """Embed `total` images while the next ones are loaded; return a .npy file of float32 (total, D).
 
     Args:
         embedder: uint8 images (n, 112, 112, 3) -> float32 (n, D).
         load: (start, stop) -> uint8 images (stop - start, 112, 112, 3); called on another thread.
         total: images in all.
         title: what a progress bar is labelled with.
-        checkpoints: folder in which finished chunks are kept, for a run that is cut off to go on from.
+        checkpoints: folder of the file, which a run that is cut off goes on writing.
     """
-    paths = {start: checkpoints / f"{start:09d}.npy" for start in range(0, total, CHUNK)}
-    missing = [start for start, path in paths.items() if not _is_whole(path)]
-    if len(missing) < len(paths):
-        say(f"going on after {len(paths) - len(missing)} of {len(paths)} chunks, from {checkpoints}")
-    with ThreadPoolExecutor(1) as worker:
-        loaded = in_order(worker, lambda start: load(start, min(start + CHUNK, total)), missing, ahead=2)
-        for start, images in zip(missing, progress(loaded, title, len(missing), "chunk"), strict=True):
-            write_npy(paths[start], embedder(images))
-    embeddings = np.empty((total, open_npy(paths[0]).shape[1]), dtype=np.float32)
-    for start, path in paths.items():
-        embeddings[start : start + CHUNK] = open_npy(path)  # one at a time: each is an open file
-    return embeddings
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        return open_npy(path).ndim == 2
-    except StageError:
-        return False
+    with GrownFile(checkpoints / "embeddings.npy") as grown, ThreadPoolExecutor(1) as worker:
+        done = len(grown.notes) * CHUNK
+        if done:
+            say(f"going on after {min(done, total)} of {total} images, from {checkpoints}")
+        starts = range(done, total, CHUNK)
+        loaded = in_order(worker, lambda start: load(start, min(start + CHUNK, total)), starts, ahead=2)
+        for start, images in zip(starts, progress(loaded, title, len(starts), "chunk"), strict=True):
+            embeddings = np.ascontiguousarray(embedder(images), dtype="<f4")
+            if start == 0:
+                shape = (total, embeddings.shape[1])
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(grown.file, header)
+            grown.file.write(embeddings.data)
+            grown.note(start)
+    return grown.path

@@ -1,5 +1,6 @@
 """The tables behind data/packed: what images each source has. Their pixels are the business of packed_images.py."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from faces.files import read_csv
-from faces.packed_images import open_packed
-from faces.sources import images_path, table_path
+from faces.packed_images import shards_of
 from faces.stage import Params, StageError
 
 DUPLICATES_PATH = Path("data/duplicates.csv")
@@ -24,32 +24,39 @@ class DuplicatesParams(Params):
     threads: int = Field(ge=1, le=1024)
 
 
-def read_packed_tables(sources: list[str]) -> pd.DataFrame:
-    """Return all packed images as source, row, subject, path, sorted by source, then as packed."""
-    tables = []
+def packed_tables(sources: list[str]) -> Iterator[pd.DataFrame]:
+    """Yield the packed images as source, row, subject, path, a shard at a time: by source, then as packed.
+
+    A subject's images are in one shard; StageError if not, or if a table does not fit its file of pixels.
+    """
     for source in sorted(sources):
-        path = table_path(source)
-        table = read_csv(path, {"subject": str, "path": str})
-        if len(table) != (images := len(open_packed(images_path(source)))):
-            raise StageError(f"{path} lists {len(table)} images, but {images_path(source)} holds {images}")
-        if table["path"].duplicated().any():
-            raise StageError(f"{path}: lists an image twice")
-        table.insert(0, "source", source)
-        table.insert(1, "row", range(len(table)))
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+        first, seen = 0, set[str]()
+        for shard in shards_of(source):
+            path = shard.path.with_suffix(".csv")
+            table = read_csv(path, {"subject": str, "path": str})
+            if len(table) != shard.images:
+                raise StageError(f"{path} lists {len(table)} images, but {shard.path} holds {shard.images}")
+            if table["path"].duplicated().any():
+                raise StageError(f"{path}: lists an image twice")
+            subjects = set(table["subject"])
+            if again := seen & subjects:
+                raise StageError(f"{path}: subject {min(again)!r} has images in an earlier table as well")
+            seen |= subjects
+            table.insert(0, "source", source)
+            table.insert(1, "row", range(first, first + len(table)))
+            first += len(table)
+            yield table
 
 
-def read_duplicates(images: pd.DataFrame) -> pd.DataFrame:
-    """Return the groups of copies as source, row and group; StageError unless they are of `images`, each once.
+def read_duplicates(images: Mapping[str, int]) -> pd.DataFrame:
+    """Return the groups of copies as source, row and group; StageError unless they are of packed images, each once.
 
-    `images` has source and row of all packed images.
+    `images` has the number of packed images of each source.
     """
     table = read_csv(DUPLICATES_PATH, DUPLICATES_COLUMNS)
-    known = pd.MultiIndex.from_frame(images[["source", "row"]])
-    strange = ~pd.MultiIndex.from_frame(table[["source", "row"]]).isin(known)
+    packed = table["source"].map(images).fillna(0).astype(np.int64)
     for problem, wrong in {
-        "names an image that is not packed": pd.Series(strange),
+        "names an image that is not packed": (table["row"] < 0) | (table["row"] >= packed),
         "lists an image twice": table.duplicated(["source", "row"]),
         "has a group below 0": table["group"] < 0,
         "has a group of one image": ~table["group"].duplicated(keep=False),

@@ -55,14 +55,6 @@ PROPERTY_BYTES = 100
 PROPERTIES = re.compile(rb"([0-9]+),[0-9]+,[0-9]+\s*")
 
 
-class Stamp(NamedTuple):
-    """What shows that one of the three files was written to."""
-
-    path: str
-    size: int  # bytes
-    mtime_ns: int
-
-
 class Record(NamedTuple):
     """A record that should hold an image."""
 
@@ -115,11 +107,23 @@ class Records(Sequence[Record]):
 class Listing:
     """What the file holds, known from the headers of its records."""
 
-    files: Records
+    files: Records  # by subject
+    subjects: dict[str, slice]  # of `files`
     rejected: list[Rejected]
     ignored: int  # records that are no images
-    subjects: set[str]
-    stamps: list[Stamp]
+    stamps: dict[str, str]
+
+    def images(self, subject: str) -> Records:
+        """Return the records of a subject, in order of keys."""
+        return self.files[self.subjects[subject]]
+
+    def count(self, subject: str) -> int:
+        """Return how many records a subject has."""
+        return self.subjects[subject].stop - self.subjects[subject].start
+
+    def stamp(self, subject: str) -> list[str]:
+        """Return what differs if a record of the subject was written: it shows on the whole file alone."""
+        return [subject, *self.stamps.values()]
 
 
 class Index(NamedTuple):
@@ -141,10 +145,10 @@ def path_of(key: int) -> str:
     return f"{key:09d}"
 
 
-def stamps(root: Path) -> list[Stamp]:
+def stamps(root: Path) -> dict[str, str]:
     """Return size and date of those of the three files that are there."""
-    found = [(name, (root / name).stat()) for name in FILES if (root / name).is_file()]
-    return [Stamp(name, status.st_size, status.st_mtime_ns) for name, status in found]
+    found = {name: (root / name).stat() for name in FILES if (root / name).is_file()}
+    return {name: f"{status.st_size} {status.st_mtime_ns}" for name, status in found.items()}
 
 
 def list_images(root: Path) -> Listing:
@@ -154,10 +158,14 @@ def list_images(root: Path) -> Listing:
     labels, rejected = _read_labels(root / REC, index)
     order = np.argsort(labels, kind="stable")[: len(labels) - len(rejected)]  # NaN, of the rejected, comes last
     records = Records(index.keys[order], labels[order], index.offsets[order])
-    subjects = {subject_of(label) for label in np.unique(records.labels)}
+    found, starts = np.unique(records.labels, return_index=True)
+    ends = [*starts[1:].tolist(), len(records)]
+    subjects = {
+        subject_of(label): slice(start, end) for label, start, end in zip(found, starts.tolist(), ends, strict=False)
+    }
     if len(subjects) != index.classes:
         warn(f"{root / PROPERTY} tells of {index.classes} classes, but {REC} has images of {len(subjects)}")
-    return Listing(records, rejected, index.ignored, subjects, before)
+    return Listing(records, subjects, rejected, index.ignored, before)
 
 
 def _read_labels(path: Path, index: Index) -> tuple[NDArray[np.float32], list[Rejected]]:

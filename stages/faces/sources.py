@@ -37,17 +37,13 @@ def load_sources() -> dict[str, Source]:
     return load_params("sources", _Sources).root
 
 
-def images_path(name: str) -> Path:
-    """Return where a source's pixels are: uint8 (N, 112, 112, 3), RGB."""
-    return PACKED / f"{name}.npy"
+def packed_folder(name: str) -> Path:
+    """Return where a source's shards are: <number>.npy, uint8 (N, 112, 112, 3), RGB, and <number>.csv.
 
-
-def table_path(name: str) -> Path:
-    """Return where a source's table is: columns subject, path; row i describes image i.
-
-    Read it with `dtype=str, keep_default_na=False`: a subject may be called 007 or NA.
+    A table has columns subject and path; its row i describes image i. Read it with `dtype=str, keep_default_na=False`:
+    a subject may be called 007 or NA.
     """
-    return PACKED / f"{name}.csv"
+    return PACKED / name
 
 
 def rejects_path(name: str) -> Path:

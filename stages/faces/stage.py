@@ -9,7 +9,7 @@ import re
 import reprlib
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -221,5 +221,14 @@ def warn(message: str) -> None:
 
 def progress(items: Iterable[Item], title: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
     """Yield `items` behind a progress bar on stderr, which keeps to few lines when stderr is a file."""
+    total = total if total is not None or not isinstance(items, Sized) else len(items)
+    with progress_bar(title, total, unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+def progress_bar(title: str, total: int | None, unit: str) -> Any:
+    """Return the same bar, to be moved by its `update`; a context manager."""
     seconds = QUICK_BAR_SECONDS if sys.stderr.isatty() else SLOW_BAR_SECONDS
-    yield from tqdm(items, desc=title, total=total, unit=unit, mininterval=seconds, maxinterval=seconds, leave=True)
+    return tqdm(desc=title, total=total, unit=unit, mininterval=seconds, maxinterval=seconds, leave=True)

@@ -6,9 +6,11 @@ ones had a likeness of at most 0.972, but for one true pair of copies; copies ke
 
 Up to a number of images, all are compared with all. Above it, vectors are sorted into cells round centres that k-means
 has found, and a query looks into the nearest ones (Sivic, Zisserman 2003; FAISS's IndexIVFFlat): copies, whose vectors
-are close, lie in the same cell or in one nearby.
+are close, lie in the same cell or in one nearby. So many images at a time are then held in memory, and all others are
+looked for among them.
 """
 
+import math
 from collections.abc import Iterator
 
 import faiss
@@ -20,16 +22,17 @@ from scipy.sparse.csgraph import connected_components
 from faces.stage import progress
 
 SIDE = 8
+THUMBNAIL_SHAPE = (SIDE, SIDE, 3)
 IMAGES_AT_ONCE = 1024  # 40 MB
 QUERIES_AT_ONCE = 4096  # what FAISS multiplies at once
 ROUNDING = 1e-5  # of a likeness: a sum of 192 products, each rounded by 6e-8, so that a copy may have less than 1.0
 CELLS_PER_ROOT, CELLS_SEARCHED = 4, 16  # there are 4 * sqrt(images) cells
-TRAINED_ON, ROUNDS, SEED = 64, 10, 0  # of k-means: vectors a cell, iterations
+TRAINED_ON, ROUNDS, SEED = 39, 10, 0  # of k-means: vectors a cell, iterations
 
 
 def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the means of 14 x 14 pixels of images (n, 112, 112, 3), RGB: uint8 (n, 8, 8, 3)."""
-    made = np.empty((len(images), SIDE, SIDE, 3), dtype=np.uint8)
+    made = np.empty((len(images), *THUMBNAIL_SHAPE), dtype=np.uint8)
     for rows in blocks(len(images)):
         block = images[rows]
         size = block.shape[1] // SIDE
@@ -62,16 +65,32 @@ def exact_index(vectors: NDArray[np.float32]) -> faiss.Index:
     return index
 
 
-def cell_index(vectors: NDArray[np.float32]) -> faiss.Index:
-    """Return an index that compares a query with the vectors (n, 192) of the nearest cells; the same one every time."""
-    size, cells = vectors.shape[1], min(len(vectors), round(CELLS_PER_ROOT * len(vectors) ** 0.5))
+def cells_of(small: NDArray[np.uint8]) -> faiss.Index:
+    """Return an empty index with cells for thumbnails (n, 8, 8, 3): the same ones every time."""
+    size, cells = math.prod(THUMBNAIL_SHAPE), min(len(small), round(CELLS_PER_ROOT * len(small) ** 0.5))
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, cells, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = SEED, ROUNDS, TRAINED_ON
     index.cp.min_points_per_centroid = 1  # below which FAISS prints a warning
     index.nprobe = CELLS_SEARCHED
-    index.train(vectors)
-    index.add(vectors)
+    chosen = np.random.default_rng(SEED).choice(len(small), min(len(small), cells * TRAINED_ON), replace=False)
+    index.train(directions(small[np.sort(chosen)]))
     return index
+
+
+def slice_indices(small: NDArray[np.uint8], most: int) -> Iterator[tuple[slice, faiss.Index]]:
+    """Yield indices of at most `most` thumbnails of (n, 8, 8, 3) after another, and which: exact if one holds all.
+
+    Each is used up before the next is made.
+    """
+    if len(small) <= most:
+        yield slice(0, len(small)), exact_index(directions(small))
+        return
+    index = cells_of(small)
+    for rows in blocks(len(small), most):
+        for block in blocks(min(rows.stop, len(small)) - rows.start, QUERIES_AT_ONCE):
+            index.add(directions(small[rows][block]))
+        yield rows, index
+        index.reset()
 
 
 def alike(
@@ -95,14 +114,17 @@ def groups_of_copies(
 ) -> NDArray[np.int64]:
     """Return the group of each thumbnail (n, 8, 8, 3), shape (n,): those that are alike, directly or through others.
 
-    Groups are numbered by their first image. All are compared with all if they are `exact_images` at most.
+    Groups are numbered by their first image. All are compared with all if they are `exact_images` at most; so many
+    are held as vectors at a time, 768 bytes each.
     """
-    vectors = directions(small)
-    index = exact_index(vectors) if len(small) <= exact_images else cell_index(vectors)
-    links = []
-    for rows in progress(list(blocks(len(small), QUERIES_AT_ONCE)), "looking for copies", unit="block"):
-        query, other = alike(vectors[rows], index, likeness, neighbours + 1)  # each finds itself
-        links.append(np.stack([query + rows.start, other]))
+    links = [np.empty((2, 0), np.int64)]
+    for rows, index in slice_indices(small, exact_images):
+        later = blocks(len(small) - rows.start, QUERIES_AT_ONCE)  # earlier ones have been compared
+        for block in progress(list(later), "looking for copies", unit="block"):
+            queries = small[rows.start :][block]
+            query, other = alike(directions(queries), index, likeness, neighbours + 1)  # each finds itself
+            pairs = np.stack([query + block.start, other]) + rows.start
+            links.append(pairs[:, pairs[0] != pairs[1]])
     first, second = np.concatenate(links, axis=1)
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(small), len(small)))
     _, group = connected_components(graph, directed=False)

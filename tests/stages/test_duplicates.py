@@ -11,7 +11,7 @@ from PIL import Image
 from duplicates import describe
 from faces.split_table import read_split
 from small_project import run_stage, write_params
-from split import copies_of_training
+from split import copies_of_training, groups_in_training
 
 
 def test_counts_by_hand() -> None:
@@ -25,7 +25,9 @@ def test_only_test_images_with_a_copy_in_training_count() -> None:
     parts = ["train", "test_seen", "test_unseen", "test_seen", "test_unseen", "train"]
     split = pd.DataFrame({"source": "s", "row": [4, 1, 2, 3, 0, 5], "part": parts})
     groups = pd.DataFrame({"source": "s", "row": [4, 1, 3, 0], "group": [7, 7, 8, 8]})
-    assert copies_of_training(split, groups).tolist() == [False, True, False, False, False, False]
+    trained_on = groups_in_training([split[:2], split[2:]], groups)
+    assert trained_on == {7}
+    assert copies_of_training(split, groups, trained_on).tolist() == [False, True, False, False, False, False]
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def leaky(project: Path) -> pd.DataFrame:
     for path in sorted(Path("images").rglob("*.png")):  # no two alike
         coarse = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
         coarse.resize((112, 112), Image.Resampling.BICUBIC).save(path)
-    split = read_split()
+    split = read_split(names=True)
     train = split[split["part"] == "train"]["path"].iloc[0]
     for part, quality in (("test_seen", 30), ("test_unseen", 0)):
         target = Path("images", split[split["part"] == part]["path"].iloc[0])
@@ -59,7 +61,7 @@ def test_copies_are_counted_and_warned_about(leaky: pd.DataFrame, capsys: pytest
     run_stage("split")
     sizes = json.loads(Path("metrics/split.json").read_text())
     assert (sizes["copies_test_seen"], sizes["copies_test_unseen"]) == (1, 1)
-    pd.testing.assert_frame_equal(read_split(), leaky)
+    pd.testing.assert_frame_equal(read_split(names=True), leaky)
     assert "2 test images are copies of training images" in capsys.readouterr().err
 
 
@@ -67,7 +69,7 @@ def test_copies_are_dropped_if_asked_for(leaky: pd.DataFrame, project: Path) -> 
     write_params(project, split={"drop_copies": True})
     run_stage("duplicates")
     run_stage("split")
-    kept, before = read_split(), leaky.set_index("path")["part"].to_dict()
+    kept, before = read_split(names=True), leaky.set_index("path")["part"].to_dict()
     dropped = set(before) - set(kept["path"])
     assert sorted(before[path] for path in dropped) == ["test_seen", "test_unseen"]
     assert [before[path] for path in kept["path"]] == kept["part"].tolist()
@@ -84,7 +86,7 @@ def test_without_neighbours_no_copy_is_looked_for(
     assert "no copies were looked for" in capsys.readouterr().err
     run_stage("split")
     assert not any("copies" in name for name in json.loads(Path("metrics/split.json").read_text()))
-    pd.testing.assert_frame_equal(read_split(), leaky)
+    pd.testing.assert_frame_equal(read_split(names=True), leaky)
 
 
 @pytest.mark.parametrize("stage", ["split", "check"])
@@ -98,11 +100,14 @@ def test_copies_that_are_not_looked_for_cannot_be_dropped(
 def test_what_a_source_left_that_is_no_longer_listed_is_removed(project: Path) -> None:
     for source in ("old", "drawn"):
         Path(f"metrics/pack@{source}.json").touch()
-    for path in ("packed/old.npy", "packed/old.csv", "packed/other.txt", "attributes/old.csv"):
+    for folder in ("data/packed/old", "models/checkpoints/pack/old", "models/checkpoints/pack/drawn"):
+        Path(folder).mkdir(parents=True)
+    for path in ("packed/old/00000.npy", "packed/other.txt", "attributes/old.csv"):
         Path("data", path).touch()
     run_stage("duplicates")
     # What is left is the same as for a colleague, who never had the old source.
-    assert sorted(path.name for path in Path("data/packed").iterdir()) == ["drawn.csv", "drawn.npy", "other.txt"]
+    assert sorted(path.name for path in Path("data/packed").iterdir()) == ["drawn", "other.txt"]
+    assert [path.name for path in Path("models/checkpoints/pack").iterdir()] == ["drawn"]
     assert [path.name for path in Path("data/attributes").iterdir()] == ["drawn.csv"]
     assert [path.name for path in Path("metrics").glob("pack@*")] == ["pack@drawn.json"]
 

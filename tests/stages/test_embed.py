@@ -35,7 +35,7 @@ def test_row_i_is_the_embedding_of_image_i(project: Path) -> None:
     write_params(project, embed={"workers": 1, "flip": False})
     run_stage("embed")
     embeddings = np.load("data/embeddings.npy")
-    paths = read_split()["path"]
+    paths = read_split(names=True)["path"]
     assert embeddings.shape == (len(paths), 16)
     backbone = load_backbone()
     for number in (0, 4, 5, 35):
@@ -58,7 +58,7 @@ def test_the_same_bytes_again(project: Path) -> None:
         ("models/backbone.json", b"{}}"),
         ("models/backbone.json", b'{"depth": 3}'),
         ("models/backbone.json", b'{"width": 1.0}'),
-        ("data/packed/drawn.npy", b""),
+        ("data/packed/drawn/00000.npy", b""),
     ],
 )
 def test_damaged_inputs_are_named(project: Path, path: str, content: bytes, fails_with: Callable[..., str]) -> None:

@@ -113,7 +113,7 @@ def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytes
     run_stage("identify")
     assert "unseen: dir_at_far_0.1 takes 300 probes of strangers; there are" in capsys.readouterr().err
     figures = json.loads(Path("metrics/identify.json").read_text())
-    split = read_split()
+    split = read_split(names=True)
     part, labels = split["part"].to_numpy(), labels_of(split)
     pixels = np.array([np.asarray(Image.open(Path("images") / path)).ravel() for path in split["path"]], float)
     pixels /= np.linalg.norm(pixels, axis=1, keepdims=True)

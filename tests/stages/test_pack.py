@@ -39,7 +39,7 @@ def run_stage(**changes: object) -> None:
 
 
 def table() -> list[tuple[str, str]]:
-    content = pd.read_csv("data/packed/faces.csv", dtype=str, keep_default_na=False)
+    content = pd.read_csv("data/packed/faces/00000.csv", dtype=str, keep_default_na=False)
     assert list(content.columns) == ["subject", "path"]
     return list(content.itertuples(index=False, name=None))
 
@@ -84,7 +84,7 @@ def test_pixels_and_names_come_back(name: str, file_format: str, options: dict[s
         put(f"{subject}/{name}", encoded(Image.fromarray(image), file_format, **options))
     run_stage()
     assert table() == [("a", f"a/{name}"), ("b", f"b/{name}")]
-    packed = np.load("data/packed/faces.npy")
+    packed = np.load("data/packed/faces/00000.npy")
     assert packed.dtype == np.uint8
     np.testing.assert_array_equal(packed, pixels)
     assert rejected() == {}
@@ -110,7 +110,7 @@ def test_every_reason_is_listed_and_counted_and_stops_nothing_else(monkeypatch: 
     monkeypatch.setattr(decoding, "open", guarded, raising=False)
     run_stage(max_megapixels=0.02)
     assert paths() == ["a/good.png", "b/good.png"]
-    np.testing.assert_array_equal(np.load("data/packed/faces.npy"), np.stack([np.asarray(flat(RED))] * 2))
+    np.testing.assert_array_equal(np.load("data/packed/faces/00000.npy"), np.stack([np.asarray(flat(RED))] * 2))
     expected = {
         "a/closed.png": "unreadable",
         r"a/line\rend.png": "bad_name",
@@ -146,7 +146,7 @@ def test_the_resize_filter_is_the_one_asked_for() -> None:
         put(f"{subject}/x.png", encoded(Image.fromarray(noise(28, 56))))
     run_stage(resize_filter="box")
     enlarged = noise(28, 56).repeat(4, axis=0).repeat(2, axis=1)  # a box that enlarges repeats pixels
-    np.testing.assert_array_equal(np.load("data/packed/faces.npy"), np.stack([enlarged] * 2))
+    np.testing.assert_array_equal(np.load("data/packed/faces/00000.npy"), np.stack([enlarged] * 2))
 
 
 def test_names_survive_the_table() -> None:
@@ -181,7 +181,7 @@ def shade(path: str, grey: int) -> None:
 
 
 def shades() -> list[int]:
-    return np.load("data/packed/faces.npy")[:, 5, 5, 0].tolist()
+    return np.load("data/packed/faces/00000.npy")[:, 5, 5, 0].tolist()
 
 
 def test_limits_keep_the_first_that_can_be_used() -> None:
@@ -235,7 +235,7 @@ def test_the_number_of_workers_changes_no_byte(workers: int) -> None:
     run_stage(workers=workers, resize_filter="bicubic")
     whole = io.BytesIO()
     np.save(whole, np.stack([np.asarray(image) for image in expected]))
-    assert Path("data/packed/faces.npy").read_bytes() == whole.getvalue()
+    assert Path("data/packed/faces/00000.npy").read_bytes() == whole.getvalue()
     assert list(rejected()) == [f"{subject}/broken.png" for subject in "abcd"]
 
 
@@ -249,12 +249,101 @@ def test_a_second_run_leaves_the_same_bytes() -> None:
     assert outputs() == first
     assert set(first) == {
         "data/attributes/faces.csv",
-        "data/packed/faces.npy",
-        "data/packed/faces.csv",
+        "data/packed/faces/00000.npy",
+        "data/packed/faces/00000.csv",
         "metrics/pack@faces.json",
         "metrics/pack/faces.png",
         "data/rejected/faces.csv",
     }
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The subjects whose files were read since it was last emptied."""
+    real, subjects = pack.pack_part, list[str]()
+
+    def noting(root: Path, read: Any, params: Any, part: pack.Slice) -> pack.Part:
+        subjects.append(part.subject)
+        return real(root, read, params, part)
+
+    monkeypatch.setattr(pack, "pack_part", noting)
+    return subjects
+
+
+def shards() -> list[list[str]]:
+    """Return the subjects of each shard, whose pixels must be the subject's colour."""
+    found = []
+    for path in sorted(Path("data/packed/faces").glob("*.npy")):
+        rows = pd.read_csv(path.with_suffix(".csv"), dtype=str)
+        np.testing.assert_array_equal(np.load(path)[:, 0, 0, 0], rows["subject"].astype(int))
+        found.append(list(dict.fromkeys(rows["subject"])))
+    return found
+
+
+def put_subject(number: int, images: int = 4) -> None:
+    for image in range(images):
+        put(f"{number:03d}/{image}.png", encoded(flat(number, "L")))
+
+
+def test_a_new_subject_repacks_its_shard_alone(opened: list[str]) -> None:
+    for number in range(0, 200, 2):
+        put_subject(number)
+    run_stage(shard_images=64)
+    before = shards()
+    assert sum(before, []) == [f"{number:03d}" for number in range(0, 200, 2)]
+    assert len(before) > 5 and max(map(len, before)) <= 16
+    opened.clear()
+    run_stage(shard_images=64)
+    assert opened == [] and shards() == before
+
+    number, shard = next((number, shard) for number, shard in enumerate(before) if 3 < len(shard) < 16)
+    newcomer = int(shard[1]) + 1  # odd, so between two of the shard
+    put_subject(newcomer)
+    run_stage(shard_images=64)
+    assert set(opened) == {*shard, f"{newcomer:03d}"}
+    assert shards() == [*before[:number], sorted([*shard, f"{newcomer:03d}"]), *before[number + 1 :]]
+
+    opened.clear()
+    shutil.rmtree(f"faces/{newcomer:03d}")
+    run_stage(shard_images=64)
+    assert set(opened) == set(shard) and shards() == before
+    kept = list(Path("models/checkpoints/pack/faces").glob("*/*"))
+    assert len(kept) == len(before)  # what is of no use any more is gone
+
+
+def test_a_subject_larger_than_a_shard_is_not_cut() -> None:
+    put_subject(1, images=3)
+    put_subject(2, images=40)
+    put_subject(3, images=3)
+    run_stage(shard_images=16)
+    assert ["002"] in shards() and sum(shards(), []) == ["001", "002", "003"]
+
+
+def test_a_kept_shard_that_was_written_to_is_packed_again(opened: list[str]) -> None:
+    put_subject(1)
+    put_subject(2)
+    run_stage()
+    first = outputs()
+    path = Path("data/packed/faces/00000.npy")
+    with open(path, "r+b") as file:  # in place, so that the kept shard, the same file, changes too
+        file.seek(5000)
+        file.write(b"\xff")
+    opened.clear()
+    run_stage()
+    assert set(opened) == {"001", "002"} and outputs() == first
+
+
+def test_limits_count_over_all_shards() -> None:
+    for number in range(30):
+        put_subject(number, images=1 if number % 5 == 0 else 4)
+    run_stage(shard_images=16, min_images_per_subject=2, max_images_per_subject=3, max_subjects=10)
+    kept = [f"{number:03d}" for number in range(30) if number % 5][:10]
+    assert sum(shards(), []) == kept and len(shards()) > 1
+    assert len(table_of_all()) == 30 and metrics()["subjects"] == 10
+
+
+def table_of_all() -> pd.DataFrame:
+    return pd.concat(pd.read_csv(path) for path in Path("data/packed/faces").glob("*.csv"))
 
 
 CHANGES: dict[str, Callable[[], object]] = {
@@ -275,12 +364,14 @@ def test_a_folder_that_changes_while_it_is_packed_is_noticed(name: str, monkeypa
 
     def pack_then_change(*arguments: Any) -> pack.Part:
         part = real(*arguments)
-        if part.files[0].subject == "b":
+        if part.paths[0].startswith("b/"):
             CHANGES[name]()
         return part
 
     monkeypatch.setattr(pack, "pack_part", pack_then_change)
-    with pytest.raises(StageError, match=rf"sources.faces.path: 'faces': {name} changed while .* \(1 in all\)"):
+    shutil.rmtree("models")  # else nothing would be left to pack
+    folder = name.split("/")[0]
+    with pytest.raises(StageError, match=rf"sources.faces.path: 'faces': {folder} changed while .* \(1 in all\)"):
         run_stage()
     assert outputs() == before
 
@@ -294,14 +385,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.Monkey
     expected = outputs()
     real, opened = pack.pack_part, list[str]()
 
-    def pack_or_stop(root: Path, read: Any, params: Any, files: list[Any]) -> pack.Part:
-        opened.append(files[0].subject)
+    def pack_or_stop(root: Path, read: Any, params: Any, part: pack.Slice) -> pack.Part:
+        opened.append(part.subject)
         if opened.count("c") == 1 and opened[-1] == "c":
             raise KeyboardInterrupt
-        return real(root, read, params, files)
+        return real(root, read, params, part)
 
     monkeypatch.setattr(pack, "pack_part", pack_or_stop)
     shutil.rmtree("data")
+    shutil.rmtree("models")
     with pytest.raises(KeyboardInterrupt):
         run_stage(**choice)
     assert opened[:3] == ["a", "b", "c"]
@@ -310,7 +402,6 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.Monkey
     assert opened[1:] == ["b", "c", "d"]  # that b is whole shows when c comes
     assert outputs() == expected
     assert paths() == ["a/x.png", "a/y.png", "c/x.png", "c/y.png", "d/x.png", "d/y.png"]
-    assert list(Path("models/checkpoints/pack").iterdir()) == []
 
 
 def test_what_is_too_little_to_pack_is_an_error_and_leaves_no_file() -> None:
@@ -343,7 +434,7 @@ def test_check_looks_at_names_alone() -> None:
     put("a/x.png", b"broken")
     put("b/deep/y.JPG", b"broken")
     pack.check("faces", Source(path="faces"))
-    assert pack.list_source("faces", Source(path="faces")).subjects == {"a", "b"}
+    assert list(pack.list_source("faces", Source(path="faces")).subjects) == ["a", "b"]
 
 
 @pytest.mark.parametrize("path", ["a" * 5000, "a\0b", "no/such"])
@@ -355,6 +446,7 @@ def test_a_path_that_cannot_be_is_missing(path: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
+        ({"shard_images": 15}, "pack.shard_images: 15: input should be greater than or equal to 16"),
         ({"max_subjects": -1}, "pack.max_subjects: -1: input should be greater than or equal to 0"),
         ({"max_subjects": 1}, r"pack.max_subjects: 1: input should be 0 \(all\) or at least 2"),
         ({"max_subjects": 2.5}, "pack.max_subjects: 2.5: input should be a valid integer"),
@@ -386,4 +478,4 @@ def test_the_script_ends_with_one_line_and_code_1() -> None:
     put("b/x.png")
     done = subprocess.run([sys.executable, SCRIPT, "faces"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert done.stderr.endswith("faces: 2 images of 2 subjects\n")
+    assert done.stderr.endswith("faces: 2 images of 2 subjects, in 1 shard(s)\n")

@@ -128,7 +128,7 @@ def test_groups_of_few_pairs_are_left_out_and_named(
 def test_what_training_has_seen_is_counted_and_dropped(
     external: dict[str, Any], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    split = read_split()
+    split = read_split(names=True)
     trained_on = split[split["part"] == "train"].iloc[0]
     lfw = Path(external["as_lfw"]["images"])
     Image.open(Path("images", trained_on["path"])).save(lfw / "Person_0/Person_0_0001.png")  # is in three pairs
@@ -144,7 +144,7 @@ def test_what_training_has_seen_is_counted_and_dropped(
 
 
 def test_subjects_of_training_are_found_by_name(external: dict[str, Any], project: Path) -> None:
-    split = read_split()
+    split = read_split(names=True)
     subject = split[split["part"] == "train"]["subject"].iloc[0]
     table = Path("data/split.csv")
     table.write_text(table.read_text().replace(subject + ",", "Person_3,"))

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from faces.stage import StageError
-from small_project import run_stage, write_params
-from split import SplitParams, describe, split_images
+from small_project import run_stage, split_images, write_params
+from split import SplitParams, describe
 
 
 def images_of(sizes: dict[str, int], source: str = "s") -> pd.DataFrame:
@@ -136,7 +136,8 @@ def test_the_stage_writes_what_it_counts_and_the_same_bytes(project: Path) -> No
 
 
 def test_a_source_that_is_no_longer_listed_is_not_read(project: Path) -> None:
-    Path("data/packed/old.csv").write_text("subject,path\nx,x/1.png\n", encoding="utf-8")
+    Path("data/packed/old").mkdir()
+    Path("data/packed/old/00000.csv").write_text("subject,path\nx,x/1.png\n", encoding="utf-8")
     run_stage("split")
     assert set(pd.read_csv("data/split.csv")["source"]) == {"drawn"}
 
@@ -161,8 +162,8 @@ def test_too_few_held_out_people_are_warned_about(
 
 @pytest.mark.parametrize("content", ["", "who,path\na,b\n"])
 def test_a_damaged_table_is_named(project: Path, content: str, fails_with: Callable[..., str]) -> None:
-    Path("data/packed/drawn.csv").write_text(content, encoding="utf-8")
-    assert "data/packed/drawn.csv" in fails_with("split")
+    Path("data/packed/drawn/00000.csv").write_text(content, encoding="utf-8")
+    assert "data/packed/drawn/00000.csv" in fails_with("split")
 
 
 @pytest.mark.parametrize("test_size", [0.0, 1.0, -0.1, 1.5, "0.3", None])

@@ -76,7 +76,7 @@ def batches_of(project: Path, augmented: bool = True, **changes: object) -> trai
 
 def test_an_epoch_shows_each_training_image_once_with_its_label(project: Path) -> None:
     batches = batches_of(project, augmented=False, batch_size=4)
-    split = read_split()
+    split = read_split(names=True)
     pixels = [np.asarray(Image.open(Path("images") / path)) for path in split["path"]]
     shown = []
     for images, labels in batches.epoch(3):
@@ -109,7 +109,7 @@ def test_epochs_of_so_many_images_go_through_all_of_them_in_turn(project: Path) 
 
 
 def test_balanced_sources_give_as_many_images_to_every_batch(project: Path) -> None:
-    split = read_split()
+    split = read_split().astype({"source": str})
     train_images = images_of(split, "train")
     split.loc[train_images[:4], "source"] = "few"
     batches = batches_of(project, augmented=False)
