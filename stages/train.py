@@ -8,13 +8,17 @@ After each epoch the network verifies images that it is not trained on: those of
 `patience` choose an epoch, or, where the split sets none aside, those of `test_seen`, by which nothing is chosen.
 
 An interrupted run goes on from its last finished epoch; the last `keep_checkpoints` of them stay in models/checkpoints.
+
+Several devices share each batch by `devices` and `processes` (faces/distribution.py). Where TF_CONFIG says that this is
+not the first process of a cluster, it takes part in the training of that one, and writes nothing.
 """
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -25,8 +29,18 @@ from pydantic import Field, model_validator
 
 from faces.architecture import Architecture
 from faces.augmentation import AugmentParams, PhotoAugmenter
-from faces.checkpoints import Epochs, checkpoint_folder, finish
+from faces.checkpoints import Epochs, checkpoint_folder, digest_of_work, finish
 from faces.curves import log_epoch, open_curves
+from faces.distribution import (
+    Devices,
+    Place,
+    check_batch,
+    joined,
+    lost_a_process,
+    make_strategy,
+    own_place,
+    same_everywhere,
+)
 from faces.embeddings import unit_length
 from faces.files import write_metrics
 from faces.packed_images import PackedImages
@@ -46,6 +60,7 @@ from faces.verification import area_under_roc, equal_error_rate
 
 CURVES = Path("metrics/train")
 FROM_SCRATCH = Path("models/from_scratch")
+ALONE = Place()
 FEW_STEPS = 200  # after 30, a network of 12 people guessed; after 200, it did not
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -60,6 +75,9 @@ class TrainParams(Architecture):
     epoch_images: int = Field(ge=0)
     balance: Literal["images", "sources"]
     batch_size: int = Field(ge=2)
+    devices: int = Field(ge=0, le=1024)
+    processes: int = Field(ge=1, le=1024)
+    batch_norm: Literal["synchronized", "local"]
     learning_rate: float = Field(gt=0)
     learning_rate_min: float = Field(ge=0)
     momentum: float = Field(ge=0, lt=1)
@@ -73,7 +91,7 @@ class TrainParams(Architecture):
     keep_checkpoints: int = Field(ge=1)
     threads: int = Field(ge=1, le=1024)
     sample_rate: float = Field(gt=0, le=1)
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
+    precision: Literal["float32", "float64", "mixed_bfloat16", "mixed_float16"]
     jit_compile: bool
     seed: int = Field(ge=0, lt=2**32)
 
@@ -81,6 +99,17 @@ class TrainParams(Architecture):
     def _falling(self) -> "TrainParams":
         if self.learning_rate_min > self.learning_rate:
             raise ValueError(f"Learning_rate_min {self.learning_rate_min} is above learning_rate {self.learning_rate}")
+        return self
+
+    @model_validator(mode="after")
+    def _equal_shares(self) -> "TrainParams":
+        devices = self.processes * max(1, self.devices)  # as far as is known here: 0 stands for all
+        if self.batch_size % devices:
+            raise ValueError(f"Batch_size {self.batch_size} should be a multiple of devices * processes, {devices}")
+        if self.precision == "mixed_float16" and devices > 1:
+            raise ValueError("Precision mixed_float16 is for one device; several can have mixed_bfloat16")
+        if self.jit_compile and self.devices != 1:
+            raise ValueError("Jit_compile is for one device of each process: XLA does not compile a step of several")
         return self
 
 
@@ -111,6 +140,7 @@ class Batches:
     labels: NDArray[np.int64]
     params: TrainParams
     augmenter: PhotoAugmenter
+    share: Callable[[int], slice] = lambda images: slice(0, images)  # of a batch of so many, what is loaded here
 
     @property
     def available(self) -> int:
@@ -123,7 +153,11 @@ class Batches:
 
     def load(self, epoch: int, index: int, order: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         chosen = order[index * self.params.batch_size : (index + 1) * self.params.batch_size]
-        pixels = self.augmenter(self.images[chosen], (self.params.seed, epoch, index))
+        share, seed = self.share(len(chosen)), (self.params.seed, epoch, index)
+        if self.augmenter.needs_whole_batch:
+            pixels = self.augmenter(self.images[chosen], seed)[share]
+        else:
+            pixels = self.augmenter(self.images[chosen[share]], seed, share, len(chosen))
         return pixels.astype(np.float32), self.labels[chosen]
 
     def order(self, epoch: int) -> NDArray[np.int64]:
@@ -143,7 +177,10 @@ class Batches:
         return np.concatenate(shuffled)[first % len(images) :][:count]
 
     def epoch(self, epoch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """Yield images float32 (B, 112, 112, 3) of 0..255 and labels (B,); the next batch is made meanwhile."""
+        """Yield images float32 (n, 112, 112, 3) of 0..255, this process's share of B, and labels (B,), those of all.
+
+        The next batch is made meanwhile.
+        """
         order = self.order(epoch)
         with ThreadPoolExecutor(max_workers=1) as worker:
             yield from in_order(worker, lambda index: self.load(epoch, index, order), range(len(self)), ahead=2)
@@ -180,12 +217,12 @@ class Validation:
         self.same = of_images[self.a] == of_images[self.b]
         self.has_both = bool(0 < self.same.sum() < len(self.same))
 
-    def measure(self, backbone: Any) -> dict[str, float]:
+    def measure(self, embed: Callable[[NDArray[np.uint8]], Any]) -> dict[str, float]:
         """Return AUC and EER over all pairs of the validation images; nothing if they are all of one label."""
         if not self.has_both:
             return {}
         batches = np.split(self.numbers, range(self.params.batch_size, len(self.numbers), self.params.batch_size))
-        embeddings = np.concatenate([backbone.predict_on_batch(self.images[batch]) for batch in batches])
+        embeddings = np.concatenate([np.asarray(embed(self.images[batch])) for batch in batches])
         embeddings = embeddings.astype(np.float32)  # of a network of mixed precision
         if not np.isfinite(embeddings).all():
             raise diverged(self.params, "embeddings are not finite")
@@ -198,11 +235,14 @@ class Validation:
 
 
 class Model(NamedTuple):
-    """The backbone, the compiled model that trains it, and all class directions if a step sees only some of them."""
+    """The backbone, the model that trains it, its step, and all class directions if a step sees only some of them."""
 
     backbone: Any
     trained: Any
+    step: Callable[[NDArray[np.float32], NDArray[np.int64]], dict[str, float]]
+    embed: Callable[[NDArray[np.uint8]], Any]
     sampled: Any
+    devices: Devices
 
     @property
     def variables(self) -> list[Any]:
@@ -213,13 +253,18 @@ class Model(NamedTuple):
     def train_on_batch(
         self, images: NDArray[np.float32], labels: NDArray[np.int64], seed: tuple[int, ...]
     ) -> dict[str, float]:
-        """Do one step and return its loss and accuracy."""
+        """Do one step, on this process's share of the images and the labels of all; return its loss and accuracy."""
         if self.sampled:
             labels = self.sampled.draw(labels, seed)
-        figures = self.trained.train_on_batch(images, labels, return_dict=True)
+        figures = self.step(images, labels[self.devices.share(len(labels))])
         if self.sampled:
             self.sampled.put_back()
         return figures
+
+    def take_over(self) -> None:
+        """Have in every process what the leader's variables are."""
+        for variable in self.variables if self.devices.place.processes > 1 else ():
+            variable.assign(self.devices.from_leader(np.asarray(variable)))
 
 
 def architecture_of(params: TrainParams) -> Architecture:
@@ -227,31 +272,43 @@ def architecture_of(params: TrainParams) -> Architecture:
     return Architecture(**params.model_dump(include=set(Architecture.model_fields)))
 
 
-def build(params: TrainParams, classes: int) -> Model:
-    """Return the network, started from `initial_weights`, ready to be trained."""
-    from faces import arcface, mobilefacenet, runtime, weights
+def head_precision(params: TrainParams) -> str:
+    """Return the precision of the head, in which the digits of small angles count: never a lower one than float32."""
+    return "float64" if params.precision == "float64" else "float32"
 
-    runtime.start(params.threads, params.seed, params.jit_compile)
-    keras = runtime.keras
+
+def build(params: TrainParams, classes: int, place: Place = ALONE) -> Model:
+    """Return the network, started from `initial_weights`, ready to be trained by the devices of all processes."""
+    from faces import arcface, mobilefacenet, runtime, weights
+    from faces.training_step import TrainingStep
+
+    strategy = runtime.start(
+        params.threads, params.seed, params.jit_compile, partial(make_strategy, params.devices, place.processes)
+    )
+    keras, devices = runtime.keras, Devices(strategy, place)
+    check_batch(params.batch_size, devices.count, f"train.batch_size: {params.batch_size}")
+    synchronized = params.batch_norm == "synchronized"
     keras.config.set_dtype_policy(params.precision)
-    backbone = mobilefacenet.build(
-        **architecture_of(params).model_dump(), l2=params.l2, batch_norm_momentum=params.batch_norm_momentum
-    )
-    if Path(params.initial_weights) != FROM_SCRATCH:
-        weights.load_initial_weights(backbone, Path(params.initial_weights))
-    regularizer = keras.regularizers.L2(params.l2) if params.l2 else None
-    seen = min(classes, max(params.batch_size, math.ceil(params.sample_rate * classes)))
-    head = arcface.CosineHead(seen, regularizer)
-    model = keras.Sequential([backbone, head])
-    model.compile(
-        optimizer=keras.optimizers.SGD(params.learning_rate, momentum=params.momentum),
-        loss=arcface.ArcFaceLoss(params.scale, params.margin),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        jit_compile=params.jit_compile,
-    )
-    model.optimizer.build(model.trainable_variables)
+    with strategy.scope():
+        backbone = mobilefacenet.build(
+            **architecture_of(params).model_dump(),
+            l2=params.l2,
+            batch_norm_momentum=params.batch_norm_momentum,
+            synchronized=synchronized and devices.count > 1,
+        )
+        if Path(params.initial_weights) != FROM_SCRATCH:
+            weights.load_initial_weights(backbone, Path(params.initial_weights))
+        regularizer = keras.regularizers.L2(params.l2) if params.l2 else None
+        seen = min(classes, max(params.batch_size, math.ceil(params.sample_rate * classes)))
+        head = arcface.CosineHead(seen, regularizer, dtype=head_precision(params))
+        model = keras.Sequential([backbone, head])
+        model.compile(keras.optimizers.SGD(params.learning_rate, momentum=params.momentum))
+        model.optimizer.build(model.trainable_variables)
     sampled = arcface.SampledDirections(classes, head, model.optimizer, params.seed) if seen < classes else None
-    return Model(backbone, model, sampled)
+    loss = arcface.ArcFaceLoss(params.scale, params.margin)
+    step = TrainingStep(model, loss, devices, params.jit_compile, synchronized)
+    embed = runtime.tf.function(lambda images: backbone(images, training=False), reduce_retracing=True)
+    return Model(backbone, model, step, embed, sampled, devices)
 
 
 def train_epoch(model: Model, batches: Batches, epoch: int, params: TrainParams) -> dict[str, float]:
@@ -307,8 +364,18 @@ class Trained(NamedTuple):
     checkpoints: Path
 
 
-def train(params: TrainParams, augment: AugmentParams, split: pd.DataFrame) -> Trained:
-    """Train all epochs that a former run has not."""
+class Data(NamedTuple):
+    """What a training runs on: its batches, the images that it is measured on, and the files of both."""
+
+    batches: Batches
+    validation: Validation
+    classes: int
+    files: list[Path]
+
+
+def read_data(params: TrainParams, augment: AugmentParams) -> Data:
+    """Return the images of the split; warn if they make few steps."""
+    split = read_split()
     images = PackedImages(split)
     batches = Batches(images, groups_of(split, params), labels_of(split), params, PhotoAugmenter(augment))
     if 0 < (steps := len(batches) * params.epochs) < FEW_STEPS:
@@ -318,29 +385,62 @@ def train(params: TrainParams, augment: AugmentParams, split: pd.DataFrame) -> T
         )
     validation = Validation(images, split, params)
     check_choice(validation.set_aside and validation.has_both, params)
-    inputs = [SPLIT_PATH, Path(params.initial_weights), *images.paths]
-    seen = augment.model_dump(mode="json")
-    folder = checkpoint_folder("train", params, inputs, ignored={"keep_checkpoints"}, seen=seen)
-    checkpoints = Epochs(folder, params.keep_checkpoints)
-    model = build(params, training_identities(split))
-    history = checkpoints.restore(model.variables)
+    files = [SPLIT_PATH, Path(params.initial_weights), *images.paths]
+    return Data(batches, validation, training_identities(split), files)
 
+
+def train(params: TrainParams, augment: AugmentParams, place: Place) -> Trained | None:
+    """Train all epochs that a former run has not; None in a process that follows another."""
+    data = read_data(params, augment)
+    work: Any = {"ignored": {"keep_checkpoints"}, "seen": augment.model_dump(mode="json")}
+    folder = checkpoint_folder("train", params, data.files, **work) if place.leads else None
+    digest = folder.name if folder else digest_of_work("train", params, data.files, **work)
+    model = build(params, data.classes, place)
+    same_everywhere(model.devices, digest, data.files)
+    if folder:
+        return lead(model, data, params, folder)
+    follow(model, data, params)
+    return None
+
+
+def one_epoch(model: Model, data: Data, epoch: int, params: TrainParams) -> dict[str, float]:
+    """Train an epoch and return its figures, those of validation measured by the leader."""
+    if data.batches.available < params.batch_size:
+        check_batch(data.batches.available, model.devices.count, f"train: {data.batches.available} training images")
+    data.batches.share = model.devices.share
+    figures = train_epoch(model, data.batches, epoch, params)
+    figures["learning_rate"] = learning_rate(epoch + 1, params)
+    measured = data.validation.measure(model.embed) if model.devices.place.leads else {}
+    return figures | model.devices.agree(measured)
+
+
+def follow(model: Model, data: Data, params: TrainParams) -> None:
+    """Take part in a training that another process leads."""
+    history: list[dict[str, float]] = model.devices.agree(None)
+    model.take_over()
+    while not is_over(history, params):
+        history.append(one_epoch(model, data, len(history), params))
+
+
+def lead(model: Model, data: Data, params: TrainParams, folder: Path) -> Trained:
+    """Train, going on where a former run was cut off."""
+    checkpoints = Epochs(folder, params.keep_checkpoints)
+    history = model.devices.agree(checkpoints.restore(model.variables))
+    model.take_over()
     trained, seconds = 0, 0.0
     with open_curves(CURVES) as curves:
         for figures in history:
             log_epoch(curves, figures)
         while not is_over(history, params):
             began = time.perf_counter()
-            figures = train_epoch(model, batches, epoch := len(history), params)
-            figures["learning_rate"] = learning_rate(epoch + 1, params)
+            history.append(one_epoch(model, data, epoch := len(history), params))
             seconds += time.perf_counter() - began
-            trained += len(batches) * min(params.batch_size, batches.available)
-            history.append(figures | validation.measure(model.backbone))
+            trained += len(data.batches) * min(params.batch_size, data.batches.available)
             best = best_epoch(history) if params.keep == "best" else epoch
             checkpoints.save(model.variables, history, kept=best + 1)
             log_epoch(curves, history[-1])
         if not params.epochs:
-            log_epoch(curves, untrained := validation.measure(model.backbone))
+            log_epoch(curves, untrained := data.validation.measure(model.embed))
             return Trained(model.backbone, {"epochs": 0, **untrained}, None, folder)
     figures = {"epochs": len(history), **history[-1]}
     if params.keep == "best":
@@ -372,9 +472,10 @@ def main() -> None:
     """Write the trained backbone and its curves."""
     params, augment = load_params("train", TrainParams), load_params("augment", AugmentParams)
     check_initial_weights(params)
-    split = read_split()
-    with fixed_threads(params.threads):
-        trained = train(params, augment, split)
+    with joined(params.processes) as place, fixed_threads(params.threads):
+        trained = train_with_others(params, augment, place) if params.processes > 1 else train(params, augment, place)
+    if trained is None:
+        return
 
     from faces.backbone import WEIGHTS_PATH, save_backbone
 
@@ -385,5 +486,20 @@ def main() -> None:
     finish(trained.checkpoints, kept_for=WEIGHTS_PATH)
 
 
+def train_with_others(params: TrainParams, augment: AugmentParams, place: Place) -> Trained | None:
+    """Do as `train`; StageError if TensorFlow finds another process gone."""
+    from faces.runtime import tf
+
+    try:
+        return train(params, augment, place)
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.InternalError,
+        tf.errors.CancelledError,
+    ) as error:
+        raise lost_a_process(error) from None
+
+
 if __name__ == "__main__":
-    run(main)
+    run(main, alone=lambda: own_place().leads)

@@ -55,15 +55,15 @@ class CosineHead(keras.layers.Layer):
 class Stored:
     """An array outside the model that is saved and restored like a variable of it."""
 
-    def __init__(self, array: NDArray[np.float32]) -> None:
+    def __init__(self, array: NDArray[np.floating]) -> None:
         """Hold `array`, which is changed in place."""
         self.array = array
 
-    def assign(self, values: NDArray[np.float32]) -> None:
+    def assign(self, values: NDArray[np.floating]) -> None:
         """Replace the content."""
         self.array[:] = values
 
-    def __array__(self, dtype: Any = None) -> NDArray[np.float32]:
+    def __array__(self, dtype: Any = None) -> NDArray[np.floating]:
         """Return the array itself."""
         return self.array
 
@@ -90,8 +90,8 @@ class SampledDirections:
         self._in_model += [variable for variable in optimizer.variables if "directions" in variable.path]
         limit = math.sqrt(6 / (classes + size))
         random = np.random.default_rng(seed)
-        directions = random.uniform(-limit, limit, (classes, size)).astype(np.float32)
-        of_optimizer = [np.zeros((classes, size), np.float32) for _ in self._in_model[1:]]
+        directions = random.uniform(-limit, limit, (classes, size)).astype(head.directions.dtype)
+        of_optimizer = [np.zeros_like(directions) for _ in self._in_model[1:]]
         self.variables = [Stored(array) for array in (directions, *of_optimizer)]
         self._sampled = sampled
         self._chosen = np.arange(sampled)
@@ -149,7 +149,7 @@ class ArcFaceLoss(keras.losses.Loss):
         self.margin = margin
 
     def call(self, y_true: Any, y_pred: Any) -> Any:  # noqa: D102
-        cosines = tf.cast(y_pred, tf.float32)
+        cosines = y_pred if y_pred.dtype == tf.float64 else tf.cast(y_pred, tf.float32)
         labels = tf.cast(tf.reshape(y_true, [-1]), tf.int32)  # Keras hands them over as float32
         own_cosines = tf.gather(cosines, labels, axis=1, batch_dims=1)[:, tf.newaxis]
         is_own = tf.one_hot(labels, tf.shape(cosines)[1], on_value=True, off_value=False)
@@ -157,7 +157,7 @@ class ArcFaceLoss(keras.losses.Loss):
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
     def with_margin(self, cos_theta: Any) -> Any:
-        """Return f(theta) of the class docstring for a float32 tensor of cos(theta), of any shape."""
+        """Return f(theta) of the class docstring for a float tensor of cos(theta), of any shape."""
         cos_theta_plus_margin = cos_theta * math.cos(self.margin) - _sine(cos_theta) * math.sin(self.margin)
         past_the_turn = cos_theta - self.margin * math.sin(self.margin)
         return tf.where(cos_theta > math.cos(math.pi - self.margin), cos_theta_plus_margin, past_the_turn)
@@ -174,4 +174,5 @@ def _sine(cos_theta: Any) -> Any:
     """
     sine_squared = (1 - cos_theta) * (1 + cos_theta)  # not 1 - cos^2, which loses all digits of a small angle
     positive = sine_squared > 0
-    return tf.where(positive, tf.sqrt(tf.where(positive, sine_squared, 1.0)), 0.0)
+    one, zero = tf.ones_like(sine_squared), tf.zeros_like(sine_squared)
+    return tf.where(positive, tf.sqrt(tf.where(positive, sine_squared, one)), zero)

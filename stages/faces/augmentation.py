@@ -18,6 +18,7 @@ import imgaug.augmenters as iaa  # noqa: E402
 
 LOW_RESOLUTION = (0.25, 0.75)  # of the side
 BLUR_PIXELS = (0.4, 1.6)
+ALL = slice(None)
 ERASED = (0.1, 0.45)  # of the side, either way
 
 Image = NDArray[np.uint8]
@@ -83,12 +84,17 @@ class PhotoAugmenter:
         """Make the changes that `params` ask for."""
         self._params = params
         self._seven = Augmenter() if params.one_of_seven else None
+        self.needs_whole_batch = params.one_of_seven
 
-    def __call__(self, images: Image, seed: tuple[int, ...]) -> Image:
-        """Return changed copies of uint8 images (n, H, W, 3), RGB; the same images and seed give the same bytes."""
-        rng = np.random.default_rng(seed)
-        draws = _Draw(rng.random((len(images), 5)), rng.standard_normal((len(images), 9)), rng.random((len(images), 7)))
-        of_images = map(_Draw, *draws)
+    def __call__(self, images: Image, seed: tuple[int, ...], share: slice = ALL, batch: int | None = None) -> Image:
+        """Return changed copies of uint8 images (n, H, W, 3), RGB; the same images and seed give the same bytes.
+
+        The images may be a `share` of a batch of `batch`: they are changed as the whole would be. Not so with the
+        notebook's seven, which imgaug draws by batch.
+        """
+        count, rng = batch or len(images), np.random.default_rng(seed)
+        draws = _Draw(rng.random((count, 5)), rng.standard_normal((count, 9)), rng.random((count, 7)))
+        of_images = map(_Draw, *(of_batch[share] for of_batch in draws))
         changed = np.stack([self._change(image, draw) for image, draw in zip(images, of_images, strict=True)])
         return self._seven(changed, seed) if self._seven else changed
 

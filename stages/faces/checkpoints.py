@@ -52,12 +52,28 @@ def checkpoint_folder(
     seen: object = None,
     of: str = "",
 ) -> Path:
-    """Return the folder of a stage's work: named by its parameters, code, libraries and the content of its inputs.
+    """Return the folder of a stage's work, named by `digest_of_work`, which has the other arguments.
 
-    Parameters in `ignored` have no say in the result; `seen`, anything that JSON can hold, has. `of` names a source, if
-    each has work of its own. What a finished run has
-    left there is cleared if DVC has recorded its output, so that a stage that is run again, as by `dvc repro --force`,
-    works again. If DVC was killed before it could, the work is still there.
+    `of` names a source, if each has work of its own. What a finished run has left there is cleared if DVC has recorded
+    its output, so that a stage that is run again, as by `dvc repro --force`, works again. If DVC was killed before it
+    could, the work is still there.
+    """
+    folder = CHECKPOINTS / stage / of / digest_of_work(stage, params, inputs, ignored, seen)
+    if (folder / FINISHED).exists() and _recorded((folder / FINISHED).read_text(encoding="ascii")):
+        shutil.rmtree(folder)
+    return folder
+
+
+def digest_of_work(
+    stage: str,
+    params: BaseModel,
+    inputs: Iterable[Path] = (),
+    ignored: set[str] | None = None,
+    seen: object = None,
+) -> str:
+    """Return a hash of a stage's parameters, code, libraries and the content of its inputs.
+
+    Parameters in `ignored` have no say in the result; `seen`, anything that JSON can hold, has.
     """
     versions = {name: version(name) for name in LIBRARIES}
     facts = [params.model_dump(mode="json", exclude=ignored), versions, sys.version, seen]
@@ -65,10 +81,7 @@ def checkpoint_folder(
     for path in [STAGES / f"{stage}.py", *sorted((STAGES / "faces").glob("*.py")), *inputs]:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
-    folder = CHECKPOINTS / stage / of / digest.hexdigest()
-    if (folder / FINISHED).exists() and _recorded((folder / FINISHED).read_text(encoding="ascii")):
-        shutil.rmtree(folder)
-    return folder
+    return digest.hexdigest()
 
 
 def _recorded(md5: str) -> bool:

@@ -26,6 +26,7 @@ class _Layers:
     width: float
     l2: float
     batch_norm_momentum: float
+    synchronized: bool
 
     def channels(self, at_full_width: int) -> int:
         steps = int(at_full_width * self.width / CHANNELS_MULTIPLE + 0.5)
@@ -64,7 +65,12 @@ class _Layers:
         return self._normalized(x, "embeddings") if linear else x
 
     def _normalized(self, x: Any, name: str) -> Any:
-        return BatchNormalization(momentum=self.batch_norm_momentum, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(x)
+        return BatchNormalization(
+            momentum=self.batch_norm_momentum,
+            epsilon=BATCH_NORM_EPSILON,
+            synchronized=self.synchronized,
+            name=f"{name}_norm",
+        )(x)
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,7 @@ def build(
     pixel_range: Literal["symmetric", "unit"] = "unit",
     l2: float = 1e-4,
     batch_norm_momentum: float = 0.99,
+    synchronized: bool = False,
 ) -> keras.Model:
     """Return an untrained backbone: (N, 112, 112, 3) pixel values 0..255 -> (N, embedding_size) float32.
 
@@ -171,6 +178,7 @@ def build(
         pixel_range: To what pixels are scaled: `symmetric` to -1..1, as in the paper; `unit` to 0..1.
         l2: Factor >= 0 of the squared weights of plain convolutions and the Dense layer in the training loss.
         batch_norm_momentum: Share in [0, 1) of the old moving statistics that a training step keeps.
+        synchronized: Whether batch norm takes a batch that several devices share as one.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -179,7 +187,7 @@ def build(
     _check(embedding_size >= 1, "embedding_size", embedding_size, "at least 1")
     _check(l2 >= 0, "l2", l2, "at least 0")
     _check(0 <= batch_norm_momentum < 1, "batch_norm_momentum", batch_norm_momentum, "in [0, 1)")
-    layers = _Layers(width, l2, batch_norm_momentum)
+    layers = _Layers(width, l2, batch_norm_momentum, synchronized)
     images = keras.Input(IMAGE_SHAPE, dtype="float32", name="images")
     scale, offset = (1 / 127.5, -1.0) if pixel_range == "symmetric" else (1 / 255, 0.0)
     x = keras.layers.Rescaling(scale, offset, name="pixel_range")(images)

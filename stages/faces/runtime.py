@@ -4,6 +4,8 @@ Import this module before anything that imports TensorFlow or Keras.
 """
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from faces.quiet import quiet_stderr
 
@@ -17,12 +19,14 @@ with quiet_stderr():  # TensorFlow greets on stderr before any log level is read
     import tensorflow as tf
 
 
-def start(threads: int, seed: int = 0, compiled: bool = False) -> None:
+def start(
+    threads: int, seed: int = 0, compiled: bool = False, make_strategy: Callable[[], Any] = tf.distribute.get_strategy
+) -> Any:
     """Fix what would make two runs differ: thread count (sums are split by it), op choice and random state.
 
     Call once, before the first tensor is made; TensorFlow refuses a second, different thread count. Models that XLA is
     to compile need `compiled`: Keras compiles nothing where TensorFlow is told to choose repeatable ops, and XLA has a
-    switch of its own.
+    switch of its own. Returns what `make_strategy` does, which sets up the devices that share a training.
     """
     if compiled:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
@@ -30,8 +34,11 @@ def start(threads: int, seed: int = 0, compiled: bool = False) -> None:
         tf.config.experimental.enable_op_determinism()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    with quiet_stderr():
+        strategy = make_strategy()
     keras.utils.set_random_seed(seed)
     find_devices()
+    return strategy
 
 
 def find_devices() -> None:

@@ -10,7 +10,7 @@ import reprlib
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -139,10 +139,11 @@ def _problem(where: str, detail: Any) -> str:
     return f"{key}: {value}{allowed[0].lower()}{allowed[1:]}"
 
 
-def run(main: Callable[[], None], takes_arguments: bool = False) -> NoReturn:
+def run(main: Callable[[], None], takes_arguments: bool = False, alone: Callable[[], bool] = lambda: True) -> NoReturn:
     """Run a stage's `main` and exit: 0 when done, 1 with a line on stderr for an expected failure, 130 on Ctrl-C.
 
-    A stage that takes no arguments of its own still has `--help`, its module's docstring, and refuses others.
+    A stage that takes no arguments of its own still has `--help`, its module's docstring, and refuses others. It waits
+    for other stages of the project to end if it is to be `alone`; a process that helps another one is not.
     """
     if not takes_arguments:
         parser = argparse.ArgumentParser(
@@ -151,7 +152,7 @@ def run(main: Callable[[], None], takes_arguments: bool = False) -> NoReturn:
         parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
     try:
-        _finish(main)
+        _finish(main, alone)
     except SystemExit as exit_:
         sys.stderr.flush()
         if exit_.code:
@@ -159,9 +160,9 @@ def run(main: Callable[[], None], takes_arguments: bool = False) -> NoReturn:
         raise
 
 
-def _finish(main: Callable[[], None]) -> NoReturn:
+def _finish(main: Callable[[], None], alone: Callable[[], bool] = lambda: True) -> NoReturn:
     try:
-        with _alone():
+        with _alone() if alone() else nullcontext():
             main()
     except StageError as error:
         _fail(str(error), 1)

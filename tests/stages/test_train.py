@@ -13,7 +13,9 @@ from PIL import Image
 
 import train
 from faces.augmentation import AugmentParams, PhotoAugmenter
+from faces.distribution import Devices
 from faces.packed_images import PackedImages
+from faces.runtime import tf
 from faces.split_table import images_of, labels_of, read_split
 from faces.stage import load_params
 from faces.verification import area_under_roc, equal_error_rate
@@ -138,34 +140,32 @@ def test_validation_is_verification_of_held_out_images(project: Path) -> None:
     assert split.loc[validation.numbers].groupby("label").size().tolist() == [2, 2, 2]
     assert set(split["part"][validation.numbers]) == {"test_seen"}
 
-    class FirstPixels:
-        output_shape = (None, 5)
-
-        def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
-            return images[:, 0, 0:10:2, 0]
+    def first_pixels(images: np.ndarray) -> np.ndarray:
+        return images[:, 0, 0:10:2, 0]
 
     vectors = PackedImages(split)[validation.numbers][:, 0, 0:10:2, 0].astype(float)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     labels = labels_of(split)[validation.numbers]
     pairs = [(float(vectors[i] @ vectors[j]), labels[i] == labels[j]) for i in range(6) for j in range(i + 1, 6)]
     scores, same = map(np.array, zip(*pairs, strict=True))
-    figures = validation.measure(FirstPixels())
+    figures = validation.measure(first_pixels)
     assert figures["validation_auc"] == pytest.approx(area_under_roc(scores, same))
     assert figures["validation_eer"] == pytest.approx(equal_error_rate(scores, same))
 
 
 def test_an_epochs_figures_are_means_over_its_batches(project: Path) -> None:
-    class Replies:
+    class Trained:
         class optimizer:
             learning_rate = 0.0
 
-        losses = iter([1.0, 2.0, 6.0])
+    losses = iter([1.0, 2.0, 6.0])
 
-        def train_on_batch(self, images: np.ndarray, labels: np.ndarray, return_dict: bool) -> dict[str, float]:
-            assert return_dict and len(images) == len(labels) == 5
-            return {"loss": (loss := next(self.losses)), "accuracy": loss / 10}
+    def step(images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        assert len(images) == len(labels) == 5
+        return {"loss": (loss := next(losses)), "accuracy": loss / 10}
 
-    model = train.Model(backbone=None, trained=Replies(), sampled=None)
+    devices = Devices(tf.distribute.get_strategy(), train.ALONE)
+    model = train.Model(None, Trained(), step, embed=np.asarray, sampled=None, devices=devices)
     figures = train.train_epoch(model, batches_of(project, batch_size=5), 0, params())
     assert figures == {"loss": 3.0, "train_accuracy": pytest.approx(0.3)}
 
