@@ -57,19 +57,24 @@ def run_stage(stage: str, folder: Path) -> tuple[float, float]:
     """Run a stage of a project; return its seconds and the gigabytes of its peak."""
     source = ["synthetic"] if stage == "pack" else []
     script = Path("stages", f"{stage}.py").resolve()
+    _, seconds, gigabytes = run_measured([sys.executable, str(script), *source], folder)
+    return seconds, gigabytes
+
+
+def run_measured(command: list[str], folder: Path) -> tuple[str, float, float]:
+    """Run a command in a folder; return what it prints, its seconds and the gigabytes of its peak."""
     began, peak = time.perf_counter(), 0
-    process = subprocess.Popen([sys.executable, script, *source], cwd=folder, stderr=subprocess.PIPE, text=True)
-    errors: list[str] = []
-    assert process.stderr
-    reader = threading.Thread(target=lambda stream: errors.append(stream.read()), args=[process.stderr])
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    printed: list[tuple[str, str]] = []
+    reader = threading.Thread(target=lambda: printed.append(process.communicate()))
     reader.start()
     while process.poll() is None:
         peak = max(peak, own_bytes(process.pid))
         time.sleep(POLL_SECONDS)
     reader.join()
     if process.returncode:
-        sys.exit(errors[0])
-    return time.perf_counter() - began, peak / 1e9
+        sys.exit(printed[0][1])
+    return printed[0][0], time.perf_counter() - began, peak / 1e9
 
 
 def plot(table: pd.DataFrame) -> None:

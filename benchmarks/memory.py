@@ -5,7 +5,8 @@ Prints  a row a stage: gigabytes of its own at the peak, and seconds, for each n
 
 The images are drawn: PNG files of 16 x 16 coloured noise, 20 a person, which `pack` enlarges to 112 x 112, so that
 200,000 of them take minutes and 7.5 GB of packed pixels. The network is the smallest, and an epoch has 320 images: more
-of them take time, not memory. Memory is counted as in benchmarks.growth.
+of them take time, not memory. What bounds memory by a parameter is small too: identify.pixel_images, mine.queries. Memory
+is counted as in benchmarks.growth.
 """
 
 import argparse
@@ -25,6 +26,8 @@ STAGES = ("pack", "duplicates", "split", "train", "embed", "identify", "mine", "
 SMALL = {
     "train": {"width": 0.125, "embedding_size": 16, "epochs": 1, "epoch_images": 320},
     "embed": {"flip": False},
+    "identify": {"pixel_images": 500},
+    "mine": {"queries": 2000},
     "similarity": {"epochs": 1, "augmented_views": 1},
 }
 

@@ -1,57 +1,65 @@
 """Time, memory and recall of what `mine.index` may be, on ever more embeddings.
 
-Run     python -m benchmarks.search [--images 10000 100000] [--index lsh Flat HNSW32 IVF1024,PQ64]
-Prints  a row an index: seconds to build it, memory it takes, recall of the 100 exact neighbours, queries a second
+Run     python -m benchmarks.search [--images 10000 100000] [--index lsh Flat HNSW32:efSearch=128]
+Prints  a row an index: seconds to build it, own memory of the process at its peak, recall, queries a second once built
 
-The embeddings are drawn: clusters of 20 around random directions, 512 numbers each. Every index is built by itself in a
-process of its own, whose memory is that of the embeddings and the index.
+It is `mine` that is measured, on embeddings in a file, as in a run: clusters of 20 round random directions, 512 numbers
+each, of which 10 neighbours are looked for; 1,000 queries. Each index has a process of its own. Memory is counted as in
+benchmarks.growth: mapped files, which the system drops when it needs room, are not in it. IVF stands for an IVF with
+product quantisation whose number of cells fits the number of images.
 """
 
 import argparse
-import subprocess
 import sys
-import time
+import tempfile
+from pathlib import Path
 
 import numpy as np
-import psutil
-from numpy.typing import NDArray
 
-DIMENSIONS, CLUSTER, QUERIES, NEIGHBOURS = 512, 20, 200, 100
+from benchmarks.growth import run_measured
+
+DIMENSIONS, CLUSTER, QUERIES, NEIGHBOURS = 512, 20, 1000, 10
+INDICES = ["lsh", "Flat", "HNSW32:efSearch=128", "IVF"]
 
 
-def drawn(images: int) -> NDArray[np.float32]:
-    """Return embeddings of length 1, (images, 512)."""
+def write_embeddings(path: Path, images: int) -> None:
+    """Write the embeddings of `images` images, piece by piece."""
     random = np.random.default_rng(0)
-    unit = np.empty((images, DIMENSIONS), np.float32)
+    array = np.lib.format.open_memmap(path, "w+", np.float32, (images, DIMENSIONS))
     for start in range(0, images, CLUSTER * 1000):
-        count = len(rows := unit[start : start + CLUSTER * 1000])
+        count = len(rows := array[start : start + CLUSTER * 1000])
         centres = random.standard_normal((-(-count // CLUSTER), DIMENSIONS), np.float32).repeat(CLUSTER, axis=0)
         rows[:] = centres[:count] + random.standard_normal((count, DIMENSIONS), np.float32)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return unit
+    array.flush()
 
 
-def measure(name: str, images: int) -> None:
-    """Print the row of one index."""
-    from faces.factory_index import FactoryIndex
-    from faces.lsh import HyperplaneIndex, exact_neighbours
+def factory_of(name: str, images: int) -> tuple[str, str]:
+    """Return the index and its parameters: as named or, for IVF, 4 sqrt(images) cells, of which one in 32 is searched."""
+    if name != "IVF":
+        index, _, parameters = name.partition(":")
+        return index, parameters
+    cells = 2 ** round(np.log2(4 * images**0.5))
+    return f"IVF{cells},PQ64", f"nprobe={cells // 32}"
 
-    unit = drawn(images)
-    before = psutil.Process().memory_info().rss
-    name, _, parameters = name.partition(":")
-    began = time.perf_counter()
-    index = HyperplaneIndex(unit, 16, 3, 143) if name == "lsh" else FactoryIndex(unit, name, parameters)
-    built, memory = time.perf_counter() - began, (psutil.Process().memory_info().rss - before) / 1e9
-    queries = np.random.default_rng(1).choice(images, QUERIES, replace=False)
-    began = time.perf_counter()
-    found = {query: near for query, near, _ in index.search(queries, NEIGHBOURS)}
-    speed = QUERIES / (time.perf_counter() - began)
-    exact = exact_neighbours(unit, queries, NEIGHBOURS)
-    recall = np.mean(
-        [np.isin(truth, found[query]).mean() for query, truth in zip(queries.tolist(), exact, strict=True)]
-    )
+
+def measure(name: str, images: int, path: Path) -> None:
+    """Print a part of the row of one index."""
+    from faces.embeddings import UnitVectors, read_embeddings
+    from faces.stage import load_params
+    from faces.threads import fixed_threads
+    from mine import MineParams, Mining
+
+    index, parameters = factory_of(name, images)
+    changes = {"index": index, "index_parameters": parameters, "queries": QUERIES, "neighbours": NEIGHBOURS}
+    params = load_params("mine", MineParams).model_copy(update=changes)
+    with fixed_threads(params.threads):
+        mining = Mining(UnitVectors(read_embeddings(images, path)), np.arange(images) // CLUSTER, params)
+        for _ in mining.pieces("mining"):
+            pass
+        recall, speed = mining.recall(), mining.speed()
+    described = f"{index} {parameters}".strip()
     print(
-        f"| {images:,} | {name} {parameters} | {built:.1f} | {memory:.2f} | {recall:.3f} | {speed:,.0f} |", flush=True
+        f"{described} | {speed['seconds_to_build']:.1f} | {recall:.3f} | {speed['queries_per_second_once_built']:,.0f}"
     )
 
 
@@ -59,18 +67,23 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--index", nargs="+", default=["lsh", "Flat", "HNSW32:efSearch=128", "IVF1024,PQ64:nprobe=16"])
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--index", nargs="+", default=INDICES)
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        measure(arguments.index[0], arguments.images[0])
+        measure(arguments.index[0], arguments.images[0], arguments.one)
         return
-    print("| images | index | build, s | memory beside the embeddings, GB | recall at 100 | queries/s |")
+    print("| images | index | build, s | recall at 10 | queries/s | own memory at the peak, GB |")
     print("|---|---|---|---|---|---|", flush=True)
     for images in arguments.images:
-        for name in arguments.index:
-            command = [sys.executable, "-m", "benchmarks.search", "--one", "--images", str(images), "--index", name]
-            subprocess.run(command, check=True)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "embeddings.npy")
+            write_embeddings(path, images)
+            for name in arguments.index:
+                command = [sys.executable, "-m", "benchmarks.search", "--one", str(path)]
+                command += ["--images", str(images), "--index", name]
+                row, _, gigabytes = run_measured(command, Path.cwd())
+                print(f"| {images:,} | {row.strip()} | {gigabytes:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from faces.bootstrap import Pairs, auc_gain_interval, in_falling_order, numbered
-from faces.embeddings import cosine_of_pairs, read_embeddings, unit_length
+from faces.embeddings import UnitVectors, Vectors, cosine_of_pairs, read_embeddings
 from faces.every_pair import every_pair
 from faces.figures import FiguresParams, roc_points, score_histogram, supported, verification_figures
 from faces.files import write_csv, write_metrics
@@ -50,7 +50,7 @@ class EvaluateParams(Params):
         return value
 
 
-def drawn_pairs(table: pd.DataFrame, unit: NDArray[np.float32], labels: NDArray[np.int64]) -> Pairs:
+def drawn_pairs(table: pd.DataFrame, unit: Vectors, labels: NDArray[np.int64]) -> Pairs:
     """Return the drawn pairs of one part with their cosines."""
     a, b = table["a"].to_numpy(), table["b"].to_numpy()
     return Pairs(cosine_of_pairs(unit, a, b), table["same"].to_numpy(), labels[a], labels[b])
@@ -108,11 +108,11 @@ def scored_parts(pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 class Images(NamedTuple):
-    """All images: the split, embeddings float32 (N, D) as they are and of length 1, and labels from 0 (N,)."""
+    """All images: the split, embeddings float32 (N, D) on disk, as they are and of length 1, and labels from 0 (N,)."""
 
     split: pd.DataFrame
     embeddings: NDArray[np.float32]
-    unit: NDArray[np.float32]
+    unit: Vectors
     labels: NDArray[np.int64]
 
 
@@ -178,7 +178,7 @@ def main() -> None:
     split = read_split()
     pairs = read_pair_table(PAIRS_PATH, len(split))
     embeddings, labels = read_embeddings(len(split)), np.unique(labels_of(split), return_inverse=True)[1]
-    images = Images(split, embeddings, unit_length(embeddings), labels)
+    images = Images(split, embeddings, UnitVectors(embeddings), labels)
     parts = scored_parts(pairs)
     drawn = {part: drawn_pairs(table, images.unit, labels) for part, table in parts.items()}
     threshold = best_threshold(drawn[TRAIN].scores, drawn[TRAIN].same)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from sklearn.neighbors import KNeighborsClassifier
 
-from faces.embeddings import read_embeddings, unit_length
+from faces.embeddings import UnitVectors, read_embeddings
 from faces.figures import Rate, supported, too_few
 from faces.files import write_csv, write_metrics
 from faces.packed_images import PackedImages
@@ -183,7 +183,7 @@ def main() -> None:
     """Write the identification figures and curves."""
     params = load_params("identify", IdentifyParams)
     split = read_split()
-    unit, labels = unit_length(read_embeddings(len(split))), labels_of(split)
+    unit, labels = UnitVectors(read_embeddings(len(split))), labels_of(split)
     train, seen, unseen = (images_of(split, part) for part in SCORED)
     probes = np.concatenate([seen, unseen])
     enrolled = enrol(labels[unseen], params.enrolled_images, params.seed)

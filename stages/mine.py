@@ -6,11 +6,13 @@ Writes  data/comparisons_train.csv, data/comparisons_test.csv (a, b, cosine, sam
 Run     python stages/mine.py
 
 Queries are drawn from one part and searched within that part: `train` for the training table, `test_seen` for the
-test table, so that no test image reaches training.
+test table, so that no test image reaches training. Embeddings are read, and comparisons written, some at a time: what
+is held is the index, the number of each neighbour of each query, and a block of either.
 """
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +20,24 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from faces.embeddings import read_embeddings, unit_length
-from faces.factory_index import FactoryIndex, check_factory
+from faces.embeddings import UnitVectors, Vectors, read_embeddings
+from faces.factory_index import ExactIndex, FactoryIndex, check_factory
 from faces.files import write_csv, write_metrics
-from faces.lsh import HyperplaneIndex, Neighbours, exact_neighbours
+from faces.lsh import NOBODY, HyperplaneIndex, Neighbours, exact_neighbours
 from faces.pair_table import COMPARISONS_PATHS
 from faces.split_table import images_of, labels_of, read_split
 from faces.stage import Params, StageError, load_params, progress, run, say
 from faces.threads import fixed_threads
 
 MOST_BUCKETS = 100_000  # some 0.1 s a query
-
-
-LSH = "lsh"
+QUERIES_AT_ONCE = 4096  # what they find becomes a piece of the table: 10 MB at 100 neighbours
+LSH, EXACT = "lsh", "Flat"
 
 
 class MineParams(Params):
     index: str = Field(min_length=1)
     index_parameters: str
+    training_images: int = Field(ge=1)
     hyperplanes: int = Field(ge=8, le=64, multiple_of=8)
     radius: int = Field(ge=0, le=8)
     neighbours: int = Field(ge=1)
@@ -52,71 +54,134 @@ class MineParams(Params):
         return self
 
 
-def recall(found: dict[int, NDArray[np.int64]], unit: NDArray[np.float32], k: int, sample: int) -> float:
-    """Return the share of the k exact nearest neighbours that the search found, over `sample` of the queries."""
-    queries = np.array(list(found)[:sample], dtype=np.int64)
-    exact = exact_neighbours(unit, queries, k)
-    hits = [np.isin(truth, found[query]).mean() for query, truth in zip(queries.tolist(), exact, strict=True)]
-    return float(np.mean(hits))
+def build(unit: Vectors, params: MineParams) -> HyperplaneIndex | ExactIndex | FactoryIndex:
+    """Return the index that the parameters ask for, of unit vectors (N, D)."""
+    if params.index == LSH:
+        return HyperplaneIndex(unit, params.hyperplanes, params.radius, params.seed)
+    if params.index == EXACT:
+        return ExactIndex(unit)
+    return FactoryIndex(unit, params.index, params.index_parameters, params.training_images, params.seed)
 
 
-def comparison_table(found: list[Neighbours], labels: NDArray[np.int64]) -> pd.DataFrame:
-    """Return what queries found as a, b, cosine, same, by position in `labels`; a < b, and no pair comes twice."""
-    queries, near, cosines = zip(*found, strict=True)
-    one = np.repeat(np.array(queries), [len(of_query) for of_query in near])
-    other = np.concatenate(near)
-    table = pd.DataFrame({"a": np.minimum(one, other), "b": np.maximum(one, other), "cosine": np.concatenate(cosines)})
-    table = table[~pd.Series(table["a"] * len(labels) + table["b"]).duplicated()].reset_index(drop=True)
-    table["same"] = (labels[table["a"]] == labels[table["b"]]).astype(np.int64)
-    return table
+class Mining:
+    """The comparisons of one part, by position in it; counts and times are of the pieces made so far."""
+
+    def __init__(self, unit: Vectors, labels: NDArray[np.int64], params: MineParams) -> None:
+        """Build the index of unit vectors (N, D), whose labels are (N,), and draw the queries."""
+        self._unit, self._labels, self._params = unit, labels, params
+        random = np.random.default_rng(params.seed)
+        self.queries = random.choice(len(unit), size=min(params.queries, len(unit)), replace=False)
+        self._turn = np.full(len(unit), NOBODY, dtype=np.int32)  # of an image as a query
+        self._turn[self.queries] = np.arange(len(self.queries))
+        self._found = np.full((len(self.queries), min(params.neighbours, len(unit) - 1)), NOBODY, dtype=np.int32)
+        self.comparisons, self.positives, self.search_seconds = 0, 0, 0.0
+        began = time.perf_counter()
+        self._index = build(unit, params)
+        self.build_seconds = time.perf_counter() - began
+
+    def pieces(self, title: str) -> Iterator[pd.DataFrame]:
+        """Yield what queries found as a, b, cosine, same: a < b, nearest first, and no pair comes twice."""
+        for start in progress(range(0, len(self.queries), QUERIES_AT_ONCE), title, unit="chunk"):
+            queries = self.queries[start : start + QUERIES_AT_ONCE]
+            began = time.perf_counter()
+            found = list(self._index.search(queries, self._params.neighbours))
+            self.search_seconds += time.perf_counter() - began
+            table = self._table(start, found)
+            self.comparisons += len(table)
+            self.positives += int(table["same"].sum())
+            yield table
+
+    def _table(self, start: int, found: list[Neighbours]) -> pd.DataFrame:
+        for turn, (_, near, _) in enumerate(found, start):
+            self._found[turn, : len(near)] = near
+        query = np.repeat([of for of, _, _ in found], [len(near) for _, near, _ in found])
+        other = np.concatenate([near for _, near, _ in found])
+        cosine = np.concatenate([cosines for _, _, cosines in found])
+        new = ~self._found_before(query, other)
+        query, other = query[new], other[new]
+        same = (self._labels[query] == self._labels[other]).astype(np.int64)
+        a, b = np.minimum(query, other), np.maximum(query, other)
+        return pd.DataFrame({"a": a, "b": b, "cosine": cosine[new], "same": same})
+
+    def _found_before(self, query: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which pairs an earlier query has found: the other image, if it was one and found this one."""
+        before = np.zeros(len(query), dtype=bool)
+        earlier = np.flatnonzero((self._turn[other] != NOBODY) & (self._turn[other] < self._turn[query]))
+        for rows in np.array_split(earlier, 1 + len(earlier) // QUERIES_AT_ONCE):
+            before[rows] = (self._found[self._turn[other[rows]]] == query[rows, None]).any(axis=1)
+        return before
+
+    def recall(self) -> float:
+        """Return the share of the exact nearest neighbours that the search found, over `recall_queries` queries."""
+        queries = self.queries[: self._params.recall_queries]
+        exact = exact_neighbours(self._unit, queries, self._params.neighbours)
+        hits = [np.isin(truth, found).mean() for truth, found in zip(exact, self._found, strict=False)]
+        return float(np.mean(hits))
+
+    def figures(self) -> dict[str, float]:
+        """Return the metrics, without the part's name."""
+        return {
+            f"recall_at_{self._params.neighbours}": self.recall(),
+            "comparisons": self.comparisons,
+            "positive_share": self.positives / self.comparisons if self.comparisons else 0.0,
+        }
+
+    def speed(self) -> dict[str, float]:
+        """Return what took how long."""
+        seconds = self.build_seconds + self.search_seconds
+        return {
+            "queries_per_second": len(self.queries) / seconds,
+            "queries_per_second_once_built": len(self.queries) / self.search_seconds,
+            "seconds_to_build": self.build_seconds,
+        }
+
+
+def in_split(pieces: Iterable[pd.DataFrame], images: NDArray[np.int64]) -> Iterator[pd.DataFrame]:
+    """Yield pieces with image numbers of the whole split, those of the part being `images`."""
+    for piece in pieces:
+        yield piece.assign(a=images[piece["a"]], b=images[piece["b"]])
 
 
 def mine_part(
-    unit: NDArray[np.float32], labels: NDArray[np.int64], params: MineParams, title: str
-) -> tuple[pd.DataFrame, dict[str, float], float]:
-    """Return the comparisons of one part by position in it, metrics without the part's name, and queries a second."""
-    random = np.random.default_rng(params.seed)
-    queries = random.choice(len(unit), size=min(params.queries, len(unit)), replace=False)
-    began = time.perf_counter()
-    index: HyperplaneIndex | FactoryIndex
-    if params.index == LSH:
-        index = HyperplaneIndex(unit, params.hyperplanes, params.radius, params.seed)
-    else:
-        index = FactoryIndex(unit, params.index, params.index_parameters)
-    found = list(progress(index.search(queries, params.neighbours), title, len(queries), "query"))
-    seconds = time.perf_counter() - began
-    table = comparison_table(found, labels)
-    metrics = {
-        f"recall_at_{params.neighbours}": recall(
-            {query: near for query, near, _ in found}, unit, params.neighbours, params.recall_queries
-        ),
-        "comparisons": len(table),
-        "positive_share": float(table["same"].mean()) if len(table) else 0.0,
-    }
-    return table, metrics, len(queries) / seconds
+    path: Path,
+    embeddings: NDArray[np.float32],
+    images: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    params: MineParams,
+) -> Mining:
+    """Write the comparisons of one part, some `images` of all those that have `embeddings` and `labels`.
+
+    StageError if they are all of one label.
+    """
+    mining = Mining(UnitVectors(embeddings, images), labels[images], params)
+
+    def checked() -> Iterator[pd.DataFrame]:
+        yield from in_split(mining.pieces(f"mining {path.stem}"), images)
+        if mining.positives in (0, mining.comparisons):
+            raise StageError(
+                f"{mining.comparisons} mined comparisons for {path} are all of one label, so nothing can be learned "
+                "from them: raise mine.queries or mine.radius, or pack more images"
+            )
+
+    write_csv(path, checked())
+    return mining
 
 
 def main() -> None:
     """Write the comparison tables and how well the search did."""
     params = load_params("mine", MineParams)
     split = read_split()
-    unit, labels = unit_length(read_embeddings(len(split))), labels_of(split)
+    embeddings, labels = read_embeddings(len(split)), labels_of(split)
     if params.index != LSH:
-        check_factory(params.index, params.index_parameters, unit.shape[1])
+        check_factory(params.index, params.index_parameters, embeddings.shape[1])
     metrics: dict[str, float] = {}
     speed: dict[str, float] = {}
-    for (part, path), name in zip(COMPARISONS_PATHS.items(), ("train", "test"), strict=True):
-        images = images_of(split, part)
+    for part, path in COMPARISONS_PATHS.items():
+        images, name = images_of(split, part), path.stem.removeprefix("comparisons_")
         with fixed_threads(params.threads):
-            table, of_part, queries_per_second = mine_part(unit[images], labels[images], params, f"mining {name}")
-        if table["same"].nunique() < 2:
-            raise StageError(
-                f"{len(table)} mined comparisons of `{part}` are all of one label, so nothing can be learned from "
-                "them: raise mine.queries or mine.radius, or pack more images"
-            )
-        write_csv(path, table.assign(a=images[table["a"]], b=images[table["b"]]))
-        metrics |= {f"{key}_{name}": value for key, value in of_part.items()}
-        speed[f"queries_per_second_{name}"] = queries_per_second
+            mining = mine_part(path, embeddings, images, labels, params)
+            metrics |= {f"{key}_{name}": value for key, value in mining.figures().items()}
+        speed |= {f"{key}_{name}": value for key, value in mining.speed().items()}
     write_metrics(Path("metrics/mine.json"), metrics)
     write_metrics(Path("metrics/speed/mine.json"), speed)
     say(", ".join(f"{name}: {value:.3g}" for name, value in metrics.items()))

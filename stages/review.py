@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from pydantic import Field
 
 from faces.attributes import read_known
-from faces.embeddings import read_embeddings, unit_length
+from faces.embeddings import UnitVectors, Vectors, read_embeddings
 from faces.every_pair import EveryPair, every_pair
 from faces.figures import categories, group_figures
 from faces.files import replacing, write_csv, write_metrics
@@ -54,9 +54,7 @@ def part_of(split: pd.DataFrame) -> str:
     return next((part for part in (TEST_UNSEEN, TEST_SEEN) if people.get(part, 0) >= 2), TRAIN)
 
 
-def tsne(
-    unit: NDArray[np.float32], subjects: NDArray[np.str_], images: NDArray[np.int64], params: ReviewParams
-) -> pd.DataFrame:
+def tsne(unit: Vectors, subjects: NDArray[np.str_], images: NDArray[np.int64], params: ReviewParams) -> pd.DataFrame:
     """Return some `images`, of the first subjects by name, as columns x, y and subject (van der Maaten, Hinton 2008).
 
     `unit` (N, D) and `subjects` (N,) are of all images.
@@ -198,7 +196,7 @@ def main() -> None:
     split = read_split(names=True)
     subjects = split["subject"].to_numpy(dtype=str)
     part = part_of(split)
-    images, unit = images_of(split, part), unit_length(read_embeddings(len(split)))
+    images, unit = images_of(split, part), UnitVectors(read_embeddings(len(split)))
     with fixed_threads(params.threads):
         every = every_pair(images, unit, labels_of(split), params.most_images, params.seed)
         points = tsne(unit, subjects, images, params)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from faces.bootstrap import Pairs, reordered
-from faces.embeddings import cosine_of_pairs, read_embeddings, unit_length
+from faces.embeddings import UnitVectors, cosine_of_pairs, read_embeddings
 from faces.figures import (
     FiguresParams,
     categories,
@@ -96,7 +96,7 @@ def leakage(pairs: pd.DataFrame, subjects: pd.Series, leaked: pd.DataFrame) -> t
 def scored_pairs(name: str, pairs: pd.DataFrame, subjects: pd.Series) -> Pairs:
     """Return the pairs of a test set with their cosines; `subjects` are those of all images."""
     a, b = pairs["a"].to_numpy(), pairs["b"].to_numpy()
-    unit = unit_length(read_embeddings(len(subjects), embeddings_path(name)))
+    unit = UnitVectors(read_embeddings(len(subjects), embeddings_path(name)))
     person = pd.factorize(subjects)[0].astype(np.int32)
     return Pairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(dtype=np.int8), person[a], person[b])
 

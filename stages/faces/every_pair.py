@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.bootstrap import Pairs
+from faces.embeddings import Vectors
 
 ROWS_AT_ONCE = 1024  # of the matrix of cosines: 80 MB at 20,000 images
 
@@ -19,7 +20,7 @@ class EveryPair(NamedTuple):
 
 
 def every_pair(
-    images: NDArray[np.int64], unit: NDArray[np.float32], labels: NDArray[np.int64], most_images: int, seed: int
+    images: NDArray[np.int64], unit: Vectors, labels: NDArray[np.int64], most_images: int, seed: int
 ) -> EveryPair:
     """Return all pairs of as many whole subjects, in random order, as hold `most_images` images, but two at least.
 

@@ -10,7 +10,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.lsh import Neighbours, nearest
+from faces.embeddings import Vectors, blocks_of
+from faces.lsh import Neighbours, exact_neighbours, nearest
 from faces.stage import StageError
 
 
@@ -28,33 +29,68 @@ def check_factory(factory: str, parameters: str, dimensions: int) -> faiss.Index
     return index
 
 
-class FactoryIndex:
-    """An index of unit vectors (N, D)."""
+class ExactIndex:
+    """All unit vectors (N, D) compared with every query, block by block from where they lie: it holds none."""
 
-    def __init__(self, unit: NDArray[np.float32], factory: str, parameters: str) -> None:
-        """Build it; vectors are added on one thread, since several would link those of an HNSW in any order."""
-        self._unit = np.ascontiguousarray(unit)
+    def __init__(self, unit: Vectors) -> None:
+        """Take the vectors."""
+        self._unit = unit
+
+    def search(self, queries: NDArray[np.int64], k: int) -> Iterator[Neighbours]:
+        """Yield for each query, a number of an indexed vector: it, its k neighbours without it, their cosines.
+
+        Nearest first; of equal cosines, the lower number first.
+        """
+        found = np.sort(exact_neighbours(self._unit, queries, k), axis=1)
+        yield from in_batches(self._unit, queries, found, k)
+
+
+class FactoryIndex:
+    """An index of unit vectors (N, D), which may stay on disk: it holds what its factory string says."""
+
+    def __init__(self, unit: Vectors, factory: str, parameters: str, training: int, seed: int) -> None:
+        """Build it; what it learns, as centres of cells, it learns from `training` vectors at most.
+
+        Vectors are added on one thread, since several would link those of an HNSW in any order.
+        """
+        self._unit = unit
         self._index = check_factory(factory, parameters, unit.shape[1])
         threads = faiss.omp_get_max_threads()
         try:
             if not self._index.is_trained:
-                self._index.train(self._unit)
+                self._index.train(np.ascontiguousarray(unit[sample(len(unit), training, seed)]))
             faiss.omp_set_num_threads(1)
-            self._index.add(self._unit)
+            for _, block in blocks_of(unit):
+                self._index.add(block)
         except RuntimeError as error:
             reason = " ".join(str(error).split()).rpartition("Error: ")[2]
             raise StageError(
-                f"params.yaml: mine.index: {factory!r}: {len(unit)} images do not suffice: FAISS says {reason[:200]}"
+                f"params.yaml: mine.index: {factory!r}: {min(training, len(unit))} images do not suffice to train it: "
+                f"FAISS says {reason[:200]}"
             ) from None
         finally:
             faiss.omp_set_num_threads(threads)
 
-    def search(self, queries: NDArray[np.int64], k: int, batch: int = 256) -> Iterator[Neighbours]:
+    def search(self, queries: NDArray[np.int64], k: int) -> Iterator[Neighbours]:
         """Yield for each query, a number of an indexed vector: it, up to k neighbours without it, their cosines.
 
         Nearest first, by the vectors themselves; of equal cosines, the lower number first.
         """
-        for start in range(0, len(queries), batch):
-            numbers = queries[start : start + batch]
-            _, found = self._index.search(self._unit[numbers], min(k + 1, len(self._unit)))
-            yield from nearest(self._unit, numbers, np.sort(found, axis=1), k)
+        _, found = self._index.search(np.ascontiguousarray(self._unit[queries]), min(k + 1, len(self._unit)))
+        yield from in_batches(self._unit, queries, np.sort(found, axis=1), k)
+
+
+def sample(images: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Return the numbers of all images, or of `most` of them at random, in rising order."""
+    if images <= most:
+        return np.arange(images)
+    return np.sort(np.random.default_rng(seed).choice(images, most, replace=False))
+
+
+def in_batches(
+    unit: Vectors, queries: NDArray[np.int64], found: NDArray[np.int64], k: int, batch: int = 256
+) -> Iterator[Neighbours]:
+    """Yield what `nearest` does of queries and what was found (n, m), for `batch` of them at a time."""
+    for start in range(0, len(queries), batch):
+        rows = slice(start, start + batch)
+        yield from nearest(unit, queries[rows], found[rows], k)

@@ -10,33 +10,34 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.embeddings import ROWS_AT_ONCE
+from faces.embeddings import Vectors, blocks_of
 
 Neighbours = tuple[int, NDArray[np.int64], NDArray[np.float32]]  # a query, others near it, their cosines
 NOBODY = -1  # what FAISS skips
 MOST_CANDIDATES = 16_000_000  # at a time: some 500 MB
+MOST_NUMBERS = 2**24  # of candidates' vectors at a time: 64 MB
 
 
 class HyperplaneIndex:
-    """An index of unit vectors (N, D), hashed to `planes` bits."""
+    """An index of unit vectors (N, D), hashed to `planes` bits; the vectors may stay on disk."""
 
-    def __init__(self, unit: NDArray[np.float32], planes: int, radius: int, seed: int) -> None:
+    def __init__(self, unit: Vectors, planes: int, radius: int, seed: int) -> None:
         """Hash the vectors. `planes` must be a multiple of 8, since FAISS stores whole bytes."""
         if planes % 8:
             raise ValueError(f"planes = {planes}; must be a multiple of 8")
-        self._unit = np.ascontiguousarray(unit)
+        self._unit = unit
         self._planes = planes
         self._normals = np.random.default_rng(seed).standard_normal((unit.shape[1], planes))
         self._index = faiss.IndexBinaryHash(planes, planes)
         self._index.nflip = radius
-        self._index.add(self.hash(unit))
+        for _, block in blocks_of(unit):
+            self._index.add(self.hash(block))
 
     def hash(self, vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the hashes of (n, D) vectors, bits packed: (n, planes / 8). A zero dot product counts as positive."""
         hashes = np.empty((len(vectors), self._planes // 8), dtype=np.uint8)
-        for start in range(0, len(vectors), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            hashes[rows] = np.packbits(vectors[rows].astype(np.float64) @ self._normals >= 0, axis=1)
+        for start, block in blocks_of(vectors):
+            hashes[start : start + len(block)] = np.packbits(block.astype(np.float64) @ self._normals >= 0, axis=1)
         return hashes
 
     def candidates(self, queries: NDArray[np.float32]) -> list[NDArray[np.int64]]:
@@ -61,9 +62,7 @@ class HyperplaneIndex:
             yield from nearest(self._unit, numbers, candidates, k)
 
 
-def nearest(
-    unit: NDArray[np.float32], numbers: NDArray[np.int64], candidates: NDArray[np.int64], k: int
-) -> Iterator[Neighbours]:
+def nearest(unit: Vectors, numbers: NDArray[np.int64], candidates: NDArray[np.int64], k: int) -> Iterator[Neighbours]:
     """Yield for each query, a number of one of `unit` (N, D): it, its k nearest candidates without it, their cosines.
 
     Nearest first; of equal cosines, the lower number first. `candidates` (n, m) are numbers in rising order, a row a
@@ -77,24 +76,38 @@ def nearest(
         yield query, near[row], cosine[row]
 
 
-def _cosines(
-    unit: NDArray[np.float32], numbers: NDArray[np.int64], candidates: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return the dot products of vectors `numbers` (n,) and their `candidates` (n, m); -infinity for NOBODY."""
+def _cosines(unit: Vectors, numbers: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the dot products of vectors `numbers` (n,) and their `candidates` (n, m); -infinity for NOBODY.
+
+    So many columns of candidates at a time that their vectors fit into memory.
+    """
     cosines = np.empty(candidates.shape, dtype=np.float32)
-    arrays = (cosines, unit[numbers], unit, np.ascontiguousarray(candidates))  # alive while FAISS has their addresses
-    addresses = [faiss.swig_ptr(array) for array in arrays]
-    by_number = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]  # made at import
-    by_number(*addresses, unit.shape[1], *candidates.shape)
+    queries, size = np.ascontiguousarray(unit[numbers]), unit.shape[1]
+    width = max(1, MOST_NUMBERS // (size * len(numbers)))
+    for start in range(0, candidates.shape[1], width):
+        columns = slice(start, start + width)
+        needed, places = np.unique(candidates[:, columns], return_inverse=True)
+        places = places.reshape(len(numbers), -1) - np.count_nonzero(needed == NOBODY)  # the first, if it is there
+        vectors = np.ascontiguousarray(unit[needed[needed != NOBODY]])
+        found = np.empty(places.shape, dtype=np.float32)
+        arrays = (found, queries, vectors, np.ascontiguousarray(places))  # alive while FAISS has their addresses
+        by_number = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]  # made at import
+        by_number(*(faiss.swig_ptr(array) for array in arrays), size, *places.shape)
+        cosines[:, columns] = found
     return cosines
 
 
-def exact_neighbours(unit: NDArray[np.float32], queries: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+def exact_neighbours(unit: Vectors, queries: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """Return the k nearest vectors by cosine to each query, a number of one of `unit`, without the query: (n, k).
 
-    FAISS works block by block: beside vectors and result it takes some tens of megabytes, however many there are.
+    A block of vectors is compared with all queries at a time, so that few are in memory.
     """
-    _, found = faiss.knn(unit[queries], unit, min(k + 1, len(unit)), metric=faiss.METRIC_INNER_PRODUCT)
-    is_query = found == queries[:, None]
+    asked = np.ascontiguousarray(unit[queries])
+    best = faiss.ResultHeap(len(queries), min(k + 1, len(unit)), keep_max=True)
+    for start, block in blocks_of(unit):
+        cosines, found = faiss.knn(asked, block, min(k + 1, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        best.add_result(cosines, found + start)
+    best.finalize()
+    is_query = best.I == queries[:, None]
     is_query[~is_query.any(axis=1), -1] = True  # duplicates of the query have pushed it out: the farthest goes
-    return found[~is_query].reshape(len(queries), -1)
+    return best.I[~is_query].reshape(len(queries), -1)

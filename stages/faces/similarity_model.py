@@ -62,11 +62,11 @@ class SimilarityModel(NamedTuple):
         self, embeddings: NDArray[np.float32], a: NDArray[np.int64], b: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return the probability for rows a[i] and b[i] of embeddings (N, D), some at a time: shape (len(a),)."""
-        ready = prepared(embeddings, self.features)
         probability = np.empty(len(a), dtype=np.float32)
         for start in range(0, len(a), PAIRS_AT_ONCE):
             rows = slice(start, start + PAIRS_AT_ONCE)
-            probability[rows] = self.predict(ready[a[rows]], ready[b[rows]])
+            first, second = (prepared(embeddings[side[rows]], self.features) for side in (a, b))
+            probability[rows] = self.predict(first, second)
         return probability
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from training_projects import new_training_project, set_training, start_training, trained
 
+pytestmark = pytest.mark.slow
+
 CURVE = "metrics/train/plots/metrics/loss.tsv"
 OUTPUTS = ("models/backbone.weights.h5", "metrics/train.json", CURVE, "metrics/train/plots/metrics/validation_auc.tsv")
 

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from faces.embeddings import unit_length
+import mine
+from faces import embeddings, factory_index, lsh
+from faces.embeddings import UnitVectors, read_embeddings, unit_length
 from faces.files import write_npy
 from faces.split_table import images_of, labels_of, read_split
-from mine import MineParams, mine_part
-from small_project import run_stage, write_params
+from mine import MineParams, Mining
+from small_project import ROOT, run_stage, write_params
 
 
 def part() -> tuple[np.ndarray, np.ndarray]:
@@ -23,9 +28,16 @@ def part() -> tuple[np.ndarray, np.ndarray]:
 
 def params(**changes: int | str) -> MineParams:
     values: dict[str, Any] = {"index": "lsh", "index_parameters": "", "hyperplanes": 8, "radius": 8, "neighbours": 7}
-    values |= {"queries": 60, "recall_queries": 60}
+    values |= {"queries": 60, "recall_queries": 60, "training_images": 1000}
     values["threads"] = 2
     return MineParams(seed=0, **values | changes)
+
+
+def mined(unit: Any, labels: np.ndarray, of: MineParams) -> tuple[pd.DataFrame, dict[str, float]]:
+    mining = Mining(unit, labels, of)
+    table = pd.concat(mining.pieces("mining"), ignore_index=True)
+    assert set(mining.speed()) == {"queries_per_second", "queries_per_second_once_built", "seconds_to_build"}
+    return table, mining.figures()
 
 
 @pytest.mark.parametrize(
@@ -33,7 +45,7 @@ def params(**changes: int | str) -> MineParams:
 )
 def test_with_all_in_reach_it_is_exact_search(index: str, index_parameters: str) -> None:
     unit, labels = part()
-    table, figures, _ = mine_part(unit, labels, params(index=index, index_parameters=index_parameters), "mining")
+    table, figures = mined(unit, labels, params(index=index, index_parameters=index_parameters))
     cosines = unit.astype(float) @ unit.T.astype(float)
     expected = set()
     for query in range(60):
@@ -50,11 +62,11 @@ def test_with_all_in_reach_it_is_exact_search(index: str, index_parameters: str)
 @pytest.mark.parametrize("changes", [{"radius": 0}, {"index": "IVF8,Flat"}, {"index": "PQ4x4"}])
 def test_a_narrow_reach_finds_less(changes: dict[str, int | str]) -> None:
     unit, labels = part()
-    table, figures, _ = mine_part(unit, labels, params(**changes), "mining")
+    table, figures = mined(unit, labels, params(**changes))
     assert 0 < figures["recall_at_7"] < 1
     exact = np.sum(unit[table["a"]].astype(float) * unit[table["b"]], axis=1)
     np.testing.assert_allclose(table["cosine"], exact, atol=1e-6)  # not what the index takes them for
-    again, _, _ = mine_part(unit, labels, params(**changes), "mining")
+    again, _ = mined(unit, labels, params(**changes))
     pd.testing.assert_frame_equal(again, table)
 
 
@@ -76,9 +88,75 @@ def test_what_faiss_refuses_is_named(
 
 def test_queries_are_sampled_without_repetition() -> None:
     unit, labels = part()
-    table, _, _ = mine_part(unit, labels, params(queries=5, neighbours=59), "mining")
+    table, _ = mined(unit, labels, params(queries=5, neighbours=59))
     # Five queries and all others: 5 * 59 comparisons, of which the 10 among the five come twice.
     assert len(table) == 5 * 59 - 10
+
+
+INDICES = ["lsh", "Flat", "HNSW8", "IVF4,Flat", "IVF4,PQ4x4"]
+
+
+@pytest.mark.parametrize("index", INDICES)
+def test_from_disk_and_in_small_pieces_it_is_the_same_table(
+    index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit, labels = part()
+    settings = params(index=index, radius=2)
+    table, figures = mined(unit, labels, settings)
+    write_npy(tmp_path / "embeddings.npy", np.concatenate([np.full((5, 8), 3.0), 2 * unit]).astype(np.float32))
+    on_disk = UnitVectors(read_embeddings(65, tmp_path / "embeddings.npy"), np.arange(5, 65))
+    for module, name, size in ((mine, "QUERIES_AT_ONCE", 7), (lsh, "MOST_NUMBERS", 300), (lsh, "MOST_CANDIDATES", 90)):
+        monkeypatch.setattr(module, name, size)
+    if index in ("lsh", "Flat"):  # others learn by blocks
+        monkeypatch.setattr(embeddings.blocks_of, "__defaults__", (11,))
+    in_pieces, in_all = mined(on_disk, labels, settings)
+    pd.testing.assert_frame_equal(in_pieces, table, check_exact=False, atol=1e-6)  # 2 x / 2 is not x to the last bit
+    assert in_all == figures
+
+
+def test_what_is_learned_is_learned_from_a_sample_that_repeats() -> None:
+    unit, labels = part()
+    settings = params(index="IVF4,Flat", training_images=30)
+    table, _ = mined(unit, labels, settings)
+    again, _ = mined(unit, labels, settings)
+    pd.testing.assert_frame_equal(again, table)
+    assert factory_index.sample(60, 60, 0).tolist() == list(range(60))
+    some = factory_index.sample(60, 30, 0)
+    assert len(set(some.tolist())) == 30 and (np.diff(some) > 0).all()
+
+
+PEAK = """
+import sys, json
+import numpy as np
+from pathlib import Path
+from faces.embeddings import UnitVectors, read_embeddings
+from mine import MineParams, Mining
+path, params = Path(sys.argv[1]), MineParams(**json.loads(sys.argv[2]))
+images = int(sys.argv[3])
+def own():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
+mining = Mining(UnitVectors(read_embeddings(images, path)), np.arange(images) // 20, params)
+peak = own()
+for piece in mining.pieces("mining"):
+    peak = max(peak, own())
+mining.recall()
+print(max(peak, own()))
+"""
+
+
+@pytest.mark.parametrize(("index", "most"), [("lsh", 0.2), ("Flat", 0.2), ("IVF64,PQ16", 0.2), ("HNSW8", 1.4)])
+def test_only_the_index_is_in_memory(index: str, most: float, tmp_path: Path) -> None:
+    """What 160,000 embeddings of 256 numbers take beyond what 40,000 take, as a share of those between, 123 MB."""
+    random, peaks = np.random.default_rng(0), []
+    for images in (40_000, 160_000):
+        vectors = random.standard_normal((images // 20, 256), np.float32).repeat(20, axis=0)
+        write_npy(tmp_path / "some.npy", vectors + random.standard_normal((images, 256), np.float32))
+        of = params(index=index, hyperplanes=16, radius=1, queries=200, recall_queries=20, training_images=4000)
+        script = [sys.executable, "-c", PEAK, str(tmp_path / "some.npy"), of.model_dump_json(), str(images)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "stages")}
+        done = subprocess.run(script, env=environment, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout) * 1024)
+    assert (peaks[1] - peaks[0]) / (120_000 * 256 * 4) < most
 
 
 def test_each_table_stays_in_its_part(project: Path) -> None:
