@@ -5,8 +5,8 @@ Prints  a row a stage: gigabytes of its own at the peak, and seconds, for each n
 
 The images are drawn: PNG files of 16 x 16 coloured noise, 20 a person, which `pack` enlarges to 112 x 112, so that
 200,000 of them take minutes and 7.5 GB of packed pixels. The network is the smallest, and an epoch has 320 images: more
-of them take time, not memory. What bounds memory by a parameter is small too: identify.pixel_images, mine.queries. Memory
-is counted as in benchmarks.growth.
+of them take time, not memory. Parameters that bound memory are low too: identify.pixel_images, mine.queries. Memory is
+counted as in benchmarks.growth.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Time, memory and recall of what `mine.index` may be, on ever more embeddings.
 
-Run     python -m benchmarks.search [--images 10000 100000] [--index lsh Flat HNSW32:efSearch=128]
+Run     python -m benchmarks.search [--held] [--images 10000 100000] [--index lsh Flat HNSW32:efSearch=128]
 Prints  a row an index: seconds to build it, own memory of the process at its peak, recall, queries a second once built
 
 It is `mine` that is measured, on embeddings in a file, as in a run: clusters of 20 round random directions, 512 numbers
@@ -34,7 +34,7 @@ def write_embeddings(path: Path, images: int) -> None:
 
 
 def factory_of(name: str, images: int) -> tuple[str, str]:
-    """Return the index and its parameters: as named or, for IVF, 4 sqrt(images) cells, of which one in 32 is searched."""
+    """Return index and parameters: as named or, for IVF, 4 sqrt(images) cells, of which one in 32 is searched."""
     if name != "IVF":
         index, _, parameters = name.partition(":")
         return index, parameters
@@ -42,8 +42,8 @@ def factory_of(name: str, images: int) -> tuple[str, str]:
     return f"IVF{cells},PQ64", f"nprobe={cells // 32}"
 
 
-def measure(name: str, images: int, path: Path) -> None:
-    """Print a part of the row of one index."""
+def measure(name: str, images: int, held: bool, path: Path) -> None:
+    """Print a part of the row of one index, with embeddings held in memory or not."""
     from faces.embeddings import UnitVectors, read_embeddings
     from faces.stage import load_params
     from faces.threads import fixed_threads
@@ -52,8 +52,9 @@ def measure(name: str, images: int, path: Path) -> None:
     index, parameters = factory_of(name, images)
     changes = {"index": index, "index_parameters": parameters, "queries": QUERIES, "neighbours": NEIGHBOURS}
     params = load_params("mine", MineParams).model_copy(update=changes)
+    unit = UnitVectors(read_embeddings(images, path))
     with fixed_threads(params.threads):
-        mining = Mining(UnitVectors(read_embeddings(images, path)), np.arange(images) // CLUSTER, params)
+        mining = Mining(unit[:] if held else unit, np.arange(images) // CLUSTER, params)
         for _ in mining.pieces("mining"):
             pass
         recall, speed = mining.recall(), mining.speed()
@@ -68,10 +69,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--index", nargs="+", default=INDICES)
+    parser.add_argument("--held", action="store_true", help="hold embeddings in memory, as up to mine.held_images")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        measure(arguments.index[0], arguments.images[0], arguments.one)
+        measure(arguments.index[0], arguments.images[0], arguments.held, arguments.one)
         return
     print("| images | index | build, s | recall at 10 | queries/s | own memory at the peak, GB |")
     print("|---|---|---|---|---|---|", flush=True)
@@ -81,7 +83,7 @@ def main() -> None:
             write_embeddings(path, images)
             for name in arguments.index:
                 command = [sys.executable, "-m", "benchmarks.search", "--one", str(path)]
-                command += ["--images", str(images), "--index", name]
+                command += ["--images", str(images), "--index", name, *(["--held"] if arguments.held else [])]
                 row, _, gigabytes = run_measured(command, Path.cwd())
                 print(f"| {images:,} | {row.strip()} | {gigabytes:.2f} |", flush=True)
 

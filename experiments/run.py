@@ -127,14 +127,14 @@ def start_of(run: str, seed: int) -> Path:
     return STARTS / f"{run.replace(' ', '-')}-{seed}.weights.h5"
 
 
-def run_experiment(name: str, content: dict[str, Any]) -> None:
-    """Have DVC run the pipeline on these parameters; params.yaml is then as it was committed."""
+def run_experiment(name: str, content: dict[str, Any], *options: str) -> None:
+    """Have DVC run the pipeline on these parameters, with its own options; params.yaml is then as it was committed."""
     try:
         with open(PARAMS, "w", encoding="utf-8") as file:
             YAML().dump(content, file)
         if name in listed_experiments():
             subprocess.run(["dvc", "exp", "remove", name], check=True)
-        subprocess.run(["dvc", "exp", "run", "--name", name], check=True)
+        subprocess.run(["dvc", "exp", "run", "--name", name, *options], check=True)
     finally:
         subprocess.run(["git", "checkout", "--quiet", "--", str(PARAMS)], check=True)
 

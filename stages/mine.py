@@ -6,8 +6,9 @@ Writes  data/comparisons_train.csv, data/comparisons_test.csv (a, b, cosine, sam
 Run     python stages/mine.py
 
 Queries are drawn from one part and searched within that part: `train` for the training table, `test_seen` for the
-test table, so that no test image reaches training. Embeddings are read, and comparisons written, some at a time: what
-is held is the index, the number of each neighbour of each query, and a block of either.
+test table, so that no test image reaches training. Comparisons are written some at a time and, of a part that has more
+than `held_images`, embeddings are read some at a time: what is held is the index, the number of each neighbour of each
+query, and a block of either.
 """
 
 import math
@@ -38,6 +39,7 @@ class MineParams(Params):
     index: str = Field(min_length=1)
     index_parameters: str
     training_images: int = Field(ge=1)
+    held_images: int = Field(ge=0)
     hyperplanes: int = Field(ge=8, le=64, multiple_of=8)
     radius: int = Field(ge=0, le=8)
     neighbours: int = Field(ge=1)
@@ -153,7 +155,8 @@ def mine_part(
 
     StageError if they are all of one label.
     """
-    mining = Mining(UnitVectors(embeddings, images), labels[images], params)
+    unit: Vectors = UnitVectors(embeddings, images)
+    mining = Mining(unit[:] if len(unit) <= params.held_images else unit, labels[images], params)
 
     def checked() -> Iterator[pd.DataFrame]:
         yield from in_split(mining.pieces(f"mining {path.stem}"), images)

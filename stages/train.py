@@ -108,8 +108,8 @@ class TrainParams(Architecture):
             raise ValueError(f"Batch_size {self.batch_size} should be a multiple of devices * processes, {devices}")
         if self.precision == "mixed_float16" and devices > 1:
             raise ValueError("Precision mixed_float16 is for one device; several can have mixed_bfloat16")
-        if self.jit_compile and self.devices != 1:
-            raise ValueError("Jit_compile is for one device of each process: XLA does not compile a step of several")
+        if self.jit_compile and (self.devices, self.processes) != (1, 1):
+            raise ValueError("Jit_compile is for one device: XLA does not compile a step that several share")
         return self
 
 

@@ -199,7 +199,9 @@ def test_a_digest_that_differs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
         ({"processes": 0}, "train.processes: 0: input should be greater than or equal to 1"),
         ({"batch_norm": "global"}, "train.batch_norm: 'global': input should be 'synchronized' or 'local'"),
         ({"devices": 2, "precision": "mixed_float16"}, "precision mixed_float16 is for one device"),
-        ({"devices": 2, "jit_compile": True}, "jit_compile is for one device of each process"),
+        ({"devices": 2, "jit_compile": True}, "jit_compile is for one device"),
+        ({"processes": 2, "jit_compile": True}, "jit_compile is for one device"),
+        ({"devices": 0, "jit_compile": True}, "jit_compile is for one device"),
     ],
 )
 def test_what_cannot_be_shared_is_named(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from experiments import real_people, run
+from experiments import job, real_people, run
 
 from image_files import flat
 from small_project import ROOT
@@ -57,7 +57,7 @@ def test_a_study_takes_over_what_holds_for_all_runs_of_another(study: Path) -> N
 def test_a_study_runs_each_seed_in_turn_and_makes_its_table(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, dict]] = []
 
-    def experiment(name: str, content: dict) -> None:
+    def experiment(name: str, content: dict, *_: str) -> None:
         number = len(ran)
         ran.append((name, content))
         run.WEIGHTS.write_text(name)
@@ -177,3 +177,48 @@ def test_the_folder_that_is_replaced_is_not_taken_for_the_source(
     with pytest.raises(SystemExit, match="data/real: lies in data/real, which is made anew"):
         real_people.main()
     assert len(list(Path("data/real").iterdir())) == 6
+
+
+# Jobs
+
+
+def test_settings_are_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    made = job.of_settings("x", ["train.margin=0.4", "augment.flip=false", "mine.index=IVF4,Flat", "train.head=linear"])
+    assert made == job.Job(
+        "x", {"train.margin": 0.4, "augment.flip": False, "mine.index": "IVF4,Flat", "train.head": "linear"}
+    )
+    for wrong in ("train.margin", "margin=3", "train.margin={"):
+        with pytest.raises(SystemExit, match=f"-S {wrong}: should be <section>.<key>=<value>"):
+            job.of_settings("x", [wrong])
+
+
+def test_rows_of_a_study_are_counted_a_seed_at_a_time(study: Path) -> None:
+    assert job.of_study(study, 2) == job.Job("study-first-4", {"train.epochs": 3, "train.seed": 4})
+    with pytest.raises(SystemExit, match="--index 4: .* has the rows 0 to 3"):
+        job.of_study(study, 4)
+    with pytest.raises(SystemExit, match="--index 1: 'second one' starts from the weights of another run"):
+        job.of_study(study, 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["x", "--study", "s.yaml", "--index", "0"],
+        ["--study", "s.yaml"],
+        ["x", "--index", "1"],
+        ["--study", "s.yaml", "--index", "0", "-S", "a.b=1"],
+    ],
+)
+def test_a_job_is_a_name_or_a_row(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["job.py", "--repository", "r", "--folder", "f", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        job.parse_arguments()
+    assert exit_.value.code == 2
+
+
+def test_examples_for_schedulers_are_what_they_claim_to_be() -> None:
+    subprocess.run(["bash", "-n", ROOT / "docs/cluster/array.sh"], check=True)
+    workflow = yaml.safe_load((ROOT / "docs/cluster/workflow.yaml").read_text(encoding="utf-8"))
+    (script,) = [step["run"] for step in workflow["jobs"]["experiment"]["steps"] if "job.py" in step.get("run", "")]
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)

@@ -79,22 +79,30 @@ def nearest(unit: Vectors, numbers: NDArray[np.int64], candidates: NDArray[np.in
 def _cosines(unit: Vectors, numbers: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the dot products of vectors `numbers` (n,) and their `candidates` (n, m); -infinity for NOBODY.
 
-    So many columns of candidates at a time that their vectors fit into memory.
+    Vectors on disk are read for so many columns of candidates at a time that they fit into memory.
     """
+    queries = np.ascontiguousarray(unit[numbers])
+    if isinstance(unit, np.ndarray):
+        return _products(queries, np.ascontiguousarray(unit), candidates)
     cosines = np.empty(candidates.shape, dtype=np.float32)
-    queries, size = np.ascontiguousarray(unit[numbers]), unit.shape[1]
-    width = max(1, MOST_NUMBERS // (size * len(numbers)))
+    width = max(1, MOST_NUMBERS // (unit.shape[1] * len(numbers)))
     for start in range(0, candidates.shape[1], width):
         columns = slice(start, start + width)
         needed, places = np.unique(candidates[:, columns], return_inverse=True)
         places = places.reshape(len(numbers), -1) - np.count_nonzero(needed == NOBODY)  # the first, if it is there
-        vectors = np.ascontiguousarray(unit[needed[needed != NOBODY]])
-        found = np.empty(places.shape, dtype=np.float32)
-        arrays = (found, queries, vectors, np.ascontiguousarray(places))  # alive while FAISS has their addresses
-        by_number = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]  # made at import
-        by_number(*(faiss.swig_ptr(array) for array in arrays), size, *places.shape)
-        cosines[:, columns] = found
+        cosines[:, columns] = _products(queries, unit[needed[needed != NOBODY]], places)
     return cosines
+
+
+def _products(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], places: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the dot products of queries (n, D) and vectors (N, D) at their `places` (n, m); -infinity for NOBODY."""
+    products = np.empty(places.shape, dtype=np.float32)
+    arrays = (products, queries, vectors, np.ascontiguousarray(places))  # alive while FAISS has their addresses
+    by_number = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]  # made at import
+    by_number(*(faiss.swig_ptr(array) for array in arrays), vectors.shape[1], *places.shape)
+    return products
 
 
 def exact_neighbours(unit: Vectors, queries: NDArray[np.int64], k: int) -> NDArray[np.int64]:

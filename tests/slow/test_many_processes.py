@@ -144,10 +144,3 @@ def test_partial_fc_l2_and_what_is_not_synchronized(tmp_path: Path) -> None:
         assert by_devices == by_processes and first.read_bytes() == second.read_bytes()
         near = bool(np.isclose(by_devices[0], alone[0], rtol=1e-4))
         assert near == (changes.get("batch_norm") != "local")
-
-
-def test_xla_compiles_the_step_of_each_process(tmp_path: Path) -> None:
-    folder = new_training_project(tmp_path / "project")
-    alone, _ = trained(folder, epoch_images=8, epochs=1, jit_compile=True)
-    shared, _ = trained(folder, epoch_images=8, epochs=1, jit_compile=True, processes=2)
-    assert shared == pytest.approx(alone, rel=1e-3)

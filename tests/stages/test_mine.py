@@ -28,7 +28,7 @@ def part() -> tuple[np.ndarray, np.ndarray]:
 
 def params(**changes: int | str) -> MineParams:
     values: dict[str, Any] = {"index": "lsh", "index_parameters": "", "hyperplanes": 8, "radius": 8, "neighbours": 7}
-    values |= {"queries": 60, "recall_queries": 60, "training_images": 1000}
+    values |= {"queries": 60, "recall_queries": 60, "training_images": 1000, "held_images": 0}
     values["threads"] = 2
     return MineParams(seed=0, **values | changes)
 
@@ -173,6 +173,13 @@ def test_each_table_stays_in_its_part(project: Path) -> None:
         labels = labels_of(split)
         np.testing.assert_array_equal(table["same"], labels[table["a"]] == labels[table["b"]])
     assert {"recall_at_10_train", "positive_share_test"} <= json.loads(Path("metrics/mine.json").read_text()).keys()
+
+
+def test_held_or_not_the_files_are_the_same(project: Path) -> None:
+    before = [Path(path).read_bytes() for path in ("data/comparisons_train.csv", "metrics/mine.json")]
+    write_params(project, mine={"held_images": 3})
+    run_stage("mine")
+    assert [Path(path).read_bytes() for path in ("data/comparisons_train.csv", "metrics/mine.json")] == before
 
 
 def test_comparisons_of_one_label_are_an_error(project: Path, fails_with: Callable[..., str]) -> None:
