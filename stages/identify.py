@@ -42,6 +42,7 @@ class IdentifyParams(Params):
     cmc_ranks: int = Field(ge=1, le=10_000)
     false_accept_rates: list[Rate]
     enrolled_images: int = Field(ge=1)
+    probe_images: int = Field(ge=2)
     pixel_images: int = Field(ge=2)
     threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0)
@@ -179,15 +180,24 @@ def identification(
     return metrics, closed_set(rank, params.cmc_ranks), left_out
 
 
+def some(images: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """Return image numbers as they are or, if they are more than `most`, so many of them at random, in their order."""
+    if len(images) <= most:
+        return images
+    return np.sort(np.random.default_rng(seed).choice(images, most, replace=False))
+
+
 def main() -> None:
     """Write the identification figures and curves."""
     params = load_params("identify", IdentifyParams)
     split = read_split()
     unit, labels = UnitVectors(read_embeddings(len(split))), labels_of(split)
-    train, seen, unseen = (images_of(split, part) for part in SCORED)
-    probes = np.concatenate([seen, unseen])
+    train, all_seen, unseen = (images_of(split, part) for part in SCORED)
     enrolled = enrol(labels[unseen], params.enrolled_images, params.seed)
-    galleries = {"seen": (train, probes), "unseen": (unseen[enrolled], unseen[~enrolled])}
+    seen, strangers, others = (
+        some(images, params.probe_images, params.seed) for images in (all_seen, unseen, unseen[~enrolled])
+    )
+    galleries = {"seen": (train, np.concatenate([seen, strangers])), "unseen": (unseen[enrolled], others)}
 
     metrics: dict[str, float] = {}
     curves = []

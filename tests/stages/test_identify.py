@@ -9,8 +9,8 @@ from PIL import Image
 from faces.embeddings import unit_length
 from faces.split_table import labels_of, read_split
 from faces.verification import roc, tar_at_far
-from identify import Found, Gallery, closed_set, enrol, knn_accuracy, open_set, search
-from small_project import run_stage
+from identify import Found, Gallery, closed_set, enrol, knn_accuracy, open_set, search, some
+from small_project import run_stage, write_params
 
 
 def data(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -136,3 +136,21 @@ def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytes
     unseen = labels[part == "test_unseen"]
     assert figures["probes_unseen"] + figures["strangers_unseen"] == len(unseen) - 3  # of one person of two
     assert figures["strangers"] == len(unseen)
+
+
+def test_probes_are_bounded(project: Path) -> None:
+    write_params(project, identify={"probe_images": 4})
+    run_stage("identify")
+    figures = json.loads(Path("metrics/identify.json").read_text())
+    # Of test_seen and of the strangers, test_unseen, 4 each; and 4 of those of test_unseen who are not enrolled.
+    assert figures["probes"] == 4 and figures["strangers"] == 4
+    assert figures["probes_unseen"] + figures["strangers_unseen"] == 4
+
+
+def test_some_images_are_a_sample_in_order_or_all() -> None:
+    images = np.arange(100, 150)
+    np.testing.assert_array_equal(some(images, 50, 0), images)
+    sample = some(images, 20, 0)
+    assert len(set(sample.tolist())) == 20 and (np.diff(sample) > 0).all() and set(sample) <= set(images)
+    np.testing.assert_array_equal(some(images, 20, 0), sample)
+    assert not np.array_equal(some(images, 20, 1), sample)
