@@ -15,6 +15,7 @@ what was changed in it by hand is lost.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def enter_clone(repository: str, commit: str, folder: Path) -> None:
     if not (folder / ".git").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = folder.with_name(f".{folder.name}.tmp")
-        subprocess.run(["rm", "-rf", str(unfinished)], check=True)  # of a job that was killed while it cloned
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a job that was killed while it cloned
         git("clone", "--quiet", repository, str(unfinished))
         unfinished.rename(folder)
     os.chdir(folder)

@@ -41,6 +41,8 @@ def remove_unlisted(sources: list[str]) -> None:
     for folder in (*PACKED.iterdir(), *(kept.iterdir() if kept.exists() else ())):
         if folder.is_dir() and folder.name not in sources:
             shutil.rmtree(folder)
+    for path in (*PACKED.glob("*.npy"), *PACKED.glob("*.csv")):  # sources once had no folder of their own
+        path.unlink()
     named = {path: path.stem for path in ATTRIBUTES_FOLDER.glob("*.csv")}
     named |= {path: path.stem.removeprefix("pack@") for path in Path("metrics").glob("pack@*.json")}
     for path, source in named.items():

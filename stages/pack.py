@@ -6,6 +6,7 @@ Reads   the folder `sources.<source>.path` of params.yaml, by its `format`
             recordio  train.rec, train.idx and property, as InsightFace's data sets are
 Writes  data/packed/<source>/<shard>.npy     uint8 (N, 112, 112, 3), RGB; shards are numbered from 00000 on
         data/packed/<source>/<shard>.csv     subject,path: row i is image i; path is relative to the folder, or a key
+        data/packed/<source>/shards.csv      shard,images: the shards in order, and how many images each has
         data/attributes/<source>.csv         what the folder's attributes.csv, if any, says of each image
         metrics/pack@<source>.json           counts
         data/rejected/<source>.csv           path,reason,detail: what looks like an image and could not be used
@@ -53,7 +54,7 @@ from faces.before_after import Cell, draw_cells
 from faces.checkpoints import GrownFile, checkpoint_folder
 from faces.decoding import SIDE, DecodingParams, read_image, read_photo, ready_to_read
 from faces.files import link_or_copy, read_csv, replacing, write_csv, write_metrics, write_text
-from faces.packed_images import open_shard
+from faces.packed_images import SHARDS, open_shard
 from faces.photos import Detector, PhotosParams, align_photo, check_installed
 from faces.rejection import OF_PHOTOS, REASONS, Rejected, Rejection
 from faces.shards import plan
@@ -408,9 +409,12 @@ def publish(shards: list[Packed], target: Path) -> None:
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    for number, shard in enumerate(shard for shard in shards if shard.images):
+    named = {f"{number:05d}": shard for number, shard in enumerate(shard for shard in shards if shard.images)}
+    for name, shard in named.items():
         for path in (shard.pixels, shard.table):
-            link_or_copy(path, temporary / f"{number:05d}{path.suffix}")
+            link_or_copy(path, temporary / f"{name}{path.suffix}")
+    images = [shard.images for shard in named.values()]
+    write_csv(temporary / SHARDS, pd.DataFrame({"shard": list(named), "images": images}))
     if target.exists():
         shutil.rmtree(target)
     os.replace(temporary, target)

@@ -396,7 +396,7 @@ def train(params: TrainParams, augment: AugmentParams, place: Place) -> Trained 
     folder = checkpoint_folder("train", params, data.files, **work) if place.leads else None
     digest = folder.name if folder else digest_of_work("train", params, data.files, **work)
     model = build(params, data.classes, place)
-    same_everywhere(model.devices, digest, data.files)
+    same_everywhere(model.devices, digest)
     if folder:
         return lead(model, data, params, folder)
     follow(model, data, params)

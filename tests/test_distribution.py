@@ -187,7 +187,7 @@ def test_a_digest_that_differs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
     devices = Devices(tf.distribute.get_strategy(), Place(1, 2))
     monkeypatch.setattr(devices, "agree", lambda _: "of the leader")
     with pytest.raises(StageError, match="process 1 has other parameters, code, .* data/split.csv"):
-        distribution.same_everywhere(devices, "own", ["data/split.csv"])
+        distribution.same_everywhere(devices, "own")
 
 
 @pytest.mark.parametrize(

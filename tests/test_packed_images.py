@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from faces.files import write_npy
+from faces.files import write_csv, write_npy
 from faces.packed_images import PackedImages, shards_of
 from faces.stage import StageError
 
@@ -16,9 +16,15 @@ def packed(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
     random = np.random.default_rng(0)
     arrays = {name: random.integers(0, 256, (n, 112, 112, 3), dtype=np.uint8) for name, n in (("a", 6), ("b", 3))}
     for name, ends in (("a", [3, 4]), ("b", [])):
-        for number, shard in enumerate(np.split(arrays[name], ends)):
-            write_npy(tmp_path / name / f"{number:05d}.npy", shard)
+        write_shards(tmp_path / name, np.split(arrays[name], ends))
     return tmp_path, arrays
+
+
+def write_shards(folder: Path, shards: list[np.ndarray]) -> None:
+    names = [f"{number:05d}" for number in range(len(shards))]
+    for name, shard in zip(names, shards, strict=True):
+        write_npy(folder / f"{name}.npy", shard)
+    write_csv(folder / "shards.csv", pd.DataFrame({"shard": names, "images": list(map(len, shards))}))
 
 
 def test_images_come_in_the_order_asked_for(packed: tuple[Path, dict[str, np.ndarray]]) -> None:
@@ -34,19 +40,24 @@ def test_images_come_in_the_order_asked_for(packed: tuple[Path, dict[str, np.nda
             np.testing.assert_array_equal(pixels, expected[number])
 
 
-def test_shards_are_in_order_of_numbers(tmp_path: Path) -> None:
-    for number, shade in ((99999, 1), (100000, 2)):  # by letters, the second would come first
-        write_npy(tmp_path / "a" / f"{number:05d}.npy", np.full((1, 112, 112, 3), shade, np.uint8))
-    assert [shard.read(np.array([0]))[0, 0, 0, 0] for shard in shards_of("a", tmp_path)] == [1, 2]
+def test_a_shard_that_is_not_what_the_list_says_is_named(packed: tuple[Path, dict[str, np.ndarray]]) -> None:
+    """Images of later shards would be taken for others."""
+    folder, arrays = packed
+    write_npy(folder / "a/00001.npy", arrays["a"][:2])
+    with pytest.raises(StageError, match=r"a/00001.npy holds 2 images; .*a/shards.csv says 1"):
+        shards_of("a", folder)
+    (folder / "a/00001.npy").unlink()
+    with pytest.raises(StageError, match=r"a/00001.npy is missing"):
+        shards_of("a", folder)
 
 
 def test_a_source_that_does_not_fit_the_split_is_named(packed: tuple[Path, dict[str, np.ndarray]]) -> None:
     folder, _ = packed
     with pytest.raises(StageError, match=r"a holds 6 images; data/split.csv asks for row 6"):
         PackedImages(pd.DataFrame({"source": ["a"], "row": [6]}), folder)
-    with pytest.raises(StageError, match=r"c: has no packed images"):
+    with pytest.raises(StageError, match=r"c/shards.csv is missing"):
         PackedImages(pd.DataFrame({"source": ["c"], "row": [0]}), folder)
-    write_npy(folder / "c/00000.npy", np.zeros((4, 96, 112, 3), np.uint8))
+    write_shards(folder / "c", [np.zeros((4, 96, 112, 3), np.uint8)])
     with pytest.raises(StageError, match=r"c/00000\.npy: uint8 \(4, 96, 112, 3\)"):
         PackedImages(pd.DataFrame({"source": ["c"], "row": [0]}), folder)
 

@@ -18,9 +18,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -243,10 +242,10 @@ def lost_a_process(error: Exception) -> StageError:
     )
 
 
-def same_everywhere(devices: Devices, digest: str, names: Sequence[str | Path]) -> None:
+def same_everywhere(devices: Devices, digest: str) -> None:
     """Raise StageError in a process whose `digest`, of all that a training depends on, is not the leader's."""
     if devices.agree(digest) != digest:
         raise StageError(
             f"process {devices.place.number} has other parameters, code, libraries or data than process 0; they must "
-            f"be the same, {', '.join(map(str, names))} among them"
+            "be the same, data/split.csv and data/packed among them"
         )

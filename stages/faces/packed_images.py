@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from faces.files import open_npy
+from faces.files import open_npy, read_csv
 from faces.split_table import SPLIT_PATH
 from faces.stage import StageError
 
 PACKED_DIRECTORY = Path("data/packed")
 IMAGE_SHAPE = (112, 112, 3)
 IMAGE_BYTES = 112 * 112 * 3
+SHARDS = "shards.csv"  # the list of a source's shards: each one's name and number of images
+SHARDS_COLUMNS = {"shard": str, "images": np.int64}
 
 
 def open_packed(path: Path) -> NDArray[np.uint8]:
@@ -60,11 +62,14 @@ def open_shard(path: Path) -> Shard:
 
 
 def shards_of(source: str, directory: Path = PACKED_DIRECTORY) -> list[Shard]:
-    """Return the shards of a source in order; StageError if there are none, or one is not a file of packed images."""
-    paths = sorted((directory / source).glob("[0-9]*.npy"), key=lambda path: int(path.stem))
-    if not paths:
-        raise StageError(f"{directory / source}: has no packed images; `dvc repro` makes them, `dvc pull` fetches them")
-    return [open_shard(path) for path in paths]
+    """Return the shards of a source in order; StageError if one is missing, or is not what their list says."""
+    index = directory / source / SHARDS
+    listed = read_csv(index, SHARDS_COLUMNS)
+    shards = [open_shard(directory / source / f"{name}.npy") for name in listed["shard"]]
+    for shard, images in zip(shards, listed["images"], strict=True):
+        if shard.images != images:
+            raise StageError(f"{shard.path} holds {shard.images} images; {index} says {images}")
+    return shards
 
 
 class PackedImages:

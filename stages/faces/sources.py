@@ -38,7 +38,7 @@ def load_sources() -> dict[str, Source]:
 
 
 def packed_folder(name: str) -> Path:
-    """Return where a source's shards are: <number>.npy, uint8 (N, 112, 112, 3), RGB, and <number>.csv.
+    """Return where a source's shards are: <number>.npy, uint8 (N, 112, 112, 3), RGB, <number>.csv, and their list.
 
     A table has columns subject and path; its row i describes image i. Read it with `dtype=str, keep_default_na=False`:
     a subject may be called 007 or NA.

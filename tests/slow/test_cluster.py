@@ -113,3 +113,20 @@ def test_the_example_for_slurm_runs_as_slurm_would_run_it(cluster: Path) -> None
     script = ["bash", str(ROOT / "docs/cluster/array.sh")]
     done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "--index 2: experiments/two.yaml has the rows 0 to 1" in done.stderr
+
+
+def test_two_workers_take_from_one_queue(uninterrupted: Path, tmp_path: Path) -> None:
+    """Each task works in a folder of its own, so that neither waits for the other's stages."""
+    folder = tmp_path / "queue"
+    shutil.copytree(uninterrupted, folder, symlinks=True)
+    dvc(folder, "exp", "run", "--queue", "--set-param", "figures.histogram_bins=20,30", "--set-param", "train.epochs=4")
+    dvc(folder, "queue", "start", "--jobs", "2")
+    together, end_at = 0, time.monotonic() + 600
+    while (status := dvc(folder, "queue", "status")).count("Success") < 2:
+        assert "Failed" not in status and time.monotonic() < end_at, status
+        together = max(together, status.count("Running"))
+        time.sleep(1)
+    assert together == 2
+    shown = json.loads(dvc(folder, "exp", "show", "--json"))
+    assert len(shown[1]["experiments"]) == 2
+    print("\ntwo workers ran two experiments of a queue at the same time")

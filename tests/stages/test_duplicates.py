@@ -102,7 +102,7 @@ def test_what_a_source_left_that_is_no_longer_listed_is_removed(project: Path) -
         Path(f"metrics/pack@{source}.json").touch()
     for folder in ("data/packed/old", "models/checkpoints/pack/old", "models/checkpoints/pack/drawn"):
         Path(folder).mkdir(parents=True)
-    for path in ("packed/old/00000.npy", "packed/other.txt", "attributes/old.csv"):
+    for path in ("packed/old/00000.npy", "packed/drawn.npy", "packed/other.txt", "attributes/old.csv"):
         Path("data", path).touch()
     run_stage("duplicates")
     # What is left is the same as for a colleague, who never had the old source.

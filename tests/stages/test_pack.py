@@ -251,6 +251,7 @@ def test_a_second_run_leaves_the_same_bytes() -> None:
         "data/attributes/faces.csv",
         "data/packed/faces/00000.npy",
         "data/packed/faces/00000.csv",
+        "data/packed/faces/shards.csv",
         "metrics/pack@faces.json",
         "metrics/pack/faces.png",
         "data/rejected/faces.csv",
@@ -343,7 +344,7 @@ def test_limits_count_over_all_shards() -> None:
 
 
 def table_of_all() -> pd.DataFrame:
-    return pd.concat(pd.read_csv(path) for path in Path("data/packed/faces").glob("*.csv"))
+    return pd.concat(pd.read_csv(path) for path in Path("data/packed/faces").glob("0*.csv"))
 
 
 CHANGES: dict[str, Callable[[], object]] = {

@@ -69,7 +69,7 @@ def test_the_stage_pairs_images_of_one_part(project: Path) -> None:
     before = Path("data/pairs.csv").read_bytes()
     run_stage("pairs")
     assert Path("data/pairs.csv").read_bytes() == before
-    split, pairs = read_split(), pd.read_csv("data/pairs.csv")
+    split, pairs = read_split(names=True), pd.read_csv("data/pairs.csv")
     for part, a, b, same in pairs.itertuples(index=False, name=None):
         assert split["part"][a] == split["part"][b] == part
         assert same == (split["subject"][a] == split["subject"][b])
@@ -83,7 +83,7 @@ def test_the_stage_pairs_images_of_one_part(project: Path) -> None:
 def test_training_subjects_with_one_image_each_cannot_set_a_threshold(
     project: Path, fails_with: Callable[..., str]
 ) -> None:
-    split = read_split()
+    split = read_split(names=True)
     first = ~split[split["part"] == "train"].duplicated("label")
     kept = split[(split["part"] != "train") | first.reindex(split.index, fill_value=False)]
     kept.to_csv("data/split.csv", index=False)
