@@ -25,9 +25,7 @@ BATCH, SHORT, LONG, ROUNDS = 64, 5, 25, 2
 WAYS: dict[str, dict[str, Any]] = {
     "one device, two threads": {"threads": 2},
     "two devices": {"threads": 2, "devices": 2},
-    "two devices, local batch norm": {"threads": 2, "devices": 2, "batch_norm": "local"},
     "two processes of one thread": {"threads": 1, "processes": 2},
-    "two such, local batch norm": {"threads": 1, "processes": 2, "batch_norm": "local"},
 }
 
 

@@ -101,7 +101,9 @@ def run_job(job: Job) -> None:
             content = changed_params(PARAMS.read_text(encoding="utf-8"), job.changes)
         except KeyError as error:
             sys.exit(f"{error.args[0]}: {PARAMS} has no such parameter")
-        run_experiment(job.name, content, "--pull", "--allow-missing")
+        # All that is there: with --pull, DVC looks for an output that is called data/packed, as dependencies are.
+        subprocess.run(["dvc", "pull", "--allow-missing"], check=True)
+        run_experiment(job.name, content, "--allow-missing")
     subprocess.run(["dvc", "exp", "push", "origin", job.name], check=True)
     print(f"{job.name}: done; `dvc exp pull origin {job.name}` brings it")
 

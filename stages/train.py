@@ -403,15 +403,17 @@ def train(params: TrainParams, augment: AugmentParams, place: Place) -> Trained 
     return None
 
 
-def one_epoch(model: Model, data: Data, epoch: int, params: TrainParams) -> dict[str, float]:
-    """Train an epoch and return its figures, those of validation measured by the leader."""
+def one_epoch(model: Model, data: Data, epoch: int, params: TrainParams) -> tuple[dict[str, float], float]:
+    """Train an epoch; return its figures, those of validation measured by the leader, and the seconds of training."""
     if data.batches.available < params.batch_size:
         check_batch(data.batches.available, model.devices.count, f"train: {data.batches.available} training images")
     data.batches.share = model.devices.share
+    began = time.perf_counter()
     figures = train_epoch(model, data.batches, epoch, params)
+    seconds = time.perf_counter() - began
     figures["learning_rate"] = learning_rate(epoch + 1, params)
     measured = data.validation.measure(model.embed) if model.devices.place.leads else {}
-    return figures | model.devices.agree(measured)
+    return figures | model.devices.agree(measured), seconds
 
 
 def follow(model: Model, data: Data, params: TrainParams) -> None:
@@ -419,7 +421,8 @@ def follow(model: Model, data: Data, params: TrainParams) -> None:
     history: list[dict[str, float]] = model.devices.agree(None)
     model.take_over()
     while not is_over(history, params):
-        history.append(one_epoch(model, data, len(history), params))
+        figures, _ = one_epoch(model, data, len(history), params)
+        history.append(figures)
 
 
 def lead(model: Model, data: Data, params: TrainParams, folder: Path) -> Trained:
@@ -432,9 +435,9 @@ def lead(model: Model, data: Data, params: TrainParams, folder: Path) -> Trained
         for figures in history:
             log_epoch(curves, figures)
         while not is_over(history, params):
-            began = time.perf_counter()
-            history.append(one_epoch(model, data, epoch := len(history), params))
-            seconds += time.perf_counter() - began
+            figures, of_epoch = one_epoch(model, data, epoch := len(history), params)
+            history.append(figures)
+            seconds += of_epoch
             trained += len(data.batches) * min(params.batch_size, data.batches.available)
             best = best_epoch(history) if params.keep == "best" else epoch
             checkpoints.save(model.variables, history, kept=best + 1)

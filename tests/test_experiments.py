@@ -57,7 +57,7 @@ def test_a_study_takes_over_what_holds_for_all_runs_of_another(study: Path) -> N
 def test_a_study_runs_each_seed_in_turn_and_makes_its_table(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, dict]] = []
 
-    def experiment(name: str, content: dict, *_: str) -> None:
+    def experiment(name: str, content: dict) -> None:
         number = len(ran)
         ran.append((name, content))
         run.WEIGHTS.write_text(name)
