@@ -443,7 +443,6 @@ COMPARISONS = {"a": "number", "b": "number", "cosine": "cosine", "same": "number
 SPLIT = {"source": "name", "row": "number", "subject": "name", "path": "text", "label": "number", "part": "name"}
 TABLES = (
     Table("data/packed/drawn/00000.csv", "split", {"subject": "text", "path": "text"}),
-    Table("data/packed/drawn/shards.csv", "split", {"shard": "text", "images": "number"}),
     Table("data/duplicates.csv", "split", {"source": "text", "row": "number", "group": "count"}),
     Table("data/split.csv", "identify", SPLIT),
     Table("data/pairs.csv", "evaluate", {"part": "name", "a": "number", "b": "number", "same": "number"}),

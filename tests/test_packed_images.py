@@ -68,3 +68,20 @@ def test_a_file_that_shrinks_after_it_was_opened_is_named(packed: tuple[Path, di
     os.truncate(folder / "b/00000.npy", 1000)
     with pytest.raises(StageError, match=r"b/00000\.npy was cut short"):
         images[np.array([0])]
+
+
+@pytest.mark.parametrize("rows", [[], [("00000", 3), ("00000", 3)]])
+def test_a_list_of_no_shard_or_of_one_twice_is_named(
+    packed: tuple[Path, dict[str, np.ndarray]], rows: list[tuple[str, int]]
+) -> None:
+    folder, _ = packed
+    write_csv(folder / "b/shards.csv", pd.DataFrame(rows, columns=["shard", "images"]))
+    with pytest.raises(StageError, match=r"b/shards.csv: lists no shard, or one twice"):
+        shards_of("b", folder)
+
+
+def test_an_array_with_columns_first_is_named(packed: tuple[Path, dict[str, np.ndarray]]) -> None:
+    folder, arrays = packed
+    np.save(folder / "b/00000.npy", np.asfortranarray(arrays["b"]))
+    with pytest.raises(StageError, match=r"b/00000.npy: columns come first"):
+        shards_of("b", folder)

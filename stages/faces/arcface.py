@@ -149,7 +149,9 @@ class ArcFaceLoss(keras.losses.Loss):
         self.margin = margin
 
     def call(self, y_true: Any, y_pred: Any) -> Any:  # noqa: D102
-        cosines = y_pred if y_pred.dtype == tf.float64 else tf.cast(y_pred, tf.float32)
+        cosines = tf.convert_to_tensor(y_pred)
+        if cosines.dtype != tf.float64:
+            cosines = tf.cast(cosines, tf.float32)
         labels = tf.cast(tf.reshape(y_true, [-1]), tf.int32)  # Keras hands them over as float32
         own_cosines = tf.gather(cosines, labels, axis=1, batch_dims=1)[:, tf.newaxis]
         is_own = tf.one_hot(labels, tf.shape(cosines)[1], on_value=True, off_value=False)

@@ -58,6 +58,8 @@ class Shard(NamedTuple):
 def open_shard(path: Path) -> Shard:
     """Return what is in a file of packed images; StageError if that is anything else."""
     array = open_packed(path)
+    if not array.flags.c_contiguous:
+        raise StageError(f"{path}: columns come first; expected an image after the other")
     return Shard(path, len(array), array.offset)  # type: ignore[attr-defined]
 
 
@@ -65,6 +67,8 @@ def shards_of(source: str, directory: Path = PACKED_DIRECTORY) -> list[Shard]:
     """Return the shards of a source in order; StageError if one is missing, or is not what their list says."""
     index = directory / source / SHARDS
     listed = read_csv(index, SHARDS_COLUMNS)
+    if len(listed) == 0 or listed["shard"].duplicated().any():
+        raise StageError(f"{index}: lists no shard, or one twice")
     shards = [open_shard(directory / source / f"{name}.npy") for name in listed["shard"]]
     for shard, images in zip(shards, listed["images"], strict=True):
         if shard.images != images:
