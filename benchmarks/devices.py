@@ -1,10 +1,10 @@
-"""A training step of one device, of two that share the processor, and of two processes.
+"""A training step of one device, of two that share the processor, and of two processes, by kind of batch norm.
 
 Run     python -m benchmarks.devices     # after `make repro`
 Prints  seconds a step of each, and how many times as long it takes as one device with two threads, in rounds by turns
 
-Two halves of one processor cannot be faster than the whole: this is what sharing costs. A step's time is the difference
-between a long and a short epoch, so that no start is in it.
+The devices are parts of one processor: this is what sharing costs, not what more devices bring. A step's time is the
+difference between a long and a short epoch, so that no start is in it.
 """
 
 import json
@@ -26,6 +26,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "one device, two threads": {"threads": 2},
     "two devices": {"threads": 2, "devices": 2},
     "two processes of one thread": {"threads": 1, "processes": 2},
+    "two processes, local batch norm": {"threads": 1, "processes": 2, "batch_norm": "local"},
 }
 
 
