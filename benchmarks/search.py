@@ -54,7 +54,7 @@ def measure(name: str, images: int, held: bool, path: Path) -> None:
     params = load_params("mine", MineParams).model_copy(update=changes)
     unit = UnitVectors(read_embeddings(images, path))
     with fixed_threads(params.threads):
-        mining = Mining(unit[:] if held else unit, np.arange(images) // CLUSTER, params)
+        mining = Mining(unit.held() if held else unit, np.arange(images) // CLUSTER, params)
         for _ in mining.pieces("mining"):
             pass
         recall, speed = mining.recall(), mining.speed()

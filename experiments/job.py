@@ -52,6 +52,7 @@ def enter_clone(repository: str, commit: str, folder: Path) -> None:
         git("clone", "--quiet", repository, str(unfinished))
         unfinished.rename(folder)
     os.chdir(folder)
+    git("remote", "set-url", "origin", repository)  # which may have a token that lasts for one job
     git("fetch", "--quiet", "origin")
     known = subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"origin/{commit}"], stdout=subprocess.DEVNULL)
     git("checkout", "--quiet", "--force", "--detach", commit if known.returncode else f"origin/{commit}")
@@ -85,22 +86,28 @@ def of_study(path: Path, index: int) -> Job:
     return Job(f"{path.stem}-{name.replace(' ', '-')}-{seed}", changes)
 
 
-def is_pushed(name: str) -> bool:
-    """Return whether the repository has an experiment of this name."""
-    return bool(git("ls-remote", "origin", f"refs/exps/*/{name}"))
+def is_pushed(name: str, content: dict[str, Any]) -> bool:
+    """Return whether the repository has the experiment; ends the program if one of this name has other parameters."""
+    found = git("ls-remote", "origin", f"refs/exps/*/{name}").split()
+    if not found:
+        return False
+    git("fetch", "--quiet", "origin", found[1])
+    if YAML(typ="safe").load(git("show", f"{found[0]}:{PARAMS}")) != content:
+        sys.exit(f"{name}: the repository has an experiment of this name with other parameters; choose another name")
+    return True
 
 
 def run_job(job: Job) -> None:
     """Run the experiment in the current clone, with what the remote has of it, and push it."""
-    if is_pushed(job.name):
+    try:
+        content = changed_params(git("show", f"HEAD:{PARAMS}"), job.changes)
+    except KeyError as error:
+        sys.exit(f"{error.args[0]}: {PARAMS} has no such parameter")
+    if is_pushed(job.name, content):
         print(f"{job.name}: has run, and is in the repository")
         return
     subprocess.run([sys.executable, "stages/check.py"], check=True)  # it also mends what a killed DVC leaves
     if job.name not in listed_experiments():
-        try:
-            content = changed_params(PARAMS.read_text(encoding="utf-8"), job.changes)
-        except KeyError as error:
-            sys.exit(f"{error.args[0]}: {PARAMS} has no such parameter")
         # All that is there: with --pull, DVC looks for an output that is called data/packed, as dependencies are.
         subprocess.run(["dvc", "pull", "--allow-missing"], check=True)
         run_experiment(job.name, content, "--allow-missing")

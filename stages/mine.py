@@ -150,13 +150,13 @@ def mine_part(
     images: NDArray[np.int64],
     labels: NDArray[np.int64],
     params: MineParams,
-) -> Mining:
+) -> tuple[dict[str, float], dict[str, float]]:
     """Write the comparisons of one part, some `images` of all those that have `embeddings` and `labels`.
 
-    StageError if they are all of one label.
+    Returns metrics and speeds, and holds nothing of the part any more. StageError if all are of one label.
     """
-    unit: Vectors = UnitVectors(embeddings, images)
-    mining = Mining(unit[:] if len(unit) <= params.held_images else unit, labels[images], params)
+    unit = UnitVectors(embeddings, images)
+    mining = Mining(unit.held() if len(unit) <= params.held_images else unit, labels[images], params)
 
     def checked() -> Iterator[pd.DataFrame]:
         yield from in_split(mining.pieces(f"mining {path.stem}"), images)
@@ -167,7 +167,7 @@ def mine_part(
             )
 
     write_csv(path, checked())
-    return mining
+    return mining.figures(), mining.speed()
 
 
 def main() -> None:
@@ -182,9 +182,9 @@ def main() -> None:
     for part, path in COMPARISONS_PATHS.items():
         images, name = images_of(split, part), path.stem.removeprefix("comparisons_")
         with fixed_threads(params.threads):
-            mining = mine_part(path, embeddings, images, labels, params)
-            metrics |= {f"{key}_{name}": value for key, value in mining.figures().items()}
-        speed |= {f"{key}_{name}": value for key, value in mining.speed().items()}
+            of_part = mine_part(path, embeddings, images, labels, params)
+        for figures, values in zip((metrics, speed), of_part, strict=True):
+            figures |= {f"{key}_{name}": value for key, value in values.items()}
     write_metrics(Path("metrics/mine.json"), metrics)
     write_metrics(Path("metrics/speed/mine.json"), speed)
     say(", ".join(f"{name}: {value:.3g}" for name, value in metrics.items()))

@@ -56,7 +56,7 @@ from faces.decoding import SIDE, DecodingParams, read_image, read_photo, ready_t
 from faces.files import link_or_copy, read_csv, replacing, write_csv, write_metrics, write_text
 from faces.packed_images import SHARDS, open_shard
 from faces.photos import Detector, PhotosParams, align_photo, check_installed
-from faces.rejection import OF_PHOTOS, REASONS, Rejected, Rejection
+from faces.rejection import OF_PHOTOS, REASONS, UNREADABLE, Rejected, Rejection
 from faces.shards import plan
 from faces.sources import Format, Source, load_sources, packed_folder, rejects_path, sheet_path
 from faces.stage import StageError, load_params, progress_bar, run, say, warn
@@ -296,8 +296,9 @@ def append_subjects(grown: GrownFile, parts: Iterable[tuple[str, Part]], most: i
     """
     notes: list[Note] = [(subject, kept, [Rejected(*row) for row in rows]) for subject, kept, rows in grown.notes]
     target = grown.file
+    packed = sum(bool(kept) for _, kept, _ in notes)
     for subject, group in groupby(parts, key=itemgetter(0)):
-        if sum(bool(kept) for _, kept, _ in notes) == most:
+        if packed == most:
             break
         start, kept, rejected = target.tell(), list[str](), list[Rejected]()
         for _, part in group:
@@ -308,6 +309,7 @@ def append_subjects(grown: GrownFile, parts: Iterable[tuple[str, Part]], most: i
             target.seek(start)
             target.truncate()
             kept = []
+        packed += bool(kept)
         notes.append((subject, kept, rejected))
         grown.note(notes[-1])
     return notes
@@ -322,7 +324,7 @@ def pack_shard(packing: "Packing", subjects: Sequence[str], folder: Path, most: 
     if finished := read_finished(folder):
         bar.update(len(subjects))
         return finished
-    if (folder / FINISHED).exists():  # but its file is not what it was
+    if (folder / FINISHED).exists():  # but it is to be packed anew
         shutil.rmtree(folder)
     params, workers = packing.params, packing.params.workers or available_cores()
     with ThreadPoolExecutor(workers) as pool, GrownFile(folder / PIXELS) as grown:
@@ -354,20 +356,29 @@ def _ticking(parts: Iterable[tuple[str, Part]], bar: Any) -> Iterator[tuple[str,
 
 
 def write_finished(packed: Packed) -> None:
-    """Note that a shard is whole, and the size and time of its file, by which a change would show."""
-    status = packed.pixels.stat()
-    note = [packed.images, packed.subjects, status.st_size, status.st_mtime_ns]
-    write_text(packed.folder / FINISHED, json.dumps(note))
+    """Note that a shard is whole, and sizes and times of its files, by which a change would show."""
+    write_text(packed.folder / FINISHED, json.dumps([packed.images, packed.subjects, *_state(packed)]))
+
+
+def _state(packed: Packed) -> list[int]:
+    statuses = [path.stat() for path in (packed.pixels, packed.table, packed.rejects)]
+    return [number for status in statuses for number in (status.st_size, status.st_mtime_ns)]
 
 
 def read_finished(folder: Path) -> Packed | None:
-    """Return the shard in a folder if it is whole, and its file what it was."""
+    """Return the shard in a folder if it is whole, its files what they were, and none of a source was unreadable.
+
+    What made a file unreadable, such as rights or a disk that was away, does not show in the file when it is over.
+    """
     try:
         images, subjects, *state = json.loads((folder / FINISHED).read_text(encoding="ascii"))
-        status = (folder / PIXELS).stat()
+        packed = Packed(folder, images, subjects)
+        unchanged = state == _state(packed)
     except (OSError, ValueError):
         return None
-    return Packed(folder, images, subjects) if state == [status.st_size, status.st_mtime_ns] else None
+    if unchanged and all(row.reason != UNREADABLE for row in packed.read_rejects()):
+        return packed
+    return None
 
 
 def _write_header(target: BinaryIO, images: int) -> None:
@@ -424,10 +435,10 @@ def keep_only(shards: list[Packed], base: Path) -> None:
     """Remove the shards of a source that are no longer needed, of other parameters too."""
     used = {shard.folder for shard in shards}
     for other in base.parent.iterdir():
-        if other != base:
+        if other.is_dir() and other != base:
             shutil.rmtree(other)
     for folder in base.iterdir():
-        if folder not in used:
+        if folder.is_dir() and folder not in used:
             shutil.rmtree(folder)
 
 

@@ -30,7 +30,7 @@ from faces.decoding import Limits, read_image, read_photo, ready_to_read
 from faces.embedder import Embedder
 from faces.gallery import Gallery, read_gallery
 from faces.image_folder import list_images
-from faces.rejection import Rejected, Rejection
+from faces.rejection import Rejected, Rejection, unreadable
 from faces.stage import StageError, load_params
 
 EXPORT = Path("models/export")
@@ -123,7 +123,7 @@ def checked(path: Path) -> Path:
     try:
         status = os.stat(path)
     except OSError as error:
-        raise Rejection("unreadable", str(error.strerror)) from None
+        raise unreadable(error) from None
     if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device has no end
         raise Rejection("not_a_file", "a folder, pipe, socket or device")
     if status.st_size > MOST_BYTES:

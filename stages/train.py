@@ -149,7 +149,16 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches an epoch. Images that fill no whole batch wait for another epoch, whose order differs."""
-        return max(1, (self.params.epoch_images or self.available) // self.params.batch_size)
+        return max(1, len(self.groups) * self._of_group // self.params.batch_size)
+
+    @property
+    def images_at_once(self) -> int:
+        """Images of a batch: `batch_size`, or all of an epoch if these are fewer."""
+        return min(self.params.batch_size, len(self.groups) * self._of_group)
+
+    @property
+    def _of_group(self) -> int:
+        return max(1, (self.params.epoch_images or self.available) // len(self.groups))
 
     def load(self, epoch: int, index: int, order: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         chosen = order[index * self.params.batch_size : (index + 1) * self.params.batch_size]
@@ -165,7 +174,7 @@ class Batches:
 
         Each group goes on where the epoch before ended, in one shuffled row of all its images after another.
         """
-        share = max(1, (self.params.epoch_images or self.available) // len(self.groups))
+        share = self._of_group
         of_groups = [self._next(number, epoch * share, share) for number in range(len(self.groups))]
         return np.stack(of_groups, axis=1).ravel()
 
@@ -283,10 +292,12 @@ def build(params: TrainParams, classes: int, place: Place = ALONE) -> Model:
     from faces.training_step import TrainingStep
 
     strategy = runtime.start(
-        params.threads, params.seed, params.jit_compile, partial(make_strategy, params.devices, place.processes)
+        params.threads, params.seed, params.jit_compile, partial(make_strategy, params.devices, place)
     )
     keras, devices = runtime.keras, Devices(strategy, place)
     check_batch(params.batch_size, devices.count, f"train.batch_size: {params.batch_size}")
+    if params.precision == "mixed_float16" and devices.count > 1:
+        raise StageError(f"params.yaml: train.precision: mixed_float16 is for one device; there are {devices.count}")
     synchronized = params.batch_norm == "synchronized"
     keras.config.set_dtype_policy(params.precision)
     with strategy.scope():
@@ -397,16 +408,19 @@ def train(params: TrainParams, augment: AugmentParams, place: Place) -> Trained 
     digest = folder.name if folder else digest_of_work("train", params, data.files, **work)
     model = build(params, data.classes, place)
     same_everywhere(model.devices, digest)
+    trained = None
     if folder:
-        return lead(model, data, params, folder)
-    follow(model, data, params)
-    return None
+        trained = lead(model, data, params, folder)
+    else:
+        follow(model, data, params)
+    model.devices.agree(None)  # that all are done: none ends while the leader still saves
+    return trained
 
 
 def one_epoch(model: Model, data: Data, epoch: int, params: TrainParams) -> tuple[dict[str, float], float]:
     """Train an epoch; return its figures, those of validation measured by the leader, and the seconds of training."""
-    if data.batches.available < params.batch_size:
-        check_batch(data.batches.available, model.devices.count, f"train: {data.batches.available} training images")
+    images = data.batches.images_at_once
+    check_batch(images, model.devices.count, f"train: {images} images an epoch")
     data.batches.share = model.devices.share
     began = time.perf_counter()
     figures = train_epoch(model, data.batches, epoch, params)
@@ -438,7 +452,7 @@ def lead(model: Model, data: Data, params: TrainParams, folder: Path) -> Trained
             figures, of_epoch = one_epoch(model, data, epoch := len(history), params)
             history.append(figures)
             seconds += of_epoch
-            trained += len(data.batches) * min(params.batch_size, data.batches.available)
+            trained += len(data.batches) * data.batches.images_at_once
             best = best_epoch(history) if params.keep == "best" else epoch
             checkpoints.save(model.variables, history, kept=best + 1)
             log_epoch(curves, history[-1])

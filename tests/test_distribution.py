@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from faces.runtime import tf
 from faces.split_table import labels_of, read_split
 from faces.stage import StageError, load_params
 from small_project import ROOT, write_params
-from training_projects import embeddings_by, new_training_project, trained
+from training_projects import embeddings_by, new_training_project, set_training, start_training, trained
 
 NINE_STEPS: dict[str, Any] = {"precision": "float64", "epochs": 3, "epoch_images": 24}
 
@@ -57,7 +59,7 @@ import sys
 import numpy as np
 from faces.distribution import Devices, Place, make_strategy
 from faces import runtime
-strategy = runtime.start(1, make_strategy=lambda: make_strategy(2, 1))
+strategy = runtime.start(1, make_strategy=lambda: make_strategy(2, Place()))
 from faces.layers import BatchNormalization
 from faces.runtime import tf
 devices = Devices(strategy, Place())
@@ -181,6 +183,94 @@ def test_a_process_that_ends_before_its_time_is_told_of(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "process 2: error: no images here" in done.stderr
     assert "error: process 2 of those that train together ended with code 1; run again" in done.stderr
+
+
+STUCK = "ctypes.PyDLL(None).sleep(50)"  # with Python's lock held, as TensorFlow waits for others
+
+
+def run_joined(tmp_path: Path, leader: str, other: str) -> "subprocess.Popen[str]":
+    """Start two processes that do what these lines of Python say."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import ctypes, os, sys, time\n"
+        "from faces.distribution import joined\n"
+        "with joined(2) as place:\n"
+        f"    exec({leader!r} if place.leads else {other!r})\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "stages")}
+    return subprocess.Popen([sys.executable, script], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_leader_that_waits_for_a_lost_process_is_ended(tmp_path: Path) -> None:
+    process = run_joined(tmp_path, STUCK, "time.sleep(1); sys.exit(1)")
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    assert "error: a process that trains with this one is gone; run again" in errors
+
+
+def test_a_process_that_waits_for_a_lost_leader_is_ended(tmp_path: Path) -> None:
+    note = tmp_path / "id"
+    process = run_joined(tmp_path, STUCK, f"open({str(note)!r}, 'w').write(str(os.getpid())); {STUCK}")
+    end = time.monotonic() + 30
+    while not (note.exists() and note.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    while Path(f"/proc/{note.read_text()}").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_process_may_end_before_the_leader(tmp_path: Path) -> None:
+    process = run_joined(tmp_path, "time.sleep(7)", "pass")
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize(
+    ("devices", "place", "expected"),
+    [
+        (0, Place(), "abcd"),
+        (1, Place(), "a"),
+        (1, Place(1, 2, 1, 2), "b"),
+        (0, Place(1, 2, 1, 2), "cd"),
+        (2, Place(0, 2, 0, 2), "ab"),
+        (4, Place(1, 2), "abcd"),  # another machine's process has the first GPUs of its own
+    ],
+)
+def test_no_two_processes_have_the_same_gpu(devices: int, place: Place, expected: str) -> None:
+    assert distribution.own_gpus(list("abcd"), devices, place) == list(expected)
+
+
+@pytest.mark.parametrize("devices", [3, 5])
+def test_too_few_gpus_are_named(devices: int) -> None:
+    with pytest.raises(StageError, match=f"train.devices: {devices}: this machine has 4 GPU"):
+        distribution.own_gpus(list("abcd"), devices, Place(0, 2, 0, 2))
+
+
+def test_processes_without_gpus_are_one_device_each() -> None:
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("there are GPUs")
+    with pytest.raises(StageError, match="train.devices: 2: without GPUs, each of several processes is one device"):
+        distribution.make_strategy(2, Place(0, 2, 0, 2))
+
+
+@pytest.mark.parametrize(("changes", "images"), [({"epoch_images": 5}, 5), ({"batch_size": 6}, 6)])
+def test_the_images_of_a_batch(project: Path, changes: dict[str, int], images: int) -> None:
+    params = load_params("train", train.TrainParams).model_copy(update=changes)
+    split = read_split()
+    batches = train.Batches(
+        PackedImages(split), train.groups_of(split, params), labels_of(split), params, PhotoAugmenter(augment())
+    )
+    assert batches.images_at_once == images == len(batches.load(0, 0, batches.order(0))[0])
+
+
+def test_an_epoch_that_devices_cannot_share_is_named(shared: Path) -> None:
+    set_training(shared, devices=2, epoch_images=5)
+    _, errors = (process := start_training(shared)).communicate(timeout=50)
+    assert process.returncode == 1 and "Traceback" not in errors
+    assert "error: params.yaml: train: 5 images an epoch: 2 devices in all cannot share it equally" in errors
 
 
 def test_a_digest_that_differs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

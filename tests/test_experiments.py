@@ -11,7 +11,7 @@ import yaml
 from experiments import job, real_people, run
 
 from image_files import flat
-from small_project import ROOT
+from small_project import ROOT, commit, git
 
 STUDY = """
 title: Two runs.
@@ -198,6 +198,42 @@ def test_rows_of_a_study_are_counted_a_seed_at_a_time(study: Path) -> None:
         job.of_study(study, 4)
     with pytest.raises(SystemExit, match="--index 1: 'second one' starts from the weights of another run"):
         job.of_study(study, 1)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with parameters, and an experiment `done` in which the margin is 0.4."""
+    monkeypatch.chdir(tmp_path)  # which a job changes
+    (path := tmp_path / "repository").mkdir()
+    git(path, "init", "--quiet")
+    params = path / "params.yaml"
+    params.write_text("train: {margin: 0.5}\n", encoding="utf-8")
+    commit(path, "margin 0.5")
+    params.write_text("train: {margin: 0.4}\n", encoding="utf-8")
+    commit(path, "margin 0.4")
+    git(path, "update-ref", "refs/exps/ab/cdef/done", "HEAD")
+    git(path, "reset", "--quiet", "--hard", "HEAD^")
+    git(path, "branch", "--move", "--force", "main")
+    return path
+
+
+def test_a_job_that_has_run_does_nothing_and_one_of_its_name_is_refused(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.enter_clone(str(repository), "main", tmp_path / "clone")
+    job.run_job(job.Job("done", {"train.margin": 0.4}))
+    assert "done: has run, and is in the repository" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="done: the repository has an experiment of this name with other parameters"):
+        job.run_job(job.Job("done", {"train.margin": 0.3}))
+    with pytest.raises(SystemExit, match="train.margins: params.yaml has no such parameter"):
+        job.run_job(job.Job("another", {"train.margins": 0.3}))
+
+
+def test_a_clone_takes_the_address_of_the_last_job(repository: Path, tmp_path: Path) -> None:
+    job.enter_clone(str(repository), "main", tmp_path / "clone")
+    moved = repository.rename(tmp_path / "moved")
+    job.enter_clone(str(moved), "main", tmp_path / "clone")
+    assert job.git("remote", "get-url", "origin") == str(moved)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ Keras 3's own `fit` runs under the former and fails under the latter, whose batc
 one's own (faces/training_step.py) runs under both. Keras's `distribution` API is for JAX.
 
 Process 0 leads: it alone reads checkpoints and measures, and tells the others; it alone writes. Without TF_CONFIG in
-the environment, it starts the others itself. They end when it does, however that ends: they hold a pipe that closes.
+the environment, it starts the others itself, and a process that ends all of them when one is lost (faces/watch.py).
 """
 
 import json
@@ -25,12 +25,13 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from faces import watch
 from faces.stage import StageError, say
 
 TF_CONFIG = (
     "TF_CONFIG"  # https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
 )
-LEADER_PIPE = "FACES_LEADER_PIPE"  # in a process that another has started: a pipe that closes when that one ends
+DONE_PIPE = "FACES_DONE_PIPE"  # in a process that another has started: a pipe to write a byte to when all is done
 END_SECONDS = 60.0  # that others get to end once the leader has
 
 
@@ -39,6 +40,8 @@ class Place(NamedTuple):
 
     number: int = 0
     processes: int = 1
+    number_here: int = 0  # among those that were started on this machine together
+    processes_here: int = 1
 
     @property
     def leads(self) -> bool:
@@ -56,12 +59,13 @@ def own_place() -> Place:
         workers, task = config["cluster"]["worker"], config["task"]
         if set(config["cluster"]) != {"worker"} or task["type"] != "worker" or not 0 <= task["index"] < len(workers):
             raise ValueError
-        return Place(int(task["index"]), len(workers))
+        place = Place(int(task["index"]), len(workers))
     except (ValueError, TypeError, KeyError):
         raise StageError(
             f'{TF_CONFIG}: {text[:200]!r}: should be {{"cluster": {{"worker": ["host:port", …]}}, "task": '
             '{"type": "worker", "index": 0}}, with another index for each process'
         ) from None
+    return Place(*place[:2], *place[:2]) if DONE_PIPE in os.environ else place
 
 
 @contextmanager
@@ -73,9 +77,9 @@ def joined(processes: int) -> Iterator[Place]:
             raise StageError(
                 f"params.yaml: train.processes: {processes}: {TF_CONFIG} has {place.processes} in its cluster"
             )
-        if LEADER_PIPE in os.environ:
-            threading.Thread(target=_end_with_leader, args=[int(os.environ[LEADER_PIPE])], daemon=True).start()
         yield place
+        if DONE_PIPE in os.environ:
+            os.write(int(os.environ[DONE_PIPE]), b".")
         return
     cluster = {"worker": [f"localhost:{port}" for port in _free_ports(processes)]}
     configs = [
@@ -83,19 +87,31 @@ def joined(processes: int) -> Iterator[Place]:
     ]
     with ExitStack() as stack:
         others = [stack.enter_context(_Other(index, configs[index])) for index in range(1, processes)]
+        stack.enter_context(_watched(others))
         os.environ[TF_CONFIG] = configs[0]
         try:
-            yield Place(0, processes)
+            yield Place(0, processes, 0, processes)
             for other in others:
                 other.wait()
         finally:
             del os.environ[TF_CONFIG]
 
 
-def _end_with_leader(pipe: int) -> None:
-    while os.read(pipe, 1):
-        pass
-    os._exit(1)
+@contextmanager
+def _watched(others: "list[_Other]") -> Iterator[None]:
+    """Have a process that ends this one if one of the others is lost, and them when this one ends, however it does."""
+    leader, own_end = os.pipe()
+    pairs = [f"{other.process.pid}:{other.pipe}" for other in others]
+    command = [sys.executable, watch.__file__, str(os.getpid()), str(leader), *pairs]
+    pipes = [other.pipe for other in others]
+    watcher = subprocess.Popen(command, pass_fds=[leader, *pipes], stdin=subprocess.DEVNULL, start_new_session=True)
+    for pipe in (leader, *pipes):
+        os.close(pipe)
+    try:
+        yield
+    finally:
+        os.close(own_end)
+        watcher.wait()
 
 
 def _free_ports(count: int) -> list[int]:
@@ -113,12 +129,16 @@ class _Other:
         self._index = index
         self._expected = False
         self._log: IO[bytes] = tempfile.TemporaryFile()
-        pipe, self._pipe = os.pipe()
-        environment = os.environ | {TF_CONFIG: config, LEADER_PIPE: str(pipe)}
-        self._process = subprocess.Popen(
-            [sys.executable, sys.argv[0]], env=environment, pass_fds=[pipe], stdin=subprocess.DEVNULL, stderr=self._log
+        self.pipe, end = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, sys.argv[0]],
+            env=os.environ | {TF_CONFIG: config, DONE_PIPE: str(end)},
+            pass_fds=[end],
+            stdin=subprocess.DEVNULL,
+            stderr=self._log,
+            start_new_session=True,  # Ctrl-C is for the leader
         )
-        os.close(pipe)
+        os.close(end)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def __enter__(self) -> "_Other":
@@ -128,20 +148,19 @@ class _Other:
         """Let it end by itself."""
         self._expected = True
         try:
-            self._process.wait(END_SECONDS)
+            self.process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             say(f"process {self._index} has not ended and is stopped")
 
     def __exit__(self, *_: object) -> None:
         self._expected = True
-        os.close(self._pipe)
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
         self._log.close()
 
     def _watch(self) -> None:
-        code = self._process.wait()
-        if self._expected:
+        code = self.process.wait()
+        if self._expected or code == 0:
             return
         how = f"by signal {-code}" if code < 0 else f"with code {code}"
         self._log.seek(0)
@@ -202,24 +221,40 @@ class Devices:
         )
 
 
-def make_strategy(devices: int, processes: int) -> Any:
+def own_gpus(gpus: list[Any], devices: int, place: Place) -> list[Any]:
+    """Return which GPUs of this machine are this process's: `devices` of them, or an equal part of all if that is 0.
+
+    StageError if there are too few for the processes that share the machine.
+    """
+    count = devices or len(gpus) // place.processes_here
+    if gpus and (count == 0 or count * place.processes_here > len(gpus)):
+        raise StageError(
+            f"params.yaml: train.devices: {devices}: this machine has {len(gpus)} GPU(s) for "
+            f"{place.processes_here} process(es)"
+        )
+    return gpus[place.number_here * count :][:count]
+
+
+def make_strategy(devices: int, place: Place) -> Any:
     """Return what shares a step; to be called before TensorFlow has started its devices.
 
-    `devices` are those of each process: GPUs or, where there are none, parts of the processor; 0 stands for all GPUs,
-    and for one device where there are none. StageError if there are fewer GPUs.
+    `devices` are those of each process: GPUs or, where there are none and no other process, parts of the processor; 0
+    stands for all GPUs, and for one device where there are none. StageError if there are fewer.
     """
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    count = devices or max(1, len(gpus))
-    if gpus and count > len(gpus):
-        raise StageError(f"params.yaml: train.devices: {devices}: this machine has {len(gpus)} GPU(s)")
+    gpus = own_gpus(tf.config.list_physical_devices("GPU"), devices, place)
+    count = len(gpus) or max(1, devices)
+    if not gpus and count > 1 and place.processes > 1:
+        raise StageError(
+            f"params.yaml: train.devices: {devices}: without GPUs, each of several processes is one device"
+        )
     if not gpus and count > 1:
         (processor,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
     if gpus:
-        tf.config.set_visible_devices(gpus[:count], "GPU")
-    if processes > 1:
+        tf.config.set_visible_devices(gpus, "GPU")
+    if place.processes > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
     if count > 1:
         kind = "GPU" if gpus else "CPU"

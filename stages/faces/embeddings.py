@@ -57,6 +57,13 @@ class UnitVectors:
         """Return the vectors at `places` among these, by number or slice."""
         return unit_length(self._embeddings[places if self._rows is None else self._rows[places]])
 
+    def held(self) -> NDArray[np.float32]:
+        """Return all of them in memory, (n, D), made block by block."""
+        vectors = np.empty(self.shape, dtype=np.float32)
+        for start, block in blocks_of(self):
+            vectors[start : start + len(block)] = block
+        return vectors
+
 
 Vectors = NDArray[np.float32] | UnitVectors  # of unit length, (n, D): in memory or on disk
 

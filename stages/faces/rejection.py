@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+UNREADABLE = "unreadable"
 REASONS = {
     "bad_name": "a name that is not UTF-8, or that has a carriage return, where a csv reader ends the row",
     "outside_subject": "a file beside the subjects' folders",
     "not_a_file": "a pipe, socket or device; never opened",
     "link": "a link that leads nowhere, in a circle, or to a folder that is packed already",
-    "unreadable": "no permission, or the disk fails",
+    UNREADABLE: "no permission, or the disk fails",
     "empty": "zero bytes, or a record without an image",
     "unrecognised": "none of the image formats, whatever the ending says",
     "damaged": "cut short or broken, or a record whose label is not a whole number, 0 or more",
@@ -46,4 +47,4 @@ class Rejection(Exception):
 
 def unreadable(error: OSError) -> Rejection:
     """Return the rejection of what the system would not let be read."""
-    return Rejection("unreadable", str(error.strerror))
+    return Rejection(UNREADABLE, str(error.strerror))

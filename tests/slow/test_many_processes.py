@@ -52,10 +52,12 @@ def wait_for_epoch(folder: Path, epoch: int, process: "subprocess.Popen[str]") -
         time.sleep(0.02)
 
 
-def child_of(process: int) -> int:
+def worker_of(process: int) -> int:
+    """Return the id of the process that a leader has started to train with it."""
     tasks = Path(f"/proc/{process}/task").iterdir()
-    (child,) = {child for task in tasks for child in (task / "children").read_text().split()}
-    return int(child)
+    children = {child for task in tasks for child in (task / "children").read_text().split()}
+    (worker,) = [child for child in children if b"watch.py" not in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return int(worker)
 
 
 def wait_until_gone(process: int, seconds: float = 20) -> None:
@@ -76,7 +78,7 @@ def test_a_killed_process_ends_all_and_training_goes_on(whole: Path, tmp_path: P
     folder = copy_of(whole, tmp_path / "killed")
     process = start_training(folder)
     wait_for_epoch(folder, 2, process)
-    worker = child_of(process.pid)
+    worker = worker_of(process.pid)
     os.kill(worker if victim == "worker" else process.pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     if victim == "worker":

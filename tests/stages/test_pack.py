@@ -19,7 +19,7 @@ from PIL import Image
 
 import pack
 from faces import decoding
-from faces.rejection import OF_PHOTOS, REASONS
+from faces.rejection import OF_PHOTOS, REASONS, unreadable
 from faces.sources import Source
 from faces.stage import StageError
 from image_files import GREEN, PACK_DEFAULTS, RED, encoded, flat, noise, put
@@ -332,6 +332,52 @@ def test_a_kept_shard_that_was_written_to_is_packed_again(opened: list[str]) -> 
     opened.clear()
     run_stage()
     assert set(opened) == {"001", "002"} and outputs() == first
+
+
+def test_a_kept_table_that_was_written_to_is_made_again() -> None:
+    put_subject(1)
+    put_subject(2)
+    run_stage()
+    first = outputs()
+    with open("data/packed/faces/00000.csv", "a") as file:
+        file.write("003,003/x.png\n")
+    run_stage()
+    assert outputs() == first
+
+
+def test_a_file_that_can_be_read_again_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_subject(1)
+    put_subject(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(pack, "read_image", failing_once(pack.read_image))
+        run_stage()
+    assert metrics()["images"] == 7 and metrics()["rejected_unreadable"] == 1
+    run_stage()
+    assert metrics()["images"] == 8 and metrics()["rejected"] == 0
+
+
+def failing_once(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what reads as `read` does, but for the first file, which it takes for one on a disk that is away."""
+    failures = iter([unreadable(OSError(5, "Input/output error"))])
+
+    def fail_or_read(*arguments: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return read(*arguments)
+
+    return fail_or_read
+
+
+def test_what_is_no_shard_is_left_alone() -> None:
+    put_subject(1)
+    put_subject(2)
+    run_stage()
+    (folder,) = Path("models/checkpoints/pack/faces").iterdir()
+    stray = [folder / ".DS_Store", folder.parent / ".DS_Store"]
+    for path in stray:
+        path.touch()
+    run_stage()
+    assert all(path.exists() for path in stray)
 
 
 def test_limits_count_over_all_shards() -> None:
