@@ -4,6 +4,7 @@ Of the pipeline's modules it imports none: TensorFlow and PyTorch do not live in
 """
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -65,23 +66,35 @@ def network() -> nn.Module:
     )
 
 
-def main() -> None:
-    """Do steps until stdin ends."""
-    torch.set_num_threads(THREADS)
-    backbone = network().to(memory_format=torch.channels_last)
-    directions = nn.Parameter(torch.randn(CLASSES, 512))
+def make_step(batch: int, classes: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Callable[[], None]:
+    """Return a step on one batch of noise that has its weights and images on `device`, and computes in `dtype`."""
+    backbone = network().to(device, memory_format=torch.channels_last)
+    directions = nn.Parameter(torch.randn(classes, 512, device=device))
     optimizer = torch.optim.SGD([*backbone.parameters(), directions], lr=0.1, momentum=0.5, weight_decay=1e-4)
-    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 112, 112, 3)).astype(np.float32)
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(BATCH) % CLASSES
-    own = functional.one_hot(labels, CLASSES).bool()
-    print("ready", flush=True)
-    for _ in sys.stdin:
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, 112, 112, 3)).astype(np.float32)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch, device=device) % classes
+    own = functional.one_hot(labels, classes).bool()
+
+    def step() -> None:
         optimizer.zero_grad()
-        cosines = functional.normalize(backbone(images / 255)) @ functional.normalize(directions).T
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            embeddings = backbone(images / 255)
+        cosines = functional.normalize(embeddings.float()) @ functional.normalize(directions).T
         with_margin = torch.cos(torch.acos(cosines.clamp(-1 + 1e-7, 1 - 1e-7)) + 0.3)
         functional.cross_entropy(16 * torch.where(own, with_margin, cosines), labels).backward()
         optimizer.step()
+
+    return step
+
+
+def main() -> None:
+    """Do steps until stdin ends."""
+    torch.set_num_threads(THREADS)
+    step = make_step(BATCH, CLASSES)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        step()
         print("done", flush=True)
 
 

@@ -55,13 +55,14 @@ from faces.split_table import (
     training_identities,
 )
 from faces.stage import StageError, load_params, progress, run, say, warn
-from faces.threads import fixed_threads, in_order
+from faces.threads import available_cores, fixed_threads, in_order
 from faces.verification import area_under_roc, equal_error_rate
 
 CURVES = Path("metrics/train")
 FROM_SCRATCH = Path("models/from_scratch")
 ALONE = Place()
 FEW_STEPS = 200  # after 30, a network of 12 people guessed; after 200, it did not
+MOST_LOADERS = 4  # threads that make batches; more wait for each other (docs/scale.md)
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -188,11 +189,11 @@ class Batches:
     def epoch(self, epoch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Yield images float32 (n, 112, 112, 3) of 0..255, this process's share of B, and labels (B,), those of all.
 
-        The next batch is made meanwhile.
+        The next batches are made meanwhile.
         """
-        order = self.order(epoch)
-        with ThreadPoolExecutor(max_workers=1) as worker:
-            yield from in_order(worker, lambda index: self.load(epoch, index, order), range(len(self)), ahead=2)
+        order, loaders = self.order(epoch), min(MOST_LOADERS, available_cores())
+        with ThreadPoolExecutor(loaders) as pool:
+            yield from in_order(pool, lambda index: self.load(epoch, index, order), range(len(self)), ahead=loaders + 1)
 
 
 def groups_of(split: pd.DataFrame, params: TrainParams) -> list[NDArray[np.int64]]:

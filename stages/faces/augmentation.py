@@ -3,6 +3,7 @@
 imgaug is imported here alone.
 """
 
+from threading import Lock
 from typing import Any, NamedTuple
 
 import cv2
@@ -42,10 +43,14 @@ class AugmentParams(Params):
 
 
 class Augmenter:
-    """Identity, grey, salt and pepper, solarize, slight blur, gamma or colour quantisation: one an image."""
+    """Identity, grey, salt and pepper, solarize, slight blur, gamma or colour quantisation: one an image.
+
+    Of several threads one works at a time: imgaug keeps the seed.
+    """
 
     def __init__(self) -> None:
         """Set the seven changes up, with the notebook's strengths."""
+        self._seeded = Lock()
         self._one_of_seven = iaa.SomeOf(
             1,
             [
@@ -61,8 +66,9 @@ class Augmenter:
 
     def __call__(self, images: Image, seed: tuple[int, ...]) -> Image:
         """Return changed copies of uint8 images (n, H, W, 3); the same images and seed give the same bytes."""
-        self._one_of_seven.seed_(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        return np.stack(self._one_of_seven(images=list(images)))
+        with self._seeded:
+            self._one_of_seven.seed_(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+            return np.stack(self._one_of_seven(images=list(images)))
 
 
 class _Draw(NamedTuple):
@@ -102,7 +108,7 @@ class PhotoAugmenter:
         params = self._params
         flips, greys, coarse, blurs, erases = draw.chances
         if params.flip and flips < 0.5:
-            image = np.ascontiguousarray(image[:, ::-1])
+            image = _bytes(cv2.flip(image, 1))
         image = _move(image, draw.normal[:4], params)
         image = _relight(image, draw.normal[4:], params, greys < params.grey_probability)
         if coarse < params.low_resolution_probability:

@@ -148,10 +148,11 @@ def test_push_pull_and_change_one_thing(
 
     third = colleague(author, "third")
     set_bins(third, 20)
-    assert ran(dvc(third, "repro", "--pull", "--allow-missing")) == ["evaluate"]
+    assert ran(dvc(third, "repro", "--pull", "--allow-missing")) == ["evaluate", "card"]  # which quotes figures
     fetched = {path for path in artifacts(third) if path in artifacts(second) and "from_scratch" not in path}
     needed = {"data/embeddings.npy", "data/pairs.csv", "data/split.csv", "models/similarity.npz"}
-    made = {"models/threshold.json"}  # by the stage itself
+    needed |= {"models/backbone.weights.h5"}  # by the card
+    made = {"models/threshold.json", "models/MODEL_CARD.md"}  # by the stages themselves
     assert {path for path in fetched if not path.endswith((".yaml", ".lock"))} == needed | made
     print(
         f"\n{url.split(':')[0]}: {len(artifacts(second))} files pulled, nothing rerun; one change fetched {len(needed)}"
@@ -216,7 +217,7 @@ def test_a_model_is_fetched_by_its_name(author: Path, tmp_path: Path) -> None:
 def test_what_the_run_cache_saves_and_what_it_does_not(author: Path, tmp_path: Path) -> None:
     add_remote(author, str(tmp_path / "remote"), {})
     set_bins(author, 20)
-    assert ran(dvc(author, "repro")) == ["evaluate"]
+    assert ran(dvc(author, "repro")) == ["evaluate", "card"]
     scores = (author / "metrics/evaluate/scores.csv").read_bytes()
     git(author, "checkout", "--quiet", ".")
     assert ran(dvc(author, "repro")) == []

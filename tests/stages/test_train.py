@@ -99,6 +99,20 @@ def test_epochs_differ_and_repeat(project: Path) -> None:
     np.testing.assert_array_equal(second, np.concatenate([images for images, _ in again.epoch(1)]))
 
 
+@pytest.mark.parametrize("one_of_seven", [False, True])
+def test_an_epoch_is_the_same_by_any_number_of_threads(
+    project: Path, monkeypatch: pytest.MonkeyPatch, one_of_seven: bool
+) -> None:
+    write_params(project, augment={"one_of_seven": one_of_seven, "flip": True})
+    batches = batches_of(project, batch_size=1, epoch_images=64)
+    epochs = []
+    for cores in (1, 64):
+        monkeypatch.setattr(train, "available_cores", lambda cores=cores: cores)
+        epochs.append([np.concatenate(of_kind) for of_kind in zip(*batches.epoch(0), strict=True)])
+    for one, many in zip(*epochs, strict=True):
+        np.testing.assert_array_equal(one, many)
+
+
 def test_epochs_of_so_many_images_go_through_all_of_them_in_turn(project: Path) -> None:
     batches = batches_of(project, epoch_images=10, batch_size=5)
     everything = sorted(images_of(read_split(), "train"))
