@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gather
+import mine
 import pack
 import split
 import synthesize
@@ -104,6 +105,7 @@ def checks() -> Iterator[Callable[[], object]]:
     yield lambda: split.check_copies(check_section("split"))
     yield check_sources
     yield check_test_sets
+    yield lambda: mine.check_index(check_section("mine"), check_section("train").embedding_size)
     yield lambda: train.check_initial_weights(check_section("train"))
     yield lambda: train.check_choice(check_section("split").validation_size > 0, check_section("train"))
 

@@ -34,6 +34,8 @@ from faces.threads import fixed_threads
 from faces.threshold import measured_thresholds, write_thresholds
 from faces.verification import Labels, Roc, Scores, accuracy, area_under_roc, best_threshold, min_max, threshold_at_far
 
+MOST_LOST_BY_THRESHOLD = 0.05
+
 
 class EvaluateParams(Params):
     similarity_threshold: float = Field(ge=0, le=1)
@@ -172,6 +174,20 @@ def compare_models(
     return metrics, details
 
 
+def warn_of_threshold(metrics: dict[str, float]) -> None:
+    """Warn where the threshold of training pairs suits other pairs badly, so that accuracy tells less than AUC."""
+    for part in (TEST_SEEN, TEST_UNSEEN):
+        if f"eer_{part}" not in metrics:
+            continue
+        reached, within_reach = metrics[f"accuracy_{part}"], 1 - metrics[f"eer_{part}"]
+        if within_reach - reached > MOST_LOST_BY_THRESHOLD:
+            warn(
+                f"`{part}`: accuracy is {reached:.3f} at the threshold of training pairs, and {within_reach:.3f} where "
+                "errors are equal: that threshold does not suit these people, as when training knows its own by heart. "
+                "Compare experiments by AUC and EER"
+            )
+
+
 def main() -> None:
     """Write the figures and the curves behind them."""
     params, figures = load_params("evaluate", EvaluateParams), load_params("figures", FiguresParams)
@@ -196,6 +212,7 @@ def main() -> None:
     write_metrics(Path("metrics/evaluate/verification.json"), scored.details)
     write_thresholds(scored.thresholds)
     write_metrics(Path("metrics/evaluate.json"), metrics)
+    warn_of_threshold(metrics)
     say(", ".join(f"{name}: {value:.3f}" for name, value in metrics.items() if "accuracy" in name))
 
 

@@ -217,7 +217,8 @@ def main() -> None:
         write_csv(pair_table_path(name), gathered.pairs)
         counts = describe(gathered)
         write_metrics(Path(f"metrics/gather@{name}.json"), counts)
-    say(f"{name}: {', '.join(f'{key}: {count}' for key, count in counts.items())}")
+    unnamed = "" if gathered.named else " (subjects are images that genuine pairs connect: the set names none)"
+    say(f"{name}: {', '.join(f'{key}: {count}' for key, count in counts.items())}{unnamed}")
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def pixel_accuracy(split: pd.DataFrame, params: IdentifyParams) -> dict[str, flo
 def identification(
     gallery: Gallery, probes: NDArray[np.float32], labels: NDArray[np.int64], params: IdentifyParams
 ) -> tuple[dict[str, float], NDArray[np.float64], list[str]]:
-    """Return the figures, the cumulative match characteristic, and sentences on what is left out.
+    """Return the figures, the cumulative match characteristic, and sentences on what is left out or says nothing.
 
     All is left out if nobody among the probes is enrolled.
     """
@@ -176,7 +176,9 @@ def identification(
     metrics = {f"rank_{rank_k}": float(np.mean(rank <= rank_k)) for rank_k in params.ranks}
     of_strangers, left_out = open_set(found, params.false_accept_rates)
     metrics |= of_strangers
-    metrics |= {"probes": len(rank), "strangers": len(found.rank) - len(rank)}
+    people = len(gallery.identities)
+    left_out += [f"rank_{k} is 1 whoever is found: {people} people are enrolled" for k in params.ranks if k >= people]
+    metrics |= {"enrolled": people, "probes": len(rank), "strangers": len(found.rank) - len(rank)}
     return metrics, closed_set(rank, params.cmc_ranks), left_out
 
 

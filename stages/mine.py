@@ -56,6 +56,12 @@ class MineParams(Params):
         return self
 
 
+def check_index(params: MineParams, dimensions: int) -> None:
+    """Raise StageError if FAISS makes no index for so many dimensions of what the parameters ask for."""
+    if params.index != LSH:
+        check_factory(params.index, params.index_parameters, dimensions)
+
+
 def build(unit: Vectors, params: MineParams) -> HyperplaneIndex | ExactIndex | FactoryIndex:
     """Return the index that the parameters ask for, of unit vectors (N, D)."""
     if params.index == LSH:
@@ -175,8 +181,7 @@ def main() -> None:
     params = load_params("mine", MineParams)
     split = read_split()
     embeddings, labels = read_embeddings(len(split)), labels_of(split)
-    if params.index != LSH:
-        check_factory(params.index, params.index_parameters, embeddings.shape[1])
+    check_index(params, embeddings.shape[1])
     metrics: dict[str, float] = {}
     speed: dict[str, float] = {}
     for part, path in COMPARISONS_PATHS.items():

@@ -150,6 +150,7 @@ class Packed(NamedTuple):
     folder: Path
     images: int
     subjects: int
+    kept: bool = False  # from an earlier run
 
     @property
     def pixels(self) -> Path:
@@ -323,7 +324,7 @@ def pack_shard(packing: "Packing", subjects: Sequence[str], folder: Path, most: 
     """
     if finished := read_finished(folder):
         bar.update(len(subjects))
-        return finished
+        return finished._replace(kept=True)
     if (folder / FINISHED).exists():  # but it is to be packed anew
         shutil.rmtree(folder)
     params, workers = packing.params, packing.params.workers or available_cores()
@@ -547,7 +548,11 @@ def main() -> None:
     keep_only(shards, base)
     if rejected:
         warn(f"{len(rejected)} rejected, listed in {rejects}")
-    say(f"{name}: {counts['images']} images of {counts['subjects']} subjects, in {len(shards)} shard(s)")
+    kept = sum(shard.kept for shard in shards)
+    say(
+        f"{name}: {counts['images']} images of {counts['subjects']} subjects, in {len(shards)} shard(s)"
+        f"{f', {kept} of them packed before' if kept else ''}"
+    )
 
 
 if __name__ == "__main__":

@@ -191,15 +191,23 @@ def identify(options: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     answer = threshold_of(model.description.thresholds, options.fmr)
     ranked = gallery.rank(model.embed([face])[0], options.most)
     found = ranked[0][0] if ranked[0][1] >= answer["threshold"] else None
-    people = len(set(gallery.subjects.tolist()))
+    people, images = len(set(gallery.subjects.tolist())), len(gallery.subjects)
+    fpir = 1 - (1 - answer["fmr"]) ** images
     lines = [f"{'nobody of those enrolled' if found is None else found}"]
     lines += [f"  {score:.3f}  {subject}" for subject, score in ranked]
     lines += [
         in_words(answer),
-        f"rates are those of one comparison; {people} people are enrolled, each a chance to err",
+        f"these are rates of one comparison, and there were {images:,}, with the images of {people} people: were they "
+        f"independent, {fpir:.2%} of strangers would be found (FPIR)",
     ]
     candidates = [{"subject": subject, "score": score} for subject, score in ranked]
-    answer = {"found": found, "candidates": candidates, "enrolled_people": people, **answer}
+    answer = {
+        "found": found,
+        "candidates": candidates,
+        "enrolled_people": people,
+        "fpir_if_independent": fpir,
+        **answer,
+    }
     return (OTHER if found is None else SAME), answer, "\n".join(lines)
 
 

@@ -48,6 +48,7 @@ TILES = {
     "accuracy_test_seen": "accuracy, other images of training people",
     "threshold": "threshold on cosines",
 }
+SYNTHETIC = Path("data/synthetic")
 STYLE = Path(__file__).with_suffix(".css")
 # Of these, less is better.
 ERRORS = ("eer", "loss", "fnmr", "fmr")
@@ -133,7 +134,8 @@ def curves(threshold: float) -> Iterator[str]:
     for name in ("loss", "validation_auc"):
         path = METRICS / f"train/plots/metrics/{name}.tsv"
         if path.exists():
-            epochs = pd.read_csv(path, sep="\t").assign(set=name.replace("_", " ")).rename(columns={"step": "epoch"})
+            steps = pd.read_csv(path, sep="\t")
+            epochs = steps.assign(set=name.replace("_", " "), epoch=steps["step"] + 1)
             yield plot(lines_by(epochs, "epoch", name), f"{name.replace('_', ' ')} by epoch")
     people = pd.read_csv(METRICS / "review/tsne.csv", dtype={"subject": str}, keep_default_na=False)
     yield plot(lambda axes: draw_people(people, axes), "t-SNE of embeddings, a colour a person")
@@ -141,8 +143,10 @@ def curves(threshold: float) -> Iterator[str]:
 
 def pictures() -> Iterator[str]:
     """Yield the contact sheets and the pairs that go most wrong, as far as they are there."""
-    sheets = {Path("data/synthetic/contact_sheet.png"): "synthetic people, a row each"}
-    sheets |= {METRICS / f"pack/{name}.png": f"source {name}: before and after packing" for name in load_sources()}
+    sources = load_sources()
+    drawn = SYNTHETIC in (folder for source in sources.values() for folder in Path(source.path).parents)
+    sheets = {SYNTHETIC / "contact_sheet.png": "synthetic people, a row each"} if drawn else {}
+    sheets |= {METRICS / f"pack/{name}.png": f"source {name}: before and after packing" for name in sources}
     sheets[METRICS / "review/worst_pairs.png"] = "the pairs that go most wrong, with their cosines"
     for path, caption in sheets.items():
         if path.exists():
@@ -185,7 +189,7 @@ def comparison(other: str) -> str:
         before, now = read_json_of(commit, path), read_json(Path(path))
         for key in now:
             if key in before and before[key] != now[key]:
-                figures += change(f"{Path(path).stem}: {key}", float(before[key]), float(now[key]))
+                figures += change(f"{Path(path).stem}: {key}", before[key], now[key])
     said = f"<p>Against <code>{html.escape(other)}</code>.</p>"
     if parameters:
         said += in_html(Table(["parameter", other, "here"], parameters))
@@ -197,11 +201,12 @@ def comparison(other: str) -> str:
 
 def change(name: str, before: float, now: float) -> str:
     """Return a row of the comparison, green if it is a gain."""
-    neutral = any(word in name for word in ("threshold", "learning_rate", "probes", "strangers", "epochs"))
+    neutral = any(word in name for word in ("threshold", "learning_rate", "probes", "strangers", "enrolled", "epochs"))
     better = (now < before) == any(word in name for word in ERRORS)
     colour = "" if neutral else ' class="up"' if better else ' class="down"'
-    cells = "".join(f"<td>{cell}</td>" for cell in (html.escape(name), f"{before:.4f}", f"{now:.4f}"))
-    return f"<tr>{cells}<td{colour}>{now - before:+.4f}</td></tr>"
+    digits = ".4f" if isinstance(before, float) or isinstance(now, float) else "d"
+    cells = "".join(f"<td>{cell}</td>" for cell in (html.escape(name), f"{before:{digits}}", f"{now:{digits}}"))
+    return f"<tr>{cells}<td{colour}>{now - before:+{digits}}</td></tr>"
 
 
 def tiles(metrics: dict[str, Any]) -> str:

@@ -91,9 +91,13 @@ def draw_sheet(
     below = draw_pairs(every, worst(every, 1, count), images, names)
     sheet = Image.new("RGB", (above.width, above.height + below.height + 2 * TITLE), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, 8), f"impostor pairs of the highest cosines; the threshold is {threshold:.3f}", fill="black")
+    draw.text(
+        (GAP, 8),
+        f"impostor pairs of the highest cosines, one for two people; the threshold is {threshold:.3f}",
+        fill="black",
+    )
     sheet.paste(above, (0, TITLE))
-    draw.text((GAP, TITLE + above.height + 8), "genuine pairs of the lowest cosines", fill="black")
+    draw.text((GAP, TITLE + above.height + 8), "genuine pairs of the lowest cosines, one a person", fill="black")
     sheet.paste(below, (0, 2 * TITLE + above.height))
     return sheet
 

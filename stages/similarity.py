@@ -28,12 +28,13 @@ from faces.packed_images import PackedImages
 from faces.pair_table import COMPARISONS_PATHS, read_pair_table
 from faces.similarity_model import Features, SimilarityModel, feature_count, pair_features, prepared, save_similarity
 from faces.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, read_split
-from faces.stage import Params, StageError, load_params, progress, run
+from faces.stage import Params, StageError, load_params, progress, run, warn
 from faces.threads import fixed_threads
 from faces.verification import accuracy
 
 TRAIN_TABLE, TEST_TABLE = COMPARISONS_PATHS[TRAIN], COMPARISONS_PATHS[TEST_SEEN]
 CURVES = Path("metrics/similarity")
+SAME = 0.5  # and above, the model says of a pair that it is of one person
 
 
 class SimilarityParams(Params):
@@ -113,13 +114,13 @@ def train_epoch(
 
 
 def score(model: SimilarityModel, pairs: pd.DataFrame, embeddings: NDArray[np.float32], name: str) -> dict[str, float]:
-    """Return loss and accuracy (at 0.5) on plain embeddings."""
+    """Return loss and accuracy on plain embeddings."""
     a, b, same = (pairs[column].to_numpy() for column in ("a", "b", "same"))
     probability = model.predict_pairs(embeddings, a, b).astype(np.float64)
     likelihood = np.where(same == 1, probability, 1 - probability)
     return {
         f"{name}_loss": float(-np.log(np.clip(likelihood, 1e-7, 1)).mean()),
-        f"{name}_accuracy": accuracy(probability, same, 0.5),
+        f"{name}_accuracy": accuracy(probability, same, SAME),
     }
 
 
@@ -188,6 +189,9 @@ def main() -> None:
     with fixed_threads(params.threads):
         model, figures = train(params, flip, images, embeddings, train_pairs, test_pairs, checkpoints)
     save_similarity(model)
+    answers = model.predict_pairs(embeddings, test_pairs["a"].to_numpy(), test_pairs["b"].to_numpy()) >= SAME
+    if answers.all() or not answers.any():
+        warn(f"the model calls every pair of {TEST_TABLE} {'the same' if answers.any() else 'different'}: of no use")
     majority = max(test_pairs["same"].mean(), 1 - test_pairs["same"].mean())
     write_metrics(Path("metrics/similarity.json"), {**figures, "test_majority_share": float(majority)})
     finish(checkpoints)

@@ -63,8 +63,8 @@ def test_what_the_pairs_cannot_support_is_left_out_and_said() -> None:
     figures = verification_figures(pairs, None, pairs, 1.0, PARAMS)
     assert not [name for name in figures.values if "far" in name or "at_fmr" in name or "fold" in name]
     assert figures.left_out[:2] == [
-        "tar_at_far_0.1 takes 300 impostor pairs; there are 299",
-        "tar_at_far_0.01 takes 3,000 impostor pairs; there are 299",
+        "tar_at_far_0.1 needs 300 impostor pairs; there are 299",
+        "tar_at_far_0.01 needs 3,000 impostor pairs; there are 299",
     ]
     assert "fold" in figures.left_out[-1]
 
@@ -126,7 +126,7 @@ def test_without_subjects_there_are_no_intervals_and_it_is_said() -> None:
     assert known.intervals and not unknown.intervals and unknown.values == known.values
     assert unknown.left_out == [
         *known.left_out,
-        "intervals take the subjects of all images, by which they are drawn; the set does not name them",
+        "intervals need the subjects of all images, by which they are drawn; the set does not name them",
     ]
 
 
@@ -157,8 +157,8 @@ def test_groups_against_scikit_learn() -> None:
         }
     )
     assert left_out == [
-        "accuracy_of_group_few takes 30 genuine and 30 impostor pairs; there are 29 and 400",
-        "accuracy_of_group_one kind takes 30 genuine and 30 impostor pairs; there are 40 and 0",
+        "accuracy_of_group_few needs 30 genuine and 30 impostor pairs; there are 29 and 400",
+        "accuracy_of_group_one kind needs 30 genuine and 30 impostor pairs; there are 40 and 0",
     ]
 
 

@@ -252,7 +252,7 @@ def check() -> None:
     "table, said",
     [
         ("hat\n1\n", "rec/attributes.csv: has neither a column `path` nor a column `subject`"),
-        ("path,hat\n1,1\n", "none of its 1 rows has an image's path, such as '000000000'"),
+        ("path,hat\n1,1\n", "none of its rows, 1 in all, has an image's path, such as '000000000'"),
     ],
 )
 def test_wrong_attributes_are_found_before_the_records_are_read(table: str, said: str) -> None:

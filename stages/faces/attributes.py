@@ -57,7 +57,9 @@ def check_rows(table: pd.DataFrame, known: Iterable[str]) -> None:
     strange = table[key][~table[key].isin(known)]
     if len(strange) == len(table):
         example = min(known, default="")
-        raise StageError(f"{ATTRIBUTES}: none of its {len(table)} rows has an image's {key}, such as {example!r}")
+        raise StageError(
+            f"{ATTRIBUTES}: none of its rows, {len(table)} in all, has an image's {key}, such as {example!r}"
+        )
     if len(strange):
         warn(f"{ATTRIBUTES}: {len(strange)} of its {len(table)} rows are of no image; the first is {strange.iloc[0]!r}")
 

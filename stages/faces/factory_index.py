@@ -4,6 +4,7 @@ https://github.com/facebookresearch/faiss/wiki/The-index-factory has the strings
 hyper parameter tuning" beside it those of the parameters.
 """
 
+import re
 from collections.abc import Iterator
 
 import faiss
@@ -22,11 +23,15 @@ def check_factory(factory: str, parameters: str, dimensions: int) -> faiss.Index
         if parameters:
             faiss.ParameterSpace().set_index_parameters(index, parameters)  # type: ignore[arg-type]
     except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split()).rpartition("Error: ")[2] or str(error)
         raise StageError(
-            f"params.yaml: mine.index: {factory!r}, index_parameters: {parameters!r}: FAISS says {reason[:200]}"
+            f"params.yaml: mine.index: {factory!r}, index_parameters: {parameters!r}: FAISS says {_reason(error)}"
         ) from None
     return index
+
+
+def _reason(error: Exception) -> str:
+    """Return what FAISS says, without the place in its code."""
+    return re.sub(r"^Error in .*? at \S+:\d+: (Error: |\S+::\w+:)?", "", " ".join(str(error).split()))[:200]
 
 
 class ExactIndex:
@@ -63,10 +68,10 @@ class FactoryIndex:
             for _, block in blocks_of(unit):
                 self._index.add(block)
         except RuntimeError as error:
-            reason = " ".join(str(error).split()).rpartition("Error: ")[2]
             raise StageError(
-                f"params.yaml: mine.index: {factory!r}: {min(training, len(unit))} images do not suffice to train it: "
-                f"FAISS says {reason[:200]}"
+                f"params.yaml: mine.index: {factory!r}: {min(training, len(unit))} images of a part do not suffice to "
+                "train it; an IVF takes one a cell at least, and PQ 256, in train and in test_seen: "
+                f"FAISS says {_reason(error)}"
             ) from None
         finally:
             faiss.omp_set_num_threads(threads)

@@ -75,7 +75,7 @@ def supported(rate: float, impostors: int) -> bool:
 
 def too_few(figure: str, rate: float, of: str, count: int) -> str:
     """Return the sentence on a figure at a rate that `count` impostor pairs, or strangers, do not support."""
-    return f"{figure} takes {FEWEST_FALSE_MATCHES / rate:,.0f} {of}; there are {count:,}"
+    return f"{figure} needs {FEWEST_FALSE_MATCHES / rate:,.0f} {of}; there are {count:,}"
 
 
 def verification_figures(
@@ -104,14 +104,16 @@ def verification_figures(
     values |= of_rates
     accuracies = None if folds is None else k_fold_accuracies(every.scores, every.same, folds)
     if accuracies is None:
-        left_out.append("k-fold accuracy takes pairs of both kinds in each of two or more folds")
+        left_out.append(
+            "k-fold accuracy needs pairs of both kinds in each of two or more folds; fewer figures.folds may do"
+        )
     else:
         values |= {"fold_accuracy": float(accuracies.mean()), "fold_accuracy_std": float(accuracies.std())}
         values["folds"] = len(accuracies)
     values |= {"genuine_pairs": int(curve.genuine[-1]), "impostor_pairs": int(curve.impostors[-1])}
     if params.bootstrap and not identities_known:
         left_out.append(
-            "intervals take the subjects of all images, by which they are drawn; the set does not name them"
+            "intervals need the subjects of all images, by which they are drawn; the set does not name them"
         )
     if not params.bootstrap or not identities_known:
         return Figures(values, {}, left_out, curve)
@@ -189,13 +191,13 @@ def group_figures(pairs: Pairs, groups: pd.Categorical, threshold: float) -> tup
     counts, right = _by_group(pairs, groups, threshold)
     enough = (counts >= FEWEST_OF_KIND).all(axis=1)
     left_out = [
-        f"accuracy_of_group_{group} takes {FEWEST_OF_KIND} genuine and {FEWEST_OF_KIND} impostor pairs; "
+        f"accuracy_of_group_{group} needs {FEWEST_OF_KIND} genuine and {FEWEST_OF_KIND} impostor pairs; "
         f"there are {genuine:,} and {impostors:,}"
         for group, (impostors, genuine), has_enough in zip(groups.categories, counts, enough, strict=True)
         if not has_enough
     ]
     if enough.sum() < 2:
-        return {}, [*left_out, "figures of groups take two groups with pairs enough"] if len(counts) else []
+        return {}, [*left_out, "figures of groups need two groups with pairs enough"] if len(counts) else []
     accuracies = (right[enough] / counts[enough]).mean(axis=1)
     mean, deviation = float(accuracies.mean()), float(accuracies.std())
     names = [f"accuracy_of_group_{group}" for group in groups.categories[enough]]

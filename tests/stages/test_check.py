@@ -57,6 +57,11 @@ def test_a_folder_that_nothing_will_bring_is_named(project: Path, path: str, fai
     assert f"sources.later.path: {path!r}: there is no such folder" in fails_with("check")
 
 
+def test_an_index_that_faiss_does_not_know_is_found(project: Path, fails_with: Callable[..., str]) -> None:
+    write_params(project, mine={"index": "Nonsense"})
+    assert "params.yaml: mine.index: 'Nonsense'" in fails_with("check")
+
+
 def test_missing_weights_are_found(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, train={"initial_weights": "models/gone.h5"})
     assert "train.initial_weights: 'models/gone.h5': no such file" in fails_with("check")

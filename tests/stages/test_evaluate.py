@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.distance import cosine
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from evaluate import folds_of
+from evaluate import folds_of, warn_of_threshold
 from faces.embeddings import unit_length
 from faces.every_pair import every_pair
 from faces.similarity_model import load_similarity
@@ -162,6 +162,18 @@ def test_without_unseen_subjects_the_rest_is_still_reported(project: Path) -> No
         run_stage(stage)
     figures = json.loads(Path("metrics/evaluate.json").read_text())
     assert "accuracy_test_seen" in figures and "accuracy_test_unseen" not in figures
+
+
+def test_a_threshold_that_suits_others_badly_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {
+        "accuracy_test_seen": 0.90,
+        "eer_test_seen": 0.06,
+        "accuracy_test_unseen": 0.653,
+        "eer_test_unseen": 0.167,
+    }
+    warn_of_threshold(figures)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "`test_unseen`: accuracy is 0.653" in line and "0.833 where errors are equal" in line
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_open_set_rates_against_every_threshold() -> None:
     rank = np.where(np.arange(700) < 400, 0, random.integers(1, 4, 700))
     rates, left_out = open_set(Found(best, rank), [0.1, 0.075, 0.05])
     assert list(rates) == ["dir_at_far_0.1", "dir_at_far_0.075"]  # of 400 strangers, 0.05 lets 20 in, fewer than 30
-    assert left_out == ["dir_at_far_0.05 takes 600 probes of strangers; there are 400"]
+    assert left_out == ["dir_at_far_0.05 needs 600 probes of strangers; there are 400"]
     strangers, first = best[rank == 0], best[rank == 1]
     for rate, name in ((0.1, "dir_at_far_0.1"), (0.075, "dir_at_far_0.075")):
         allowed = [t for t in [*best, 2.0] if np.mean(strangers >= t) <= rate]
@@ -84,7 +84,7 @@ def test_open_set_rates_are_verification_if_all_are_found() -> None:
 
 def test_without_strangers_it_is_said_that_open_set_rates_are_left_out() -> None:
     found = Found(np.ones(5, dtype=np.float32), np.ones(5, dtype=np.int64))
-    assert open_set(found, [0.1]) == ({}, ["dir_at_far_0.1 takes 300 probes of strangers; there are 0"])
+    assert open_set(found, [0.1]) == ({}, ["dir_at_far_0.1 needs 300 probes of strangers; there are 0"])
 
 
 def test_half_of_the_people_are_enrolled() -> None:
@@ -111,7 +111,9 @@ def test_who_is_enrolled_against_a_loop() -> None:
 
 def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_stage("identify")
-    assert "unseen: dir_at_far_0.1 takes 300 probes of strangers; there are" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "unseen: dir_at_far_0.1 needs 300 probes of strangers; there are" in printed
+    assert "seen: rank_5 is 1 whoever is found: 4 people are enrolled" in printed
     figures = json.loads(Path("metrics/identify.json").read_text())
     split = read_split(names=True)
     part, labels = split["part"].to_numpy(), labels_of(split)
@@ -136,6 +138,7 @@ def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytes
     unseen = labels[part == "test_unseen"]
     assert figures["probes_unseen"] + figures["strangers_unseen"] == len(unseen) - 3  # of one person of two
     assert figures["strangers"] == len(unseen)
+    assert (figures["enrolled"], figures["enrolled_unseen"]) == (4, 1)
 
 
 def test_probes_are_bounded(project: Path) -> None:

@@ -73,10 +73,10 @@ def test_a_narrow_reach_finds_less(changes: dict[str, int | str]) -> None:
 @pytest.mark.parametrize(
     ("index", "index_parameters", "said"),
     [
-        ("Nonsense", "", "mine.index: 'Nonsense'"),
-        ("HNSW32", "efsearch=64", "index_parameters: 'efsearch=64'"),
+        ("Nonsense", "", "FAISS says could not parse index string Nonsense"),
+        ("HNSW32", "efsearch=64", "index_parameters: 'efsearch=64': FAISS says could not set parameter efsearch"),
         ("PQ5", "", "mine.index: 'PQ5'"),  # 16 dimensions are not five parts
-        ("IVF4096,Flat", "", "images do not suffice"),
+        ("IVF4096,Flat", "", "images of a part do not suffice"),
     ],
 )
 def test_what_faiss_refuses_is_named(

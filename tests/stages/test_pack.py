@@ -286,7 +286,7 @@ def put_subject(number: int, images: int = 4) -> None:
         put(f"{number:03d}/{image}.png", encoded(flat(number, "L")))
 
 
-def test_a_new_subject_repacks_its_shard_alone(opened: list[str]) -> None:
+def test_a_new_subject_repacks_its_shard_alone(opened: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(0, 200, 2):
         put_subject(number)
     run_stage(shard_images=64)
@@ -301,6 +301,7 @@ def test_a_new_subject_repacks_its_shard_alone(opened: list[str]) -> None:
     newcomer = int(shard[1]) + 1  # odd, so between two of the shard
     put_subject(newcomer)
     run_stage(shard_images=64)
+    assert f"{len(before) - 1} of them packed before" in capsys.readouterr().err
     assert set(opened) == {*shard, f"{newcomer:03d}"}
     assert shards() == [*before[:number], sorted([*shard, f"{newcomer:03d}"]), *before[number + 1 :]]
 

@@ -113,6 +113,8 @@ def test_enrol_and_identify_against_every_cosine(
     probe = people / "bob/1.png"
     code, answer = ask(capsys, "identify", probe, gallery, *model)
     assert (code, answer["found"]) == (0, "bob")
+    rejected_by_all = (1 - answer["fmr"]) ** 6  # of the images that are enrolled
+    assert 0 < answer["fmr"] < 1 and answer["fpir_if_independent"] == pytest.approx(1 - rejected_by_all)
     best = {who: max(cosine(exported, probe, path) for path in (people / who).glob("?.png")) for who in ("ann", "cy")}
     found = {row["subject"]: row["score"] for row in answer["candidates"]}
     assert found == pytest.approx(best | {"bob": 1.0}, abs=1e-6)

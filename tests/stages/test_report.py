@@ -79,6 +79,10 @@ def test_a_gain_is_green(name: str, before: float, now: float, colour: str) -> N
     assert cell.startswith(f' class="{colour}">' if colour else ">") and f"{now - before:+.4f}" in cell
 
 
+def test_counts_are_whole_numbers() -> None:
+    assert "<td>840</td><td>900</td><td>+60</td>" in report.change("identify: probes", 840, 900)
+
+
 def test_a_project_that_has_not_run(in_new_folder: None) -> None:
     with pytest.raises(StageError, match=r"metrics/evaluate.json is missing"):
         report.body(None)

@@ -166,9 +166,12 @@ def test_an_unknown_group_is_named(project: Path, fails_with: Callable[..., str]
         ("subject,hat\nsubject \xff,1\n", "attributes.csv"),
         ("subject,hat,hat\nsubject 1,1,1\n", "has a column twice"),
         ("subject,hat\nsubject 1,\0\n", "holds a zero byte"),
-        ("path,hat\nsubject 1/7.png,1\n", "none of its 1 rows has an image's path, such as 'subject 0/0.png'"),
-        ("subject,hat\nperson 1,1\nperson 2,1\n", "none of its 2 rows has an image's subject, such as 'subject 0'"),
-        ("path,hat\n", "none of its 0 rows has an image's path, such as 'subject 0/0.png'"),
+        ("path,hat\nsubject 1/7.png,1\n", "none of its rows, 1 in all, has an image's path, such as 'subject 0/0.png'"),
+        (
+            "subject,hat\nperson 1,1\nperson 2,1\n",
+            "none of its rows, 2 in all, has an image's subject, such as 'subject 0'",
+        ),
+        ("path,hat\n", "none of its rows, 0 in all, has an image's path, such as 'subject 0/0.png'"),
     ],
 )
 def test_wrong_attributes_are_named_before_anything_is_packed(

@@ -68,7 +68,7 @@ def test_score_by_hand(project: Path) -> None:
     assert figures["test_loss"] == pytest.approx(-np.mean(np.log(likelihood)), rel=1e-5)
 
 
-def test_it_learns_which_embeddings_belong_together(project: Path) -> None:
+def test_it_learns_which_embeddings_belong_together(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels, random = labels_of(read_split()), np.random.default_rng(0)
     centres = random.normal(size=(labels.max() + 1, 16))
     write_npy(Path("data/embeddings.npy"), (centres[labels] + random.normal(0, 0.1, (36, 16))).astype(np.float32))
@@ -82,10 +82,22 @@ def test_it_learns_which_embeddings_belong_together(project: Path) -> None:
         write_csv(path, pd.DataFrame({"a": a, "b": b, "cosine": 0.5, "same": same}))
     write_params(project, similarity={"epochs": 60, "learning_rate": 0.01, "augmented_views": 0})
     run_stage("similarity")
+    assert "of no use" not in capsys.readouterr().err
     figures = json.loads(Path("metrics/similarity.json").read_text())
     assert figures["train_accuracy"] > 0.95 and figures["test_accuracy"] > 0.9 > figures["test_majority_share"]
     curve = pd.read_csv("metrics/similarity/plots/metrics/test_accuracy.tsv", sep="\t")
     assert len(curve) == 60 and curve["test_accuracy"].iloc[-1] == figures["test_accuracy"]
+
+
+def test_a_model_that_gives_one_answer_alone_is_told_of(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in COMPARISONS_PATHS.values():
+        table = pd.read_csv(path)
+        write_csv(path, table.assign(same=[1] + [0] * (len(table) - 1)))  # next to none to learn `the same` from
+    write_params(project, similarity={"epochs": 60, "learning_rate": 0.01, "augmented_views": 0})
+    run_stage("similarity")
+    figures = json.loads(Path("metrics/similarity.json").read_text())
+    assert figures["test_accuracy"] == figures["test_majority_share"]
+    assert f"calls every pair of {COMPARISONS_PATHS['test_seen']} different" in capsys.readouterr().err
 
 
 def test_the_same_bytes_again(project: Path) -> None:
