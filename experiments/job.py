@@ -9,8 +9,9 @@ runs, the numbers 0 to S * R - 1, a whole seed before the next. Jobs run at the 
 reach both; they share no folder but, if you like, DVC's cache. `dvc exp pull <repository> <name>` brings the results.
 
 A job that is started again goes on: if its experiment is in the repository, there is nothing to do; if the folder is
-still there, training goes on after its last epoch, and so does every stage that can. The folder is the job's own, and
-what was changed in it by hand is lost.
+still there, training goes on after its last epoch, and so does every stage that can. A branch that has moved meanwhile
+is another experiment: give --commit a hash where that may be. The folder is the job's own, one at a time, and what was
+changed in it by hand is lost.
 """
 
 import argparse
@@ -52,6 +53,7 @@ def enter_clone(repository: str, commit: str, folder: Path) -> None:
         git("clone", "--quiet", repository, str(unfinished))
         unfinished.rename(folder)
     os.chdir(folder)
+    Path(".git/index.lock").unlink(missing_ok=True)  # of a Git that was killed with its job
     git("remote", "set-url", "origin", repository)  # which may have a token that lasts for one job
     git("fetch", "--quiet", "origin")
     known = subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"origin/{commit}"], stdout=subprocess.DEVNULL)

@@ -236,6 +236,14 @@ def test_a_clone_takes_the_address_of_the_last_job(repository: Path, tmp_path: P
     assert job.git("remote", "get-url", "origin") == str(moved)
 
 
+def test_a_lock_of_a_git_that_was_killed_does_not_stop_the_next_job(repository: Path, tmp_path: Path) -> None:
+    job.enter_clone(str(repository), "main", tmp_path / "clone")
+    Path(".git/index.lock").touch()
+    Path("params.yaml").write_text("changed", encoding="utf-8")
+    job.enter_clone(str(repository), "main", tmp_path / "clone")
+    assert job.git("status", "--porcelain") == ""
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

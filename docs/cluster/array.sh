@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A file of experiments as an array of jobs, for Slurm: copy it, set the four names, and
 #   sbatch --array=0-5 array.sh        # 3 seeds of 2 runs: rows 0 to 5
-# The folder must outlive a job: one that is put back into the queue (--requeue) goes on where it was cut off.
+# The folder must outlive a job: one that is put back into the queue (--requeue) goes on where it was cut off, if COMMIT is
+# a hash, or a branch that has not moved.
 #SBATCH --job-name=faces
 #SBATCH --gpus=1
 #SBATCH --cpus-per-task=8
@@ -17,4 +18,4 @@ study=${STUDY:?a file of experiments, its path in the repository}
 
 export PATH="$project/.venv/bin:$PATH"
 exec python "$project/experiments/job.py" --repository "$repository" --folder "$folder" \
-    --study "$study" --index "${SLURM_ARRAY_TASK_ID:?run by sbatch --array}"
+    --commit "${COMMIT:-main}" --study "$study" --index "${SLURM_ARRAY_TASK_ID:?run by sbatch --array}"
