@@ -2,6 +2,7 @@ import errno
 import math
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -132,6 +133,33 @@ def test_expected_failures_exit_with_a_line(
         stage._finish(main)
     assert exit_.value.code == code
     assert capsys.readouterr().err.startswith(message)
+
+
+def test_ctrl_c_counts_where_python_ignores_exceptions(tmp_path: Path) -> None:
+    program = """
+import signal, time
+from faces.stage import run
+
+class Deleted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def main():
+    Deleted()
+    time.sleep(30)
+
+run(main)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(stage.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert process.returncode == 130 and process.stderr.startswith("error: interrupted")
 
 
 def test_a_bug_keeps_its_traceback() -> None:

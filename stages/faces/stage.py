@@ -9,6 +9,7 @@ import re
 import reprlib
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -24,6 +25,7 @@ MOST_DIGITS = 100
 NOTHING_LOST = "nothing half-written was left, and `git checkout metrics && dvc checkout` brings back what was there"
 NOT_A_FILE = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 QUICK_BAR_SECONDS = 0.2  # on a terminal
+AGAIN_SECONDS = 0.05
 SLOW_BAR_SECONDS = 15  # in a log file, where every update is a line
 
 Item = TypeVar("Item")
@@ -151,6 +153,7 @@ def run(main: Callable[[], None], takes_arguments: bool = False, alone: Callable
         )
         parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
+    sys.unraisablehook = _interrupt_again
     try:
         _finish(main, alone)
     except SystemExit as exit_:
@@ -158,6 +161,16 @@ def run(main: Callable[[], None], takes_arguments: bool = False, alone: Callable
         if exit_.code:
             os._exit(int(exit_.code))  # HDF5 crashes at the usual exit if it could not write a file
         raise
+
+
+def _interrupt_again(ignored: Any) -> None:
+    """Send Ctrl-C again if it came where Python ignores exceptions, as while it deletes an object."""
+    if isinstance(ignored.exc_value, KeyboardInterrupt):
+        timer = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _finish(main: Callable[[], None], alone: Callable[[], bool] = lambda: True) -> NoReturn:
