@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 import mine
 from benchmarks import notebook
 from benchmarks.timing import alternate, table
-from faces.lsh import Neighbours
-from faces.stage import load_params
+from faces.core.stage import load_params
+from faces.search.lsh import Neighbours
 
 IMAGES, QUERIES, NEIGHBOURS, NOTEBOOK_QUERIES = 50_000, 20_000, 100, 50
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.packed_images import shards_of
+from faces.tables.packed_images import shards_of
 
 
 def image_files(most: int) -> list[Path]:

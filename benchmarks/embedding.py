@@ -10,9 +10,9 @@ import numpy as np
 from benchmarks import notebook
 from benchmarks.default_data import image_files, pixels
 from benchmarks.timing import alternate, table
-from faces import mobilefacenet, runtime
-from faces.embedder import Embedder
-from faces.inference import convert
+from faces.inference.embedder import Embedder
+from faces.inference.litert import convert
+from faces.network import mobilefacenet, runtime
 
 IMAGES, BATCH, THREADS = 256, 64, 2
 

@@ -33,8 +33,8 @@ def measure(classes: int, rate: float) -> None:
     """Run some steps and print seconds a step and peak gigabytes."""
     import numpy as np
 
-    from faces import runtime
-    from faces.arcface import ArcFaceLoss, CosineHead, SampledDirections
+    from faces.network import runtime
+    from faces.training.arcface import ArcFaceLoss, CosineHead, SampledDirections
 
     runtime.start(2)
     keras = runtime.keras

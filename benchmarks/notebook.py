@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import pairwise_distances
 
-from faces.augmentation import Augmenter
+from faces.training.augmentation import Augmenter
 
 
 @contextmanager
 def stock_layers() -> Iterator[None]:
     """Have `mobilefacenet.build` build its network of Keras's own layers, as the notebook does."""
-    from faces import mobilefacenet
-    from faces.runtime import keras
+    from faces.network import mobilefacenet
+    from faces.network.runtime import keras
 
     with patch.object(mobilefacenet, "BatchNormalization", keras.layers.BatchNormalization):
         yield

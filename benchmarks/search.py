@@ -44,9 +44,9 @@ def factory_of(name: str, images: int) -> tuple[str, str]:
 
 def measure(name: str, images: int, held: bool, path: Path) -> None:
     """Print a part of the row of one index, with embeddings held in memory or not."""
-    from faces.embeddings import UnitVectors, read_embeddings
-    from faces.stage import load_params
-    from faces.threads import fixed_threads
+    from faces.core.stage import load_params
+    from faces.core.threads import fixed_threads
+    from faces.tables.embeddings import UnitVectors, read_embeddings
     from mine import MineParams, Mining
 
     index, parameters = factory_of(name, images)

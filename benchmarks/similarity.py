@@ -9,9 +9,9 @@ import similarity as stage
 from benchmarks import notebook
 from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, table
-from faces import mobilefacenet, runtime
-from faces.augmentation import Augmenter
-from faces.stage import load_params
+from faces.core.stage import load_params
+from faces.network import mobilefacenet, runtime
+from faces.training.augmentation import Augmenter
 
 PAIRS, IMAGES, BATCH, NOTEBOOK_BATCHES = 100_000, 2000, 32, 3
 

@@ -48,7 +48,7 @@ def bottlenecks(inputs: int, outputs: int, expansion: int, stride: int, repeats:
 
 
 def network() -> nn.Module:
-    """Return the network of `faces.mobilefacenet` at full width."""
+    """Return the network of `faces.network.mobilefacenet` at full width."""
     return nn.Sequential(
         *normalized(nn.Conv2d(3, 64, 3, 2)),
         nn.Conv2d(64, 64, 3, padding=1, groups=64, bias=False),

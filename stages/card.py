@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from faces.csv_rows import csv_rows
-from faces.files import write_text
-from faces.sources import load_sources
-from faces.split_table import SCORED
-from faces.stage import Params, StageError, load_params, read_params, run, say
-from faces.test_sets import load_test_sets
+from faces.core.csv_rows import csv_rows
+from faces.core.files import write_text
+from faces.core.stage import Params, StageError, load_params, read_params, run, say
+from faces.tables.external_sets import load_test_sets
+from faces.tables.sources import load_sources
+from faces.tables.split_table import SCORED
 
 CARD_PATH = Path("models/MODEL_CARD.md")
 METRICS = Path("metrics")

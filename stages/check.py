@@ -20,12 +20,12 @@ import pack
 import split
 import synthesize
 import train
-from faces.augmentation import AugmentParams
-from faces.figures import FiguresParams
-from faces.photos import PhotosParams
-from faces.sources import load_sources
-from faces.stage import PARAMS_FILE, Params, StageError, load_params, read_params, run, say
-from faces.test_sets import load_test_sets
+from faces.core.stage import PARAMS_FILE, Params, StageError, load_params, read_params, run, say
+from faces.evaluation.metrics import FiguresParams
+from faces.images.detection import PhotosParams
+from faces.tables.external_sets import load_test_sets
+from faces.tables.sources import load_sources
+from faces.training.augmentation import AugmentParams
 
 TEST_SET_STAGES = ("gather", "score")
 SHARED_SECTIONS: dict[str, type[Params]] = {

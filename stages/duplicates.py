@@ -6,9 +6,9 @@ Writes  data/duplicates.csv      source, row, group: every image that has a copy
         and removes what pack left of sources that are gone
 Run     python stages/duplicates.py
 
-faces/thumbnails.py says what counts as a copy. With `neighbours: 0` none is looked for: the table is empty, and the
-metrics have `images_searched: 0` and no other count. What becomes of copies in different parts is the split's to decide
-(`split.drop_copies`).
+faces/search/thumbnails.py says what counts as a copy. With `neighbours: 0` none is looked for: the table is empty, and
+the metrics have `images_searched: 0` and no other count. What becomes of copies in different parts is the split's to
+decide (`split.drop_copies`).
 """
 
 import shutil
@@ -20,15 +20,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from faces.attributes import ATTRIBUTES_FOLDER
-from faces.checkpoints import CHECKPOINTS
-from faces.files import write_csv, write_metrics
-from faces.packed_images import Shard, shards_of
-from faces.packed_tables import DUPLICATES_COLUMNS, DUPLICATES_PATH, DuplicatesParams, packed_tables
-from faces.sources import PACKED, load_sources
-from faces.stage import load_params, progress, run, say, warn
-from faces.threads import fixed_threads
-from faces.thumbnails import THUMBNAIL_SHAPE, blocks, groups_of_copies, thumbnails
+from faces.core.checkpoints import CHECKPOINTS
+from faces.core.files import write_csv, write_metrics
+from faces.core.stage import load_params, progress, run, say, warn
+from faces.core.threads import fixed_threads
+from faces.search.thumbnails import THUMBNAIL_SHAPE, blocks, groups_of_copies, thumbnails
+from faces.tables.attributes import ATTRIBUTES_FOLDER
+from faces.tables.packed_images import Shard, shards_of
+from faces.tables.packed_tables import DUPLICATES_COLUMNS, DUPLICATES_PATH, DuplicatesParams, packed_tables
+from faces.tables.sources import PACKED, load_sources
 
 
 def remove_unlisted(sources: list[str]) -> None:

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.checkpoints import checkpoint_folder, finish
-from faces.embeddings import EMBEDDINGS_PATH, EmbedParams, lengths
-from faces.files import open_npy, replacing, write_metrics
-from faces.packed_images import PackedImages
-from faces.split_table import SPLIT_PATH, read_split
-from faces.stage import load_params, run
-from faces.test_sets import NAME_HELP, embeddings_path, listed_test_set, open_pixels, pixels_path
+from faces.core.checkpoints import checkpoint_folder, finish
+from faces.core.files import open_npy, replacing, write_metrics
+from faces.core.stage import load_params, run
+from faces.tables.embeddings import EMBEDDINGS_PATH, EmbedParams, lengths
+from faces.tables.external_sets import NAME_HELP, embeddings_path, listed_test_set, open_pixels, pixels_path
+from faces.tables.packed_images import PackedImages
+from faces.tables.split_table import SPLIT_PATH, read_split
 
 
 def describe(embeddings: NDArray[Any]) -> dict[str, float | int]:
@@ -52,9 +52,9 @@ def embed_all(
         params: of the stage.
         speed: where images a second go, if all were embedded in this run.
     """
-    from faces import backbone, runtime  # TensorFlow takes seconds to import: errors in the images come first
-    from faces.embedder import Embedder
-    from faces.inference import convert, embed
+    from faces.inference.embedder import Embedder
+    from faces.inference.litert import convert, embed
+    from faces.network import backbone, runtime  # TensorFlow takes seconds to import: errors in the images come first
 
     runtime.find_devices()
     embedder = Embedder(convert(backbone.load_backbone()), params.workers, params.flip)

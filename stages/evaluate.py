@@ -21,18 +21,27 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from faces.bootstrap import Pairs, auc_gain_interval, in_falling_order, numbered
-from faces.embeddings import UnitVectors, Vectors, cosine_of_pairs, read_embeddings
-from faces.every_pair import every_pair
-from faces.figures import FiguresParams, roc_points, score_histogram, supported, verification_figures
-from faces.files import write_csv, write_metrics
-from faces.pair_table import PAIRS_PATH, read_pair_table
-from faces.similarity_model import load_similarity
-from faces.split_table import SCORED, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
-from faces.stage import Params, StageError, load_params, run, say, warn
-from faces.threads import fixed_threads
-from faces.threshold import measured_thresholds, write_thresholds
-from faces.verification import Labels, Roc, Scores, accuracy, area_under_roc, best_threshold, min_max, threshold_at_far
+from faces.core.files import write_csv, write_metrics
+from faces.core.stage import Params, StageError, load_params, run, say, warn
+from faces.core.threads import fixed_threads
+from faces.evaluation.bootstrap import Pairs, auc_gain_interval, in_falling_order, numbered
+from faces.evaluation.every_pair import every_pair
+from faces.evaluation.metrics import FiguresParams, roc_points, score_histogram, supported, verification_figures
+from faces.evaluation.similarity_model import load_similarity
+from faces.evaluation.threshold import measured_thresholds, write_thresholds
+from faces.evaluation.verification import (
+    Labels,
+    Roc,
+    Scores,
+    accuracy,
+    area_under_roc,
+    best_threshold,
+    min_max,
+    threshold_at_far,
+)
+from faces.tables.embeddings import UnitVectors, Vectors, cosine_of_pairs, read_embeddings
+from faces.tables.pair_table import PAIRS_PATH, read_pair_table
+from faces.tables.split_table import SCORED, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
 
 MOST_LOST_BY_THRESHOLD = 0.05
 

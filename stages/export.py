@@ -24,16 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.embedder import Embedder
-from faces.embeddings import EmbedParams, cosine_of_pairs, lengths, unit_length
-from faces.files import replacing, write_metrics, write_text
-from faces.packed_images import PackedImages
-from faces.pair_table import PAIRS_PATH, read_pair_table
-from faces.quiet import quiet_stderr
-from faces.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, read_split
-from faces.stage import Params, StageError, load_params, run, say
-from faces.threshold import THRESHOLD_PATH, read_threshold
-from faces.verification import accuracy, area_under_roc
+from faces.core.files import replacing, write_metrics, write_text
+from faces.core.quiet import quiet_stderr
+from faces.core.stage import Params, StageError, load_params, run, say
+from faces.evaluation.threshold import THRESHOLD_PATH, read_threshold
+from faces.evaluation.verification import accuracy, area_under_roc
+from faces.inference.embedder import Embedder
+from faces.tables.embeddings import EmbedParams, cosine_of_pairs, lengths, unit_length
+from faces.tables.packed_images import PackedImages
+from faces.tables.pair_table import PAIRS_PATH, read_pair_table
+from faces.tables.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, read_split
 
 FOLDER = Path("models/export")
 FILES = {
@@ -94,7 +94,8 @@ def mirrored(embed: Callable[[Images], Embeddings], images: Images, flip: bool) 
 
 def make_files(network: Any, calibration: Images) -> dict[str, bytes]:
     """Return the content of every file, by format."""
-    from faces import formats, inference
+    from faces.inference import formats
+    from faces.inference import litert as inference
 
     return {
         "keras": formats.as_keras(network),
@@ -107,7 +108,7 @@ def make_files(network: Any, calibration: Images) -> dict[str, bytes]:
 
 def embedders(files: dict[str, bytes], threads: int) -> dict[str, Callable[[Images], Embeddings]]:
     """Return what embeds images (n, 112, 112, 3), one at a time, in each format but Keras's."""
-    from faces.formats import onnx_session
+    from faces.inference.formats import onnx_session
 
     session = onnx_session(files["onnx"], threads)
     found: dict[str, Callable[[Images], Embeddings]] = {
@@ -184,7 +185,7 @@ def main() -> None:
     training = images_of(split, TRAIN)
     sample = np.random.default_rng(params.seed).permutation(training)[: params.calibration_images]
 
-    from faces import backbone, runtime  # TensorFlow takes seconds to import: errors above come first
+    from faces.network import backbone, runtime  # TensorFlow takes seconds to import: errors above come first
 
     runtime.start(params.threads)
     network = backbone.load_backbone()

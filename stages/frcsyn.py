@@ -17,8 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from faces.experiments import WORKSPACE, commit_of, read_file, read_json
-from faces.stage import PARAMS_FILE, StageError, parse_params, run
+from faces.core.stage import PARAMS_FILE, StageError, parse_params, run
+from faces.reporting.experiments import WORKSPACE, commit_of, read_file, read_json
 
 OWN, SCORES = "metrics/evaluate.json", "metrics/score@"
 GROUP_FIGURES = ("group_accuracy_mean", "group_accuracy_std", "trade_off")

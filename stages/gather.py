@@ -8,9 +8,9 @@ Writes  data/tests/<name>.npy            uint8 (N, 112, 112, 3), RGB, every imag
         metrics/gather@<name>.json       counts
 Run     python stages/gather.py <name>
 
-faces/pair_files.py describes the formats `lfw` and `csv`, faces/insightface_bin.py the format `bin`, in which images of
-the same bytes are one image, whose path is the number of its first place in the list, and whose fold follows from the
-order, as InsightFace has it.
+faces/external/pair_files.py describes the formats `lfw` and `csv`, insightface_bin.py beside it `bin`, in which images
+of the same bytes are one image, whose path is the number of its first place in the list, and whose fold follows from
+the order, as InsightFace has it.
 
 The subject of an image is the person's name in `lfw`, and in `csv` where it has subjects. Elsewhere, for counts and
 warnings alone, images are of one person if a chain of genuine pairs connects them.
@@ -31,10 +31,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from faces.decoding import SIDE, DecodingParams, read_image, ready_to_read
-from faces.files import replacing, write_csv, write_metrics
-from faces.insightface_bin import read_bin
-from faces.pair_files import (
+from faces.core.files import replacing, write_csv, write_metrics
+from faces.core.stage import StageError, load_params, progress, run, say, warn
+from faces.core.threads import available_cores, in_order
+from faces.external.insightface_bin import read_bin
+from faces.external.pair_files import (
     NamedPair,
     contiguous_folds,
     find_csv_images,
@@ -45,9 +46,9 @@ from faces.pair_files import (
     read_lfw_pairs,
     subjects_of,
 )
-from faces.rejection import Rejection
-from faces.stage import StageError, load_params, progress, run, say, warn
-from faces.test_sets import (
+from faces.images.decoding import SIDE, DecodingParams, read_image, ready_to_read
+from faces.images.rejection import Rejection
+from faces.tables.external_sets import (
     PAIR_COLUMNS,
     ExternalSet,
     check_pairs,
@@ -56,7 +57,6 @@ from faces.test_sets import (
     pair_table_path,
     pixels_path,
 )
-from faces.threads import available_cores, in_order
 
 
 class GatherParams(DecodingParams):

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from sklearn.neighbors import KNeighborsClassifier
 
-from faces.embeddings import UnitVectors, read_embeddings
-from faces.figures import Rate, supported, too_few
-from faces.files import write_csv, write_metrics
-from faces.packed_images import PackedImages
-from faces.split_table import SCORED, TEST_SEEN, TRAIN, images_of, labels_of, read_split
-from faces.stage import Params, load_params, progress, run, say
-from faces.threads import fixed_threads
-from faces.verification import roc, tar_at_far
+from faces.core.files import write_csv, write_metrics
+from faces.core.stage import Params, load_params, progress, run, say
+from faces.core.threads import fixed_threads
+from faces.evaluation.metrics import Rate, supported, too_few
+from faces.evaluation.verification import roc, tar_at_far
+from faces.tables.embeddings import UnitVectors, read_embeddings
+from faces.tables.packed_images import PackedImages
+from faces.tables.split_table import SCORED, TEST_SEEN, TRAIN, images_of, labels_of, read_split
 
 MOST_SCORES = 32_000_000  # of probes and gallery images, in memory at a time: 128 MB
 NEVER = -2.0  # below any cosine

@@ -21,14 +21,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from faces.embeddings import UnitVectors, Vectors, read_embeddings
-from faces.factory_index import ExactIndex, FactoryIndex, check_factory
-from faces.files import write_csv, write_metrics
-from faces.lsh import NOBODY, HyperplaneIndex, Neighbours, exact_neighbours
-from faces.pair_table import COMPARISONS_PATHS
-from faces.split_table import images_of, labels_of, read_split
-from faces.stage import Params, StageError, load_params, progress, run, say
-from faces.threads import fixed_threads
+from faces.core.files import write_csv, write_metrics
+from faces.core.stage import Params, StageError, load_params, progress, run, say
+from faces.core.threads import fixed_threads
+from faces.search.factory_index import ExactIndex, FactoryIndex, check_factory
+from faces.search.lsh import NOBODY, HyperplaneIndex, Neighbours, exact_neighbours
+from faces.tables.embeddings import UnitVectors, Vectors, read_embeddings
+from faces.tables.pair_table import COMPARISONS_PATHS
+from faces.tables.split_table import images_of, labels_of, read_split
 
 MOST_BUCKETS = 100_000  # some 0.1 s a query
 QUERIES_AT_ONCE = 4096  # what they find becomes a piece of the table: 10 MB at 100 neighbours

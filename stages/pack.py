@@ -2,7 +2,7 @@
 
 Reads   the folder `sources.<source>.path` of params.yaml, by its `format`
             folder    <subject>/<image> or <subject>/<any folders>/<image>, each image a cropped and aligned face
-            photos    the same, each image a photo with a face, which is found and aligned (faces/photos.py)
+            photos    the same, each image a photo with a face, which is found and aligned (faces/images/detection.py)
             recordio  train.rec, train.idx and property, as InsightFace's data sets are
 Writes  data/packed/<source>/<shard>.npy     uint8 (N, 112, 112, 3), RGB; shards are numbered from 00000 on
         data/packed/<source>/<shard>.csv     subject,path: row i is image i; path is relative to the folder, or a key
@@ -15,17 +15,17 @@ Writes  data/packed/<source>/<shard>.npy     uint8 (N, 112, 112, 3), RGB; shards
 Run     python stages/pack.py <source>
 
 What counts as an image: a file that ends in .png, .jpg, .jpeg, .bmp, .webp, .ppm or .pgm, in any case, and holds one of
-these formats, whichever; or a record of train.rec that holds one. faces/image_folder.py and faces/recordio.py say how a
-source is listed, faces/decoding.py what becomes of an image.
+these formats, whichever; or a record of train.rec that holds one. In faces/images/, image_folder.py and recordio.py say
+how a source is listed, decoding.py what becomes of an image.
 
 Subjects, and the images of one, are taken in order of code points, those of train.rec in order of labels and keys as
 numbers; `max_images_per_subject` keeps the first that can be used and opens no more, `max_subjects` the first subjects
 that have `min_images_per_subject` of them.
 
-A shard has at most `shard_images` images of whole subjects (faces/shards.py). What one was packed from is remembered,
-and it is packed again only if that has changed: a new subject costs its shard alone. The shards so kept are, where the
-file system has hard links, the same files as those in data/packed. An interrupted run goes on after the subjects that
-are finished, if no file of their shard has changed since.
+A shard has at most `shard_images` images of whole subjects (faces/images/shards.py). What one was packed from is
+remembered, and it is packed again only if that has changed: a new subject costs its shard alone. The shards so kept
+are, where the file system has hard links, the same files as those in data/packed. An interrupted run goes on after
+the subjects that are finished, if no file of their shard has changed since.
 """
 
 import argparse
@@ -48,19 +48,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from faces import image_folder, recordio
-from faces.attributes import attributes_of, attributes_path, check_rows, find_attributes, key_of
-from faces.before_after import Cell, draw_cells
-from faces.checkpoints import GrownFile, checkpoint_folder
-from faces.decoding import SIDE, DecodingParams, read_image, read_photo, ready_to_read
-from faces.files import link_or_copy, read_csv, replacing, write_csv, write_metrics, write_text
-from faces.packed_images import SHARDS, open_shard
-from faces.photos import Detector, PhotosParams, align_photo, check_installed
-from faces.rejection import OF_PHOTOS, REASONS, UNREADABLE, Rejected, Rejection
-from faces.shards import plan
-from faces.sources import Format, Source, load_sources, packed_folder, rejects_path, sheet_path
-from faces.stage import StageError, load_params, progress_bar, run, say, warn
-from faces.threads import available_cores, in_order
+from faces.core.checkpoints import GrownFile, checkpoint_folder
+from faces.core.files import link_or_copy, read_csv, replacing, write_csv, write_metrics, write_text
+from faces.core.stage import StageError, load_params, progress_bar, run, say, warn
+from faces.core.threads import available_cores, in_order
+from faces.images import image_folder, recordio
+from faces.images.decoding import SIDE, DecodingParams, read_image, read_photo, ready_to_read
+from faces.images.detection import Detector, PhotosParams, align_photo, check_installed
+from faces.images.rejection import OF_PHOTOS, REASONS, UNREADABLE, Rejected, Rejection
+from faces.images.shards import plan
+from faces.images.sheet import Cell, draw_cells
+from faces.tables.attributes import attributes_of, attributes_path, check_rows, find_attributes, key_of
+from faces.tables.packed_images import SHARDS, open_shard
+from faces.tables.sources import Format, Source, load_sources, packed_folder, rejects_path, sheet_path
 
 PIXELS, FINISHED = "images.npy", "finished"
 TABLE_COLUMNS = {"subject": str, "path": str}

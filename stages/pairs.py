@@ -16,10 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.files import write_csv, write_metrics
-from faces.pair_table import PAIRS_PATH
-from faces.split_table import SCORED, TRAIN, images_of, labels_of, read_split
-from faces.stage import Params, StageError, load_params, run, say, warn
+from faces.core.files import write_csv, write_metrics
+from faces.core.stage import Params, StageError, load_params, run, say, warn
+from faces.tables.pair_table import PAIRS_PATH
+from faces.tables.split_table import SCORED, TRAIN, images_of, labels_of, read_split
 
 
 class PairsParams(Params):

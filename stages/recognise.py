@@ -26,12 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from faces.decoding import Limits, read_image, read_photo, ready_to_read
-from faces.embedder import Embedder
-from faces.gallery import Gallery, read_gallery
-from faces.image_folder import list_images
-from faces.rejection import Rejected, Rejection, unreadable
-from faces.stage import StageError, load_params
+from faces.core.stage import StageError, load_params
+from faces.images.decoding import Limits, read_image, read_photo, ready_to_read
+from faces.images.image_folder import list_images
+from faces.images.rejection import Rejected, Rejection, unreadable
+from faces.inference.embedder import Embedder
+from faces.inference.gallery import Gallery, read_gallery
 
 EXPORT = Path("models/export")
 MODEL, DESCRIPTION = "backbone_float32.tflite", "model.json"
@@ -111,7 +111,7 @@ def reader(photos: bool) -> Reader:
     """Return what makes a face, uint8 (112, 112, 3), RGB, of an image file, or of a photo; Rejection if it cannot."""
     if not photos:
         return lambda path: read_image(checked(path), LIMITS, "lanczos")
-    from faces.photos import Detector, PhotosParams, align_photo
+    from faces.images.detection import Detector, PhotosParams, align_photo
 
     params = load_params("photos", PhotosParams)
     detector = Detector(params)

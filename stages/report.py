@@ -31,12 +31,12 @@ from card import (
     trained_on,
     worst_groups,
 )
-from faces.experiments import commit_of, git, read_file
-from faces.experiments import read_json as read_json_of
-from faces.files import write_text
-from faces.sources import load_sources
-from faces.stage import PARAMS_FILE, StageError, parse_params, read_params, run, say
-from faces.test_sets import load_test_sets
+from faces.core.files import write_text
+from faces.core.stage import PARAMS_FILE, StageError, parse_params, read_params, run, say
+from faces.reporting.experiments import commit_of, git, read_file
+from faces.reporting.experiments import read_json as read_json_of
+from faces.tables.external_sets import load_test_sets
+from faces.tables.sources import load_sources
 
 OUTPUT = Path("report.html")
 PLOT_INCHES = (5.2, 3.6)

@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pydantic import Field
 
-from faces.attributes import read_known
-from faces.embeddings import UnitVectors, Vectors, read_embeddings
-from faces.every_pair import EveryPair, every_pair
-from faces.figures import categories, group_figures
-from faces.files import replacing, write_csv, write_metrics
-from faces.packed_images import PackedImages, shards_of
-from faces.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
-from faces.stage import Params, StageError, load_params, run, say
-from faces.threads import fixed_threads
-from faces.threshold import read_threshold
+from faces.core.files import replacing, write_csv, write_metrics
+from faces.core.stage import Params, StageError, load_params, run, say
+from faces.core.threads import fixed_threads
+from faces.evaluation.every_pair import EveryPair, every_pair
+from faces.evaluation.metrics import categories, group_figures
+from faces.evaluation.threshold import read_threshold
+from faces.tables.attributes import read_known
+from faces.tables.embeddings import UnitVectors, Vectors, read_embeddings
+from faces.tables.packed_images import PackedImages, shards_of
+from faces.tables.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
 
 FOLDER = Path("metrics/review")
 FEWEST_PAIRS = 30  # behind a rate

@@ -23,9 +23,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.bootstrap import Pairs, reordered
-from faces.embeddings import UnitVectors, cosine_of_pairs, read_embeddings
-from faces.figures import (
+from faces.core.files import write_csv, write_metrics
+from faces.core.stage import Params, StageError, load_params, run, say, warn
+from faces.core.threads import fixed_threads
+from faces.evaluation.bootstrap import Pairs, reordered
+from faces.evaluation.metrics import (
     FiguresParams,
     categories,
     figures_at_rates,
@@ -34,24 +36,22 @@ from faces.figures import (
     score_histogram,
     verification_figures,
 )
-from faces.files import write_csv, write_metrics
-from faces.packed_images import PackedImages
-from faces.pair_table import PAIRS_PATH
-from faces.pair_table import read_pair_table as read_drawn_pairs
-from faces.pixel_baseline import pixel_likeness
-from faces.split_table import TRAIN, images_of, read_split
-from faces.stage import Params, StageError, load_params, run, say, warn
-from faces.test_sets import (
+from faces.evaluation.pixel_baseline import pixel_likeness
+from faces.evaluation.threshold import read_threshold
+from faces.evaluation.verification import accuracy, area, best_threshold, equal_error, falling_order, roc
+from faces.search.thumbnails import alike, blocks, directions, exact_index, thumbnails
+from faces.tables.embeddings import UnitVectors, cosine_of_pairs, read_embeddings
+from faces.tables.external_sets import (
     embeddings_path,
     named_test_set,
     open_pixels,
     read_image_table,
     read_pair_table,
 )
-from faces.threads import fixed_threads
-from faces.threshold import read_threshold
-from faces.thumbnails import alike, blocks, directions, exact_index, thumbnails
-from faces.verification import accuracy, area, best_threshold, equal_error, falling_order, roc
+from faces.tables.packed_images import PackedImages
+from faces.tables.pair_table import PAIRS_PATH
+from faces.tables.pair_table import read_pair_table as read_drawn_pairs
+from faces.tables.split_table import TRAIN, images_of, read_split
 
 MOST_PIXEL_PAIRS = 5_000  # of training, behind the baseline's threshold: about as many, in fact up to twice that
 

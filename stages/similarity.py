@@ -19,18 +19,25 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.augmentation import Augmenter
-from faces.checkpoints import Epochs, checkpoint_folder, finish
-from faces.curves import log_epoch, open_curves
-from faces.embeddings import EMBEDDINGS_PATH, EmbedParams, read_embeddings
-from faces.files import open_npy, write_metrics
-from faces.packed_images import PackedImages
-from faces.pair_table import COMPARISONS_PATHS, read_pair_table
-from faces.similarity_model import Features, SimilarityModel, feature_count, pair_features, prepared, save_similarity
-from faces.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, read_split
-from faces.stage import Params, StageError, load_params, progress, run, warn
-from faces.threads import fixed_threads
-from faces.verification import accuracy
+from faces.core.checkpoints import Epochs, checkpoint_folder, finish
+from faces.core.files import open_npy, write_metrics
+from faces.core.stage import Params, StageError, load_params, progress, run, warn
+from faces.core.threads import fixed_threads
+from faces.evaluation.similarity_model import (
+    Features,
+    SimilarityModel,
+    feature_count,
+    pair_features,
+    prepared,
+    save_similarity,
+)
+from faces.evaluation.verification import accuracy
+from faces.tables.embeddings import EMBEDDINGS_PATH, EmbedParams, read_embeddings
+from faces.tables.packed_images import PackedImages
+from faces.tables.pair_table import COMPARISONS_PATHS, read_pair_table
+from faces.tables.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, read_split
+from faces.training.augmentation import Augmenter
+from faces.training.curves import log_epoch, open_curves
 
 TRAIN_TABLE, TEST_TABLE = COMPARISONS_PATHS[TRAIN], COMPARISONS_PATHS[TEST_SEEN]
 CURVES = Path("metrics/similarity")
@@ -60,8 +67,8 @@ def embed_views(
 
     They stay on disk until rows are asked for.
     """
-    from faces.embedder import Embedder
-    from faces.inference import convert, embed
+    from faces.inference.embedder import Embedder
+    from faces.inference.litert import convert, embed
 
     augmenter = Augmenter()
     repeated = np.repeat(numbers, params.augmented_views)
@@ -77,7 +84,7 @@ def embed_views(
 
 def build(params: SimilarityParams, embedding_size: int) -> Any:
     """Return the compiled Siamese head: features of a pair (n, F) -> probability of "same" (n, 1)."""
-    from faces.runtime import keras
+    from faces.network.runtime import keras
 
     features = keras.Input((feature_count(embedding_size, params.features),), name="features")
     hidden = keras.layers.Dense(params.hidden_units, activation="gelu")(features)
@@ -139,7 +146,7 @@ def train(
     checkpoints: Path,
 ) -> tuple[SimilarityModel, dict[str, float]]:
     """Return the trained model and its figures after the last epoch."""
-    from faces import backbone, runtime
+    from faces.network import backbone, runtime
 
     runtime.start(params.threads, params.seed)
     numbers, positions = np.unique(train_pairs[["a", "b"]].to_numpy(), return_inverse=True)
@@ -179,7 +186,7 @@ def main() -> None:
 
     images = PackedImages(split)
 
-    from faces.backbone import (
+    from faces.network.backbone import (
         ARCHITECTURE_PATH,
         WEIGHTS_PATH,
     )  # TensorFlow takes seconds to import: errors above come first

@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from faces.files import write_csv, write_metrics
-from faces.packed_tables import DuplicatesParams, packed_tables, read_duplicates
-from faces.sources import load_sources
-from faces.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, VALIDATION
-from faces.stage import Params, StageError, load_params, run, say, warn
+from faces.core.files import write_csv, write_metrics
+from faces.core.stage import Params, StageError, load_params, run, say, warn
+from faces.tables.packed_tables import DuplicatesParams, packed_tables, read_duplicates
+from faces.tables.sources import load_sources
+from faces.tables.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, VALIDATION
 
 
 class SplitParams(Params):

@@ -33,18 +33,18 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from faces.alignment import SIZE
-from faces.attributes import ATTRIBUTES
-from faces.camera import Camera
-from faces.checkpoints import checkpoint_folder, finish
-from faces.files import replacing, write_csv, write_metrics, write_text
-from faces.head import Expression, draw_shape
-from faces.occlusion import Worn
-from faces.photo import Light, Scene, photograph
-from faces.skin import make_look
-from faces.stage import Params, StageError, load_params, progress, run, say
-from faces.threads import available_cores
-from faces.traits import draw_traits
+from faces.core.checkpoints import checkpoint_folder, finish
+from faces.core.files import replacing, write_csv, write_metrics, write_text
+from faces.core.stage import Params, StageError, load_params, progress, run, say
+from faces.core.threads import available_cores
+from faces.drawing.camera import Camera
+from faces.drawing.head import Expression, draw_shape
+from faces.drawing.occlusion import Worn
+from faces.drawing.photograph import Light, Scene, photograph
+from faces.drawing.skin import make_look
+from faces.drawing.traits import draw_traits
+from faces.images.alignment import SIZE
+from faces.tables.attributes import ATTRIBUTES
 
 IMAGES = Path("data/synthetic/images")
 CONTACT_SHEET = Path("data/synthetic/contact_sheet.png")

@@ -9,8 +9,8 @@ After each epoch the network verifies images that it is not trained on: those of
 
 An interrupted run goes on from its last finished epoch; the last `keep_checkpoints` of them stay in models/checkpoints.
 
-Several devices share each batch by `devices` and `processes` (faces/distribution.py). Where TF_CONFIG says that this is
-not the first process of a cluster, it takes part in the training of that one, and writes nothing.
+Several devices share each batch by `devices` and `processes` (faces/training/distribution.py). Where TF_CONFIG says
+that this is not the first process of a cluster, it takes part in the training of that one, and writes nothing.
 """
 
 import math
@@ -27,24 +27,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from faces.architecture import Architecture
-from faces.augmentation import AugmentParams, PhotoAugmenter
-from faces.checkpoints import Epochs, checkpoint_folder, digest_of_work, finish
-from faces.curves import log_epoch, open_curves
-from faces.distribution import (
-    Devices,
-    Place,
-    check_batch,
-    joined,
-    lost_a_process,
-    make_strategy,
-    own_place,
-    same_everywhere,
-)
-from faces.embeddings import unit_length
-from faces.files import write_metrics
-from faces.packed_images import PackedImages
-from faces.split_table import (
+from faces.core.checkpoints import Epochs, checkpoint_folder, digest_of_work, finish
+from faces.core.files import write_metrics
+from faces.core.stage import StageError, load_params, progress, run, say, warn
+from faces.core.threads import available_cores, fixed_threads, in_order
+from faces.evaluation.verification import area_under_roc, equal_error_rate
+from faces.network.architecture import Architecture
+from faces.tables.embeddings import unit_length
+from faces.tables.packed_images import PackedImages
+from faces.tables.split_table import (
     SPLIT_PATH,
     TEST_SEEN,
     TRAIN,
@@ -54,9 +45,18 @@ from faces.split_table import (
     read_split,
     training_identities,
 )
-from faces.stage import StageError, load_params, progress, run, say, warn
-from faces.threads import available_cores, fixed_threads, in_order
-from faces.verification import area_under_roc, equal_error_rate
+from faces.training.augmentation import AugmentParams, PhotoAugmenter
+from faces.training.curves import log_epoch, open_curves
+from faces.training.distribution import (
+    Devices,
+    Place,
+    check_batch,
+    joined,
+    lost_a_process,
+    make_strategy,
+    own_place,
+    same_everywhere,
+)
 
 CURVES = Path("metrics/train")
 FROM_SCRATCH = Path("models/from_scratch")
@@ -289,8 +289,9 @@ def head_precision(params: TrainParams) -> str:
 
 def build(params: TrainParams, classes: int, place: Place = ALONE) -> Model:
     """Return the network, started from `initial_weights`, ready to be trained by the devices of all processes."""
-    from faces import arcface, mobilefacenet, runtime, weights
-    from faces.training_step import TrainingStep
+    from faces.network import mobilefacenet, runtime, weights
+    from faces.training import arcface
+    from faces.training.training_step import TrainingStep
 
     strategy = runtime.start(
         params.threads, params.seed, params.jit_compile, partial(make_strategy, params.devices, place)
@@ -495,7 +496,7 @@ def main() -> None:
     if trained is None:
         return
 
-    from faces.backbone import WEIGHTS_PATH, save_backbone
+    from faces.network.backbone import WEIGHTS_PATH, save_backbone
 
     save_backbone(trained.backbone, architecture_of(params))
     write_metrics(Path("metrics/train.json"), trained.figures)
@@ -506,7 +507,7 @@ def main() -> None:
 
 def train_with_others(params: TrainParams, augment: AugmentParams, place: Place) -> Trained | None:
     """Do as `train`; StageError if TensorFlow finds another process gone."""
-    from faces.runtime import tf
+    from faces.network.runtime import tf
 
     try:
         return train(params, augment, place)

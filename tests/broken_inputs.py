@@ -900,7 +900,7 @@ def _damaged_weights(path: str, stage: str) -> Iterator[BrokenFile]:
 
 
 def _other_architecture(path: Path) -> None:
-    from faces import mobilefacenet, weights
+    from faces.network import mobilefacenet, weights
 
     weights.save_weights(mobilefacenet.build(0.25, 16), path)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faces import runtime
+from faces.network import runtime
 from small_project import STAGES_AFTER_PACK, new_project, run_stage, working_in
 
 runtime.start(threads=2)  # TensorFlow takes the number of threads once a process, before its first tensor
@@ -42,7 +42,7 @@ def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def fails_with(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a stage that must fail as a user sees it: exit code 1, `error:` lines, no traceback. Returns its stderr."""
-    from faces.stage import _finish
+    from faces.core.stage import _finish
 
     def check(name: str, *arguments: str) -> str:
         with pytest.raises(SystemExit) as exit_:

@@ -1,7 +1,7 @@
 """Make tests/data/keras2: weight files as the notebook's TensorFlow 2.15 writes them, and what they should compute.
 
-The network is written here a second time, in Keras 2 and apart from `faces.mobilefacenet`, so that the two check each
-other. All weights are random, batch statistics included. The environment must be one of its own:
+The network is written here a second time, in Keras 2 and apart from `faces.network.mobilefacenet`, so that the two
+check each other. All weights are random, batch statistics included. The environment must be one of its own:
 
     python3.11 -m venv /tmp/keras2
     /tmp/keras2/bin/pip install tensorflow==2.15.1 "numpy<2"

@@ -31,8 +31,8 @@ from broken_inputs import (
     BrokenImage,
     whole_images,
 )
-from faces.rejection import REASONS
-from faces.stage import _finish
+from faces.core.stage import _finish
+from faces.images.rejection import REASONS
 from image_files import encoded, noise
 from small_project import run_stage, working_in, write_params
 
@@ -204,7 +204,7 @@ def test_a_broken_file_between_stages_is_named(
 ) -> None:
     broken(case)
     if case.stage == "similarity" and not case.said:  # takes seconds to run
-        from faces.pair_table import read_pair_table
+        from faces.tables.pair_table import read_pair_table
 
         pd.testing.assert_frame_equal(read_pair_table(Path(case.path), 36), read_pair_table(pristine / case.path, 36))
     else:
@@ -214,7 +214,7 @@ def test_a_broken_file_between_stages_is_named(
 @pytest.fixture(scope="module")
 def network() -> Any:
     """The small project's network, built once, since building takes most of the time."""
-    from faces import mobilefacenet
+    from faces.network import mobilefacenet
 
     return mobilefacenet.build(0.125, 16)
 
@@ -227,7 +227,7 @@ def test_a_broken_network_is_named(
     fails_with: Callable[..., str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from faces import weights
+    from faces.network import weights
 
     broken(case)
     before = [array.copy() for array in network.get_weights()]

@@ -61,8 +61,8 @@ RERUN = {
     "export.seed": "export card",
     "card.name": "card",
     "stages/mine.py": f"mine similarity {AFTER_EVALUATE}",
-    "stages/faces/lsh.py": f"mine similarity {AFTER_EVALUATE}",
-    "stages/faces/figures.py": f"identify {AFTER_EVALUATE}",
+    "stages/faces/search/lsh.py": f"mine similarity {AFTER_EVALUATE}",
+    "stages/faces/evaluation/metrics.py": f"identify {AFTER_EVALUATE}",
     "README.md": "",
 }
 
@@ -137,7 +137,7 @@ def test_deps_are_the_script_and_what_it_imports(name: str) -> None:
 def test_every_shared_file_is_used() -> None:
     scripts = {SCRIPTS.get(name, name) for name in STAGES} | {*OTHER_SCRIPTS}
     used = set().union(*(imported(ROOT / f"stages/{script}.py", set()) for script in scripts))
-    assert used == set((ROOT / "stages/faces").glob("*.py"))
+    assert used == set((ROOT / "stages/faces").rglob("*.py"))
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name not in SCRIPTS])

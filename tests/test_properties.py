@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from ruamel.yaml import YAML
 
-from faces.decoding import RESIZE_FILTERS, Limits, ResizeFilter, read_image, ready_to_read
-from faces.embeddings import unit_length
-from faces.files import write_csv
-from faces.lsh import HyperplaneIndex
-from faces.split_table import COLUMNS, PARTS, TEST_SEEN, TEST_UNSEEN, TRAIN, read_split, training_identities
-from faces.stage import StageError, read_params
-from faces.verification import accuracy, best_threshold
+from faces.core.files import write_csv
+from faces.core.stage import StageError, read_params
+from faces.evaluation.verification import accuracy, best_threshold
+from faces.images.decoding import RESIZE_FILTERS, Limits, ResizeFilter, read_image, ready_to_read
+from faces.search.lsh import HyperplaneIndex
+from faces.tables.embeddings import unit_length
+from faces.tables.split_table import COLUMNS, PARTS, TEST_SEEN, TEST_UNSEEN, TRAIN, read_split, training_identities
 from pairs import PairsParams, draw_pairs, pairs_of_part
 from small_project import split_images
 from split import SplitParams

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 import train
-from faces.weights import load_weights
+from faces.network.weights import load_weights
 from small_project import draw_images, new_project, run_stage, working_in, write_params
 
 SOURCES = {"drawn": {"path": "people"}}
@@ -58,7 +58,7 @@ def trained(folder: Path, **changes: object) -> tuple[list[float], Path]:
 
 def embeddings_by(weights: Path) -> np.ndarray:
     """Return what a network with these weights makes of some images, each of length 1: (20, D)."""
-    from faces import mobilefacenet
+    from faces.network import mobilefacenet
 
     network = mobilefacenet.build(0.125, 16, head="linear", pixel_range="symmetric")
     load_weights(network, weights)

@@ -96,7 +96,7 @@ def two_machines(whole: Path, tmp_path: Path) -> Callable[[], list["subprocess.P
     folders = [copy_of(whole, tmp_path / name) for name in ("first", "second")]
 
     def start() -> list["subprocess.Popen[str]"]:
-        from faces.distribution import _free_ports
+        from faces.training.distribution import _free_ports
 
         workers = [f"localhost:{port}" for port in _free_ports(2)]
         tasks = [{"type": "worker", "index": index} for index in range(2)]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from duplicates import describe
-from faces.split_table import read_split
+from faces.tables.split_table import read_split
 from small_project import run_stage, write_params
 from split import copies_of_training, groups_in_training
 

@@ -11,10 +11,10 @@ from scipy.spatial.distance import cosine
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from evaluate import folds_of, warn_of_threshold
-from faces.embeddings import unit_length
-from faces.every_pair import every_pair
-from faces.similarity_model import load_similarity
-from faces.split_table import read_split
+from faces.evaluation.every_pair import every_pair
+from faces.evaluation.similarity_model import load_similarity
+from faces.tables.embeddings import unit_length
+from faces.tables.split_table import read_split
 from small_project import run_stage, write_params
 
 
@@ -26,7 +26,7 @@ def unit_vectors(people: int, images: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_every_pair_of_whole_subjects_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faces.every_pair.ROWS_AT_ONCE", 3)
+    monkeypatch.setattr("faces.evaluation.every_pair.ROWS_AT_ONCE", 3)
     unit, labels = unit_vectors(people=6, images=4)
     images = np.arange(4, 24)  # of people 1 to 5
     pairs, a, b = every_pair(images, unit, labels, most_images=9, seed=0)
@@ -112,7 +112,7 @@ def test_every_figure_from_the_files_alone(project: Path) -> None:
 def test_thresholds_with_errors_counted_over_every_pair_of_people_never_seen(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faces.figures.FEWEST_FALSE_MATCHES", 10)
+    monkeypatch.setattr("faces.evaluation.metrics.FEWEST_FALSE_MATCHES", 10)
     write_params(project, figures={"false_accept_rates": [0.5, 0.0001]})
     run_stage("evaluate")
     found = json.loads(Path("models/threshold.json").read_text())

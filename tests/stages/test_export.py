@@ -13,8 +13,9 @@ from ai_edge_litert.interpreter import Interpreter
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 import export
-from faces import backbone, formats, mobilefacenet
-from faces.split_table import read_split
+from faces.inference import formats
+from faces.network import backbone, mobilefacenet
+from faces.tables.split_table import read_split
 from small_project import run_stage, write_params
 
 RANDOM = np.random.default_rng(0)

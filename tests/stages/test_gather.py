@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 import gather
-from faces.test_sets import open_pixels, read_image_table, read_pair_table
+from faces.tables.external_sets import open_pixels, read_image_table, read_pair_table
 from image_files import encoded, noise
 from small_project import run_stage, write_params
 

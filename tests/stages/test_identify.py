@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from faces.embeddings import unit_length
-from faces.split_table import labels_of, read_split
-from faces.verification import roc, tar_at_far
+from faces.evaluation.verification import roc, tar_at_far
+from faces.tables.embeddings import unit_length
+from faces.tables.split_table import labels_of, read_split
 from identify import Found, Gallery, closed_set, enrol, knn_accuracy, open_set, search, some
 from small_project import run_stage, write_params
 

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 import mine
-from faces import embeddings, factory_index, lsh
-from faces.embeddings import UnitVectors, read_embeddings, unit_length
-from faces.files import write_npy
-from faces.split_table import images_of, labels_of, read_split
+from faces.core.files import write_npy
+from faces.search import factory_index, lsh
+from faces.tables import embeddings
+from faces.tables.embeddings import UnitVectors, read_embeddings, unit_length
+from faces.tables.split_table import images_of, labels_of, read_split
 from mine import MineParams, Mining
 from small_project import ROOT, run_stage, write_params
 
@@ -129,7 +130,7 @@ PEAK = """
 import sys, json
 import numpy as np
 from pathlib import Path
-from faces.embeddings import UnitVectors, read_embeddings
+from faces.tables.embeddings import UnitVectors, read_embeddings
 from mine import MineParams, Mining
 path, params = Path(sys.argv[1]), MineParams(**json.loads(sys.argv[2]))
 images = int(sys.argv[3])

@@ -18,10 +18,10 @@ import yaml
 from PIL import Image
 
 import pack
-from faces import decoding
-from faces.rejection import OF_PHOTOS, REASONS, unreadable
-from faces.sources import Source
-from faces.stage import StageError
+from faces.core.stage import StageError
+from faces.images import decoding
+from faces.images.rejection import OF_PHOTOS, REASONS, unreadable
+from faces.tables.sources import Source
 from image_files import GREEN, PACK_DEFAULTS, RED, encoded, flat, noise, put
 
 pytestmark = pytest.mark.usefixtures("in_new_folder")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from faces.split_table import SCORED, read_split
+from faces.tables.split_table import SCORED, read_split
 from pairs import PairsParams, draw_pairs, others
 from small_project import run_stage
 

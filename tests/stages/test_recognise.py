@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 import recognise
-from faces import mobilefacenet
-from faces.embedder import Embedder
-from faces.inference import convert
-from faces.stage import StageError
+from faces.core.stage import StageError
+from faces.inference.embedder import Embedder
+from faces.inference.litert import convert
+from faces.network import mobilefacenet
 from small_project import ROOT
 
 THRESHOLDS = {

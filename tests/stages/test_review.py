@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from faces.bootstrap import Pairs
-from faces.every_pair import EveryPair
+from faces.evaluation.bootstrap import Pairs
+from faces.evaluation.every_pair import EveryPair
 from review import ReviewParams, errors_by_attribute, groups_of_pairs, in_thirds, part_of, tsne, worst
 from small_project import run_stage, write_params
 
@@ -121,7 +121,7 @@ def test_groups_of_pairs_by_hand() -> None:
 
 
 def test_the_stage_knows_attributes_and_groups(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faces.figures.FEWEST_OF_KIND", 1)
+    monkeypatch.setattr("faces.evaluation.metrics.FEWEST_OF_KIND", 1)
     subjects = [f"subject {number}" for number in range(6)]
     groups = pd.DataFrame({"subject": subjects, "group": ["x", "y"] * 3, '=odd, "name"': "1"})
     groups.to_csv("images/attributes.csv", index=False)

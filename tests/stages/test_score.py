@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.spatial.distance import cosine
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from faces.split_table import read_split
+from faces.tables.split_table import read_split
 from small_project import draw_images, run_stage, write_params
 
 
@@ -76,7 +76,7 @@ def external(project: Path, tmp_path: Path) -> dict[str, dict[str, str]]:
 def test_the_same_set_in_each_format_has_the_same_figures(
     external: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("faces.figures.FEWEST_OF_KIND", 1)
+    monkeypatch.setattr("faces.evaluation.metrics.FEWEST_OF_KIND", 1)
     as_lfw, as_bin, as_csv, as_named_csv = (score(name) for name in external)
     tables = [pd.read_csv(f"data/tests/{name}.pairs.csv")[["a", "b", "same"]] for name in external]
     pixels = [np.load(f"data/tests/{name}.npy") for name in external]

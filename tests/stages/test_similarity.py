@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 import similarity
-from faces.backbone import load_backbone
-from faces.files import write_csv, write_npy
-from faces.packed_images import PackedImages
-from faces.pair_table import COMPARISONS_PATHS
-from faces.similarity_model import load_similarity
-from faces.split_table import images_of, labels_of, read_split
-from faces.stage import load_params
+from faces.core.files import write_csv, write_npy
+from faces.core.stage import load_params
+from faces.evaluation.similarity_model import load_similarity
+from faces.network.backbone import load_backbone
+from faces.tables.packed_images import PackedImages
+from faces.tables.pair_table import COMPARISONS_PATHS
+from faces.tables.split_table import images_of, labels_of, read_split
 from small_project import run_stage, write_params
 
 

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 import synthesize
-from faces.alignment import TEMPLATE
-from faces.camera import View
-from faces.head import draw_shape, landmarks, pose_expression
-from faces.stage import StageError, check_params, load_params
+from faces.core.stage import StageError, check_params, load_params
+from faces.drawing.camera import View
+from faces.drawing.head import draw_shape, landmarks, pose_expression
+from faces.images.alignment import TEMPLATE
 from synthesize import (
     OCCLUSIONS,
     SynthesizeParams,

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 import train
-from faces.augmentation import AugmentParams, PhotoAugmenter
-from faces.distribution import Devices
-from faces.packed_images import PackedImages
-from faces.runtime import tf
-from faces.split_table import images_of, labels_of, read_split
-from faces.stage import load_params
-from faces.verification import area_under_roc, equal_error_rate
+from faces.core.stage import load_params
+from faces.evaluation.verification import area_under_roc, equal_error_rate
+from faces.network.runtime import tf
+from faces.tables.packed_images import PackedImages
+from faces.tables.split_table import images_of, labels_of, read_split
+from faces.training.augmentation import AugmentParams, PhotoAugmenter
+from faces.training.distribution import Devices
 from small_project import run_stage, write_params
 
 NO_CHANGE = AugmentParams.model_validate(
@@ -294,9 +294,9 @@ def test_a_warm_start_begins_where_the_other_ended(project: Path) -> None:
         train={"initial_weights": "start.weights.h5", "learning_rate": 1e-12, "learning_rate_min": 0.0, "epochs": 1},
     )
     run_stage("train")
-    from faces import weights
-    from faces.backbone import load_backbone
-    from faces.runtime import keras
+    from faces.network import weights
+    from faces.network.backbone import load_backbone
+    from faces.network.runtime import keras
 
     trained = load_backbone()
     started = keras.models.clone_model(trained)
@@ -308,7 +308,7 @@ def test_a_warm_start_begins_where_the_other_ended(project: Path) -> None:
 def test_without_epochs_the_network_stays_as_it_was(project: Path) -> None:
     write_params(project, train={"epochs": 0, "seed": 5})
     run_stage("train")
-    from faces.backbone import load_backbone
+    from faces.network.backbone import load_backbone
 
     started = train.build(params(), 4).backbone
     for saved, fresh in zip(load_backbone().weights, started.weights, strict=True):
@@ -326,7 +326,7 @@ def losses_of(model: train.Model, steps: int, classes: int) -> list[float]:
 
 
 def test_a_sample_of_all_classes_is_no_sample(project: Path) -> None:
-    from faces.arcface import SampledDirections
+    from faces.training.arcface import SampledDirections
 
     plain = train.build(params(), 20)
     sampled = train.build(params(), 20)
@@ -365,7 +365,7 @@ def test_a_sampled_run_cut_off_ends_with_the_bytes_of_one_that_was_not(
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_starts_where_float32_does_and_learns(project: Path, precision: str) -> None:
-    from faces.runtime import keras
+    from faces.network.runtime import keras
 
     (expected,) = losses_of(train.build(params(), 20), 1, 20)
     try:
@@ -394,7 +394,7 @@ def test_compiled_by_xla_it_trains_alike_and_repeats(project: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_a_network_of_mixed_precision_is_saved_in_float32(project: Path, precision: str) -> None:
-    from faces.runtime import keras
+    from faces.network.runtime import keras
 
     write_params(project, train={"precision": precision, "epochs": 1})
     try:

@@ -1,0 +1,149 @@
+"""One photograph of a head: expression, light, what is worn or held before it, background, camera."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.drawing.camera import SUPERSAMPLING, Camera, View, develop
+from faces.drawing.head import Array, Expression, HeadShape, landmarks, outward, pose_expression
+from faces.drawing.occlusion import Worn, draw_bar, draw_glasses, draw_hand, wear_cap, wear_mask
+from faces.drawing.raster import cast_shadow, length_of, look_up, normals, rasterize
+from faces.drawing.skin import FINER, Look, noise, paint_eyes
+from faces.images.alignment import SIZE
+
+# Light wraps round skin, the red most: it travels furthest below the surface.
+WRAP = np.array([0.22, 0.10, 0.06], np.float32)
+
+
+@dataclass(frozen=True)
+class Light:
+    """A lamp, and light from all round."""
+
+    azimuth: float  # degrees to the right of the camera
+    elevation: float  # degrees above it
+    contrast: float  # share of all light that the lamp gives
+    colour: Array  # (3,) of the lamp
+    ambient_colour: Array  # (3,)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that sets one image of an identity apart from its others."""
+
+    camera: Camera
+    light: Light
+    expression: Expression
+    worn: Worn
+    gaze: tuple[float, float]  # mm
+    background_contrast: float
+
+
+def photograph(shape: HeadShape, look: Look, scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return the aligned crop (112, 112, 3), RGB."""
+    points = pose_expression(shape, scene.expression)
+    marks = landmarks(points)
+    view = View(scene.camera, marks)
+    albedo = look.albedo.copy()
+    paint_eyes(albedo, look, scene.gaze, scene.expression.eyes_closed)
+    points = _with_hair(points, look)
+    worn = scene.worn
+    if worn.cap:
+        points = wear_cap(albedo, points, rng)
+    if worn.mask:
+        points = wear_mask(albedo, points, rng)
+    canvas = background(rng, scene)
+    covered = draw_head(canvas, points, albedo, look, scene, view)
+    gain = _gain(canvas, covered, scene.camera.exposure)
+    canvas *= gain
+    if worn.glasses or worn.sunglasses:
+        draw_glasses(canvas, marks, view, scene.camera.yaw, worn.sunglasses, rng)
+    if worn.hand:
+        draw_hand(canvas, _lit_evenly(look.skin, scene.light) * gain, rng)
+    if worn.bar:
+        draw_bar(canvas, rng)
+    return develop(canvas, scene.camera, rng)
+
+
+def _with_hair(points: Array, look: Look) -> Array:
+    smooth = cv2.GaussianBlur(points, (0, 0), 3.5)
+    return points + look.ears_hidden[..., None] * (smooth - points) + look.hair_thickness[..., None] * outward()
+
+
+def _lit_evenly(colour: Array, light: Light) -> Array:
+    """Return how a flat thing before the face looks, half turned to the lamp."""
+    return colour * (0.8 * light.contrast * light.colour + (1 - light.contrast) * light.ambient_colour)
+
+
+def draw_head(canvas: Array, points: Array, albedo: Array, look: Look, scene: Scene, view: View) -> NDArray[np.bool_]:
+    """Draw the lit head over the canvas (224, 224, 3), linear light; return where it is."""
+    turned = view.turned(points)
+    pixels = view.drawn_pixels(turned)
+    seen = rasterize(pixels[..., 0], pixels[..., 1], turned[..., 2], SIZE * SUPERSAMPLING)
+    lamp = lamp_direction(scene.light)
+    surface = np.dstack([normals(turned), cast_shadow(turned, lamp)])
+    seen_surface = look_up(surface, seen, 1)[seen.hit].T
+    seen_paint = look_up(np.dstack([albedo, look.occlusion]), seen, FINER)[seen.hit].T
+    gloss = look_up(look.shine, seen, FINER)[seen.hit]
+    canvas[seen.hit] = _shade(seen_surface, seen_paint, gloss, lamp, scene.light).T
+    return seen.hit
+
+
+def lamp_direction(light: Light) -> Array:
+    """Return the unit vector (3,) from the head towards the lamp."""
+    azimuth, elevation = np.radians([light.azimuth, light.elevation])
+    direction = [np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)]
+    return np.array(direction, np.float32)
+
+
+def _shade(surface: Array, paint: Array, gloss: Array, lamp: Array, light: Light) -> Array:
+    """Return reflected light (3, N): soft diffuse, sky light from above, a little gloss.
+
+    `surface` (4, N) holds normals and how much of the lamp arrives; `paint` (4, N) reflectance and occlusion.
+    """
+    x, y, z, lit = (np.ascontiguousarray(plane) for plane in surface)
+    facing = x * lamp[0] + y * lamp[1] + z * lamp[2]
+    half = lamp + np.array([0, 0, 1], np.float32)
+    half = half / max(float(length_of(half)), 1e-3)
+    glint = np.clip(x * half[0] + y * half[1] + z * half[2], 0, 1) ** 2
+    glint = glint * glint * glint
+    glint = np.float32(0.16 * light.contrast) * glint * glint * glint * gloss * lit  # the 18th power
+    arrives = np.float32(1.5 * light.contrast) * (0.15 + 0.85 * lit)
+    around = np.float32(1.2 * (1 - light.contrast)) * (0.72 + 0.28 * y) * (0.75 + 0.25 * z) * paint[3]
+    shaded = np.empty((3, len(x)), np.float32)
+    for channel in range(3):
+        wrap, colour = WRAP[channel], light.colour[channel]
+        diffuse = np.clip((facing + wrap) / (1 + wrap), 0, None) * arrives
+        power = colour * diffuse + light.ambient_colour[channel] * around
+        shaded[channel] = paint[channel] * power + colour * glint
+    return shaded
+
+
+def background(rng: np.random.Generator, scene: Scene) -> Array:
+    """Return a blurred, made-up room or street (224, 224, 3) in linear light."""
+    side = SIZE * SUPERSAMPLING
+    base = np.exp(rng.uniform(-3.2, -0.2)) * np.exp(rng.normal(0, 0.16, 3)).astype(np.float32)
+    canvas = np.empty((SIZE, SIZE, 3), np.float32)
+    canvas[:] = base
+    contrast = scene.background_contrast
+    for channel_share in (1.0, 0.35):
+        knots = int(rng.integers(2, 7))
+        tone = noise(rng, (SIZE, SIZE), knots, knots)[..., None]
+        canvas *= np.exp(contrast * channel_share * tone * rng.uniform(0.3, 1.0, 3)).astype(np.float32)
+    for _ in range(int(rng.integers(0, 7))):
+        centre = rng.uniform(-10, SIZE + 10, 2)
+        corners = cv2.boxPoints((centre.tolist(), rng.uniform(6, 70, 2).tolist(), float(rng.normal(0, 15))))
+        colour = base * np.exp(contrast * rng.normal(0, 0.9) + contrast * rng.normal(0, 0.4, 3))
+        cv2.fillConvexPoly(canvas, corners.astype(np.int32), colour.tolist(), cv2.LINE_AA)
+    blurred = cv2.GaussianBlur(canvas, (0, 0), float(rng.uniform(0.6, 5)))
+    lit = np.clip(blurred, 0.001, 1.2) * (0.5 + 0.5 * scene.light.ambient_colour)
+    return cv2.resize(lit.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+
+
+def _gain(canvas: Array, covered: NDArray[np.bool_], stops: float) -> np.float32:
+    """Return the exposure: the camera meets the face's own brightness half way, as cameras do."""
+    face = np.s_[60:200:2, 50:174:2]
+    seen = canvas[face][covered[face]]
+    mean = float(seen.mean()) if seen.size else 0.2
+    return np.float32((0.23 / max(mean, 1e-3)) ** 0.6 * 2.0**stops)

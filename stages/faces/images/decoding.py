@@ -1,0 +1,164 @@
+"""Any image file as 112 x 112 pixels in RGB.
+
+What becomes of it: the first frame of an animation; 16-bit grey by its high byte; transparent pixels over black, which
+is what face alignment puts beyond the edge of a photo; then RGB, without regard to colour profiles; then stretched to
+112 x 112, without a crop, by a filter that averages when it shrinks; then turned upright as EXIF says.
+"""
+
+import errno
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from pydantic import Field
+
+from faces.core.stage import Params
+from faces.images.rejection import Rejection, unreadable
+
+SIDE = 112  # pixels: what the network takes
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # no others: some of Pillow's run programs or read further files
+PILLOW_MEGAPIXELS = 178  # beyond it Pillow refuses on its own
+ORIENTATION = 0x0112  # the EXIF tag
+MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # say nothing about the file
+
+ResizeFilter = Literal["box", "bilinear", "bicubic", "lanczos"]
+
+RESIZE_FILTERS: dict[ResizeFilter, Image.Resampling] = {
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+# What turns an image upright, by EXIF orientation; ROTATE_ is counterclockwise.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Limits(NamedTuple):
+    """The sizes of image that are taken, as the file has them; known from its header, before any pixel is decoded."""
+
+    min_side: int  # pixels
+    max_megapixels: float  # PILLOW_MEGAPIXELS at most
+
+
+class DecodingParams(Params):
+    """What a stage that decodes images lets its user choose."""
+
+    resize_filter: ResizeFilter
+    min_side: int = Field(ge=1)
+    max_megapixels: float = Field(gt=0, le=PILLOW_MEGAPIXELS)
+    workers: int = Field(ge=0, le=256)
+
+    @property
+    def limits(self) -> Limits:
+        """Return the sizes of image that are taken."""
+        return Limits(self.min_side, self.max_megapixels)
+
+
+@contextmanager
+def ready_to_read() -> Iterator[None]:
+    """Let `read_image` be called in several threads, and silence Pillow's warnings on files that it reads all the same.
+
+    Both are settings of the whole process: enter it once, around all threads.
+    """
+    Image.init()  # finds the formats; not safe in several threads at once
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_image(source: Path | bytes, limits: Limits, resize_filter: ResizeFilter) -> NDArray[np.uint8]:
+    """Return an image file, or its content, as uint8 (112, 112, 3), RGB; Rejection says why it cannot be.
+
+    OSError if the machine is out of file handles or memory, which says nothing about the file.
+    """
+    return _decoded(source, limits, lambda image: to_pixels(image, RESIZE_FILTERS[resize_filter]))
+
+
+def read_photo(source: Path | bytes, limits: Limits) -> NDArray[np.uint8]:
+    """Return an image file, or its content, whole and upright as uint8 (height, width, 3), RGB; as `read_image`."""
+    return _decoded(source, limits, _whole)
+
+
+def _decoded(
+    source: Path | bytes, limits: Limits, convert: Callable[[Image.Image], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    try:
+        opened = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+        with opened as file, Image.open(file, formats=FORMATS) as image:
+            _check_size(*image.size, limits)
+            return convert(image)
+    except (Rejection, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise Rejection("unrecognised", "not PNG, JPEG, BMP, WebP, PPM or PGM inside") from None
+    except Image.DecompressionBombError:
+        raise Rejection("too_large", f"over {PILLOW_MEGAPIXELS} megapixels") from None
+    except OSError as error:
+        if error.errno in MACHINE_ERRORS:
+            raise
+        raise (unreadable(error) if error.errno else Rejection("damaged", str(error))) from None
+    except Exception as error:  # a broken file leads decoders to raise anything
+        raise Rejection("damaged", str(error) or type(error).__name__) from None
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.max_megapixels * 1e6:
+        raise Rejection("too_large", f"{width} x {height}: over {limits.max_megapixels:g} megapixels")
+    if min(width, height) < limits.min_side:
+        raise Rejection("too_small", f"{width} x {height}: a side under {limits.min_side} pixels")
+
+
+def to_pixels(image: Image.Image, resize_filter: Image.Resampling) -> NDArray[np.uint8]:
+    """Return an image of any mode and size as uint8 (112, 112, 3), RGB, upright."""
+    small = to_rgb(image).resize((SIDE, SIDE), resize_filter)
+    turn = TURNS.get(_orientation(image))
+    # Turned last, when there is least to turn: the frame is a square, so the picture comes out the same.
+    return np.asarray(small if turn is None else small.transpose(turn))
+
+
+def _whole(image: Image.Image) -> NDArray[np.uint8]:
+    turn, pixels = TURNS.get(_orientation(image)), to_rgb(image)
+    return np.asarray(pixels if turn is None else pixels.transpose(turn))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return the image in mode RGB, 8 bits a channel."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        opaque = Image.new("RGB", image.size)  # black
+        opaque.paste(layer, mask=layer.getchannel("A"))
+        return opaque
+    return image.convert("RGB")
+
+
+def _to_8_bits(grey: NDArray[Any]) -> NDArray[np.uint8]:
+    # Pillow's own conversion clips at 255, so that nearly all of a 16-bit image would be white.
+    if grey.dtype.kind == "f":  # 1.0 is white
+        if not np.isfinite(grey).all():
+            raise Rejection("damaged", "has pixels that are not finite")
+        return np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
+    return (grey.astype(np.int32) >> 8).astype(np.uint8)  # as Pillow does for 16-bit colour: 257 v comes back as v
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a broken EXIF block is no reason to lose the pixels
+        return 1

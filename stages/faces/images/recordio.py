@@ -1,0 +1,294 @@
+"""The images of a data set in InsightFace's form: a folder with `train.rec`, `train.idx` and `property`.
+
+train.rec   dmlc's RecordIO, all numbers little-endian; of each record
+                uint32   0xced7230a, the magic
+                uint32   upper 3 bits: 0 a whole record, 1 its first part, 2 a middle one, 3 the last; lower 29: length
+                payload  of that length, then zeros to a multiple of 4 bytes
+            Parts are joined with the magic between them: a payload is cut where it holds the magic. Of each payload
+                uint32   flag: how many labels follow the header; 0: the label is in it
+                float32  label
+                uint64   id, and another; not needed
+                float32  labels, if any; the first counts
+                image    a file, as of one of the formats of faces/images/decoding.py
+train.idx   <key>, a tab, <offset in bytes>: a line a record
+property    <classes>,<height>,<width>; the sizes are not needed
+
+If record 0 has two labels or more, it is no image: images have the keys from 1 to below its first label; behind them
+come records on identities, which are not needed. Else every record is an image.
+
+The subject of an image is its label in decimal digits, its path the key in nine: 000000017. Subjects are in order of
+labels, the images of one in order of keys. The labels are read first, in one pass over the headers; images are read one
+by one when they are asked for.
+"""
+
+import os
+import re
+import struct
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.core.stage import StageError, progress, warn
+from faces.images.decoding import MACHINE_ERRORS
+from faces.images.rejection import Rejected, Rejection, unreadable
+
+REC, IDX, PROPERTY = FILES = ("train.rec", "train.idx", "property")
+SUBJECT = "each a label of records"
+
+MAGIC = 0xCED7230A
+PREFIX = struct.Struct("<II")  # magic, kind of part and length
+LENGTH_BITS = 29
+WHOLE, FIRST, MIDDLE, LAST = range(4)
+HEADER = struct.Struct("<IfQQ")
+LABEL = struct.Struct("<f")
+RECORD_BYTES = 2**25  # of a payload, so that a hostile file does not fill the memory; faces take some 10 kB
+
+LINE_BYTES = 64  # what is read of a line of train.idx: two numbers of 18 digits fit
+LINE = re.compile(rb"([0-9]{1,18})\t([0-9]{1,18})\r?\n?")
+PROPERTY_BYTES = 100
+PROPERTIES = re.compile(rb"([0-9]+),[0-9]+,[0-9]+\s*")
+
+
+class Record(NamedTuple):
+    """A record that should hold an image."""
+
+    subject: str
+    path: str  # the key
+    offset: int
+
+    def source(self, root: Path) -> bytes:
+        """Return the image file in the record, for `read_image`; Rejection if it is damaged. Safe in threads."""
+        try:
+            with open(root / REC, "rb", buffering=0) as file:
+                payload = read_payload(file.fileno(), self.offset, RECORD_BYTES + 1)
+        except OSError as error:
+            if error.errno in MACHINE_ERRORS:
+                raise
+            raise unreadable(error) from None
+        if len(payload) > RECORD_BYTES:
+            raise Rejection("too_large", f"a record of over {RECORD_BYTES} bytes")
+        labels, _ = read_label(payload)
+        image = payload[HEADER.size + LABEL.size * labels :]
+        if not image:
+            raise Rejection("empty", "nothing behind the labels")
+        return image
+
+
+@dataclass(frozen=True, eq=False)
+class Records(Sequence[Record]):
+    """Many records in 20 bytes each: a slice is a view, a single one is made when it is asked for. All arrays (N,)."""
+
+    keys: NDArray[np.int64]
+    labels: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return how many records there are."""
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, which: int) -> Record: ...
+    @overload
+    def __getitem__(self, which: slice) -> "Records": ...
+    def __getitem__(self, which: int | slice) -> "Record | Records":
+        """Return one record, or a view of some."""
+        if isinstance(which, slice):
+            return Records(self.keys[which], self.labels[which], self.offsets[which])
+        return Record(subject_of(self.labels[which]), path_of(self.keys[which]), int(self.offsets[which]))
+
+
+@dataclass
+class Listing:
+    """What the file holds, known from the headers of its records."""
+
+    files: Records  # by subject
+    subjects: dict[str, slice]  # of `files`
+    rejected: list[Rejected]
+    ignored: int  # records that are no images
+    stamps: dict[str, str]
+
+    def images(self, subject: str) -> Records:
+        """Return the records of a subject, in order of keys."""
+        return self.files[self.subjects[subject]]
+
+    def count(self, subject: str) -> int:
+        """Return how many records a subject has."""
+        return self.subjects[subject].stop - self.subjects[subject].start
+
+    def stamp(self, subject: str) -> list[str]:
+        """Return what differs if a record of the subject was written: it shows on the whole file alone."""
+        return [subject, *self.stamps.values()]
+
+
+class Index(NamedTuple):
+    """Where the images are, in order of keys; both arrays (N,)."""
+
+    keys: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    ignored: int  # records that are no images
+    classes: int
+
+
+def subject_of(label: float) -> str:
+    """Return the name of the subject with a label that is a whole number."""
+    return str(int(label))
+
+
+def path_of(key: int) -> str:
+    """Return what stands for the path of an image: the key, such that keys below 10**9 sort as numbers do."""
+    return f"{key:09d}"
+
+
+def stamps(root: Path) -> dict[str, str]:
+    """Return size and date of those of the three files that are there."""
+    found = {name: (root / name).stat() for name in FILES if (root / name).is_file()}
+    return {name: f"{status.st_size} {status.st_mtime_ns}" for name, status in found.items()}
+
+
+def list_images(root: Path) -> Listing:
+    """Return the images in the file, by label and key, after one pass over the headers; warn of a wrong `property`."""
+    before = stamps(root)
+    index = read_index(root)
+    labels, rejected = _read_labels(root / REC, index)
+    order = np.argsort(labels, kind="stable")[: len(labels) - len(rejected)]  # NaN, of the rejected, comes last
+    records = Records(index.keys[order], labels[order], index.offsets[order])
+    found, starts = np.unique(records.labels, return_index=True)
+    ends = [*starts[1:].tolist(), len(records)]
+    subjects = {
+        subject_of(label): slice(start, end) for label, start, end in zip(found, starts.tolist(), ends, strict=False)
+    }
+    if len(subjects) != index.classes:
+        warn(f"{root / PROPERTY} tells of {index.classes} classes, but {REC} has images of {len(subjects)}")
+    return Listing(records, subjects, rejected, index.ignored, before)
+
+
+def _read_labels(path: Path, index: Index) -> tuple[NDArray[np.float32], list[Rejected]]:
+    """Return the label of each image, NaN where it is rejected, and why."""
+    labels = np.full(len(index.keys), np.nan, np.float32)
+    rejected = []
+    with open(path, "rb", buffering=0) as file:
+        for row, offset in enumerate(progress(index.offsets, "reading labels", len(labels), "record")):
+            try:
+                labels[row] = _read_whole_label(file.fileno(), int(offset))
+            except Rejection as rejection:
+                rejected.append(rejection.of(path_of(index.keys[row])))
+            except OSError as error:
+                rejected.append(unreadable(error).of(path_of(index.keys[row])))
+    return labels, rejected
+
+
+def _read_whole_label(file: int, offset: int) -> float:
+    _, label = read_label(read_payload(file, offset, HEADER.size + LABEL.size))
+    if not (label >= 0 and label.is_integer()):
+        raise Rejection("damaged", f"label {label:g}: not a whole number, 0 or more")
+    return label
+
+
+def read_label(payload: bytes) -> tuple[int, float]:
+    """Return how many labels follow the header of a payload, and the label that counts."""
+    if len(payload) < HEADER.size:
+        raise Rejection("damaged", f"a payload of {len(payload)} bytes: too short for its header")
+    labels, label, _, _ = HEADER.unpack_from(payload)
+    if labels == 0:
+        return 0, label
+    if len(payload) < HEADER.size + LABEL.size:
+        raise Rejection("damaged", f"cut short before the first of {labels} labels")
+    return labels, LABEL.unpack_from(payload, HEADER.size)[0]
+
+
+def read_payload(file: int, offset: int, most: int) -> bytes:
+    """Return the payload of the record at an offset, joined from its parts, or its first `most` bytes.
+
+    `file` is a descriptor, whose position is neither used nor moved. Rejection if there is no whole record.
+    """
+    size, payload, going_on = os.fstat(file).st_size, bytearray(), False
+    while True:
+        magic, kind_and_length = PREFIX.unpack(_read(file, PREFIX.size, offset))
+        kind, length = kind_and_length >> LENGTH_BITS, kind_and_length % 2**LENGTH_BITS
+        if magic != MAGIC or kind not in ((MIDDLE, LAST) if going_on else (WHOLE, FIRST)):
+            raise Rejection("damaged", f"no {'further part of the ' if going_on else ''}record at byte {offset}")
+        offset += PREFIX.size
+        if length > size - offset:
+            raise Rejection("damaged", f"{length} bytes from byte {offset} on, where the file has {size} in all")
+        payload += _read(file, min(length, max(most - len(payload), 0)), offset)
+        if kind in (WHOLE, LAST) or len(payload) >= most:
+            return bytes(payload[:most])
+        payload += MAGIC.to_bytes(4, "little")
+        offset += length + -length % 4
+        going_on = True
+
+
+def _read(file: int, count: int, offset: int) -> bytes:
+    content = os.pread(file, count, offset)
+    if len(content) < count:
+        raise Rejection("damaged", f"cut short: {len(content)} of {count} bytes from byte {offset} on")
+    return content
+
+
+def read_index(root: Path) -> Index:
+    """Return where the images are, from `train.idx` and record 0.
+
+    StageError names what is missing of the three files, or the line of `train.idx` that is wrong.
+    """
+    missing = [name for name in FILES if not (root / name).is_file()]
+    if missing:
+        raise StageError(f"no file {', '.join(missing)}; format recordio needs {', '.join(FILES)}")
+    keys, offsets = _read_lines(root / IDX, (root / REC).stat().st_size)
+    images = np.ones(len(keys), np.bool_)
+    if keys[0] == 0 and (end := _end_of_images(root / REC, int(offsets[0]))) is not None:
+        images = (keys >= 1) & (keys < end)
+        if (lacking := int(end) - 1 - int(images.sum())) > 0:
+            raise StageError(f"{IDX}: lacks {lacking} of the keys 1 to {end - 1:.0f}: images, by record 0 of {REC}")
+    return Index(keys[images], offsets[images], int((~images).sum()), _classes(root / PROPERTY))
+
+
+def _read_lines(path: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return keys and offsets, sorted by key; every offset leaves room for a record in a file of `size` bytes."""
+    numbers = array("q")
+    with open(path, "rb") as file:
+        for count, line in enumerate(iter(partial(file.readline, LINE_BYTES), b""), start=1):
+            match = LINE.fullmatch(line)
+            if not match or int(match[2]) > size - PREFIX.size:
+                raise StageError(
+                    f"{IDX}: line {count}: {line!r}: should be a key, a tab and the offset of a record; {REC} has "
+                    f"{size} bytes"
+                )
+            numbers.extend((int(match[1]), int(match[2])))
+    if not numbers:
+        raise StageError(f"{IDX}: is empty")
+    keys, offsets = np.array(numbers, np.int64).reshape(-1, 2).T
+    order = np.argsort(keys, kind="stable")
+    twice = np.flatnonzero(np.diff(keys[order]) == 0)
+    if twice.size:
+        line_index = order[twice[0] + 1]
+        raise StageError(f"{IDX}: line {line_index + 1}: key {keys[line_index]} has a line already")
+    return keys[order], offsets[order]
+
+
+def _end_of_images(path: Path, offset: int) -> float | None:
+    """Return the first key that is no image, or None if record 0 is an image like any other."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            labels, label = read_label(read_payload(file.fileno(), offset, HEADER.size + LABEL.size))
+    except Rejection as rejection:
+        raise StageError(f"{REC}: record 0: {rejection.detail}") from None
+    if labels < 2:
+        return None
+    if not (label >= 1 and label.is_integer()):
+        raise StageError(f"{REC}: record 0: first label {label:g}: should be a key, the first that is no image")
+    return label
+
+
+def _classes(path: Path) -> int:
+    with open(path, "rb") as file:
+        content = file.read(PROPERTY_BYTES)
+    match = PROPERTIES.fullmatch(content)
+    if not match:
+        raise StageError(f"{PROPERTY}: {content!r}: should be <classes>,<height>,<width>")
+    return int(match[1])

@@ -1,0 +1,159 @@
+"""The trained network in the formats that other programs take, the same bytes from the same weights.
+
+Every model takes pixel values float32 (n, 112, 112, 3), RGB, 0 to 255, and gives embeddings float32 (n, D), not
+normalised; n is 1 for LiteRT, and any number else. None needs this project's code.
+"""
+
+import io
+import json
+import re
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.core.quiet import quiet_stderr
+from faces.inference.litert import convert
+from faces.network.layers import BatchNormalization
+from faces.network.runtime import keras, tf
+
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file knows
+NOTHING_SAVED = re.compile(r"date_saved|shared_object_id")  # keys that differ from run to run and that nothing needs
+
+
+def as_keras(network: keras.Model) -> bytes:
+    """Return the network as a .keras file of Keras's own layers."""
+    plain = keras.models.clone_model(network, clone_function=_stock)
+    plain.set_weights(network.get_weights())
+    written, rewritten = io.BytesIO(), io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder:
+        plain.save(path := Path(folder, "network.keras"))
+        written.write(path.read_bytes())
+    with zipfile.ZipFile(written) as source, zipfile.ZipFile(rewritten, "w") as target:
+        for name in sorted(source.namelist()):
+            content = source.read(name)
+            if name.endswith(".json"):
+                content = json.dumps(_same_every_time(json.loads(content))).encode()
+            target.writestr(zipfile.ZipInfo(name, ZIP_DATE), content)
+    return rewritten.getvalue()
+
+
+def _stock(layer: keras.layers.Layer) -> keras.layers.Layer:
+    kind = keras.layers.BatchNormalization if isinstance(layer, BatchNormalization) else type(layer)
+    return kind.from_config(layer.get_config())
+
+
+def _same_every_time(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _same_every_time(part) for key, part in value.items() if not NOTHING_SAVED.fullmatch(key)}
+    return [_same_every_time(part) for part in value] if isinstance(value, list) else value
+
+
+def as_float16(network: keras.Model) -> bytes:
+    """Return a LiteRT model with weights of 16 bits, which computes in 32 where a processor has no 16."""
+
+    def adjust(converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+
+    return convert(network, adjust)
+
+
+def as_int8(network: keras.Model, calibration: NDArray[np.uint8]) -> bytes:
+    """Return a LiteRT model that computes in 8 bits, but for its input and output.
+
+    `calibration` (n, 112, 112, 3) are images by which the range of every layer's outputs is chosen.
+    """
+
+    def adjust(converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([image[np.newaxis].astype(np.float32)] for image in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+
+    return convert(network, adjust)
+
+
+def as_onnx(network: keras.Model) -> bytes:
+    """Return an ONNX model, of tf2onnx by way of Keras, with names and an order of its own.
+
+    tf2onnx numbers what it makes, and orders it by hashes of names: both differ from run to run.
+    """
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), quiet_stderr():
+        warnings.simplefilter("ignore")  # Keras looks for names that NumPy has deprecated
+        images = keras.InputSpec(shape=network.input_shape, dtype="float32", name="images")
+        network.export(path := Path(folder, "network.onnx"), format="onnx", verbose=False, input_signature=[images])
+        model = onnx.load(path)
+    _put_in_order(model.graph)
+    for part in (model, model.graph, *model.graph.node):
+        part.ClearField("doc_string")
+    model.ClearField("metadata_props")
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def _put_in_order(graph: Any) -> None:
+    """Order the nodes of an ONNX graph as its outputs need them, and call tensors by their place in that order."""
+    makers = {output: node for node in graph.node for output in node.output}
+    constants = {constant.name: constant for constant in graph.initializer}
+    ordered: list[Any] = []
+    used: list[str] = []
+    waiting = [(value.name, False) for value in reversed(graph.output)]
+    done: set[str] = set()
+    while waiting:  # depth first, without recursion: the network is deeper than Python's stack would like
+        name, inputs_done = waiting.pop()
+        if name in done or not name:
+            continue
+        if name in constants:
+            used.append(name)
+            done.add(name)
+        elif name in makers and not inputs_done:
+            waiting += [(name, True), *((source, False) for source in reversed(makers[name].input))]
+        elif name in makers:
+            ordered.append(makers[name])
+            done |= set(makers[name].output)
+        else:
+            done.add(name)  # the input of the graph
+    names = {graph.input[0].name: "images", graph.output[0].name: "embeddings"}
+    names |= {name: f"constant_{number}" for number, name in enumerate(used)}
+    for number, node in enumerate(ordered):
+        node.name = f"{node.op_type}_{number}"
+        for output in node.output:
+            names.setdefault(output, f"tensor_{number}" if len(node.output) == 1 else f"tensor_{number}_{len(names)}")
+    for node in ordered:
+        for field in (node.input, node.output):
+            field[:] = [names.get(name, name) for name in field]
+    kept = [constants[name] for name in used]
+    for constant in kept:
+        constant.name = names[constant.name]
+    for value in (*graph.input, *graph.output):
+        value.name = names[value.name]
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    nodes, initializers = [_copy(node) for node in ordered], [_copy(constant) for constant in kept]
+    for field, parts in ((graph.node, nodes), (graph.initializer, initializers)):
+        del field[:]
+        field.extend(parts)
+    del graph.value_info[:]
+    graph.name = "mobilefacenet"
+
+
+def _copy(message: Any) -> Any:
+    copied = type(message)()
+    copied.CopyFrom(message)
+    return copied
+
+
+def onnx_session(content: bytes, threads: int = 1) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return what calls an ONNX model: pixels (n, 112, 112, 3) -> embeddings (n, D)."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(None, {"images": pixels})[0]

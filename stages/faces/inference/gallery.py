@@ -1,0 +1,55 @@
+"""People who were enrolled: embeddings of their images in one .npz file, which is read without pickle."""
+
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.core.files import replacing
+from faces.core.stage import StageError
+
+MOST_BYTES = 2**33  # of a gallery once it is unpacked: 4 million images of 512 numbers
+
+
+class Gallery(NamedTuple):
+    """Embeddings float32 (n, D) of length 1, whose they are (n,), and the SHA-256 of the model that made them."""
+
+    embeddings: NDArray[np.float32]
+    subjects: NDArray[np.str_]
+    model: str
+
+    def write(self, path: Path) -> None:
+        """Write the file, with the same bytes for the same people."""
+        with replacing(path) as temporary:
+            np.savez(temporary, embeddings=self.embeddings, subjects=self.subjects, model=np.array(self.model))
+
+    def rank(self, embedding: NDArray[np.float32], most: int) -> list[tuple[str, float]]:
+        """Return the people most alike an embedding (D,) of length 1, each with the cosine of their best image."""
+        subjects, rows = np.unique(self.subjects, return_inverse=True)
+        best = np.full(len(subjects), -np.inf)
+        np.maximum.at(best, rows, self.embeddings @ embedding)
+        order = np.argsort(-best, kind="stable")[:most]
+        return [(str(subjects[place]), float(best[place])) for place in order]
+
+
+def read_gallery(path: Path) -> Gallery:
+    """Return a gallery; StageError names the file if it is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > MOST_BYTES:
+            raise StageError(f"{path}: {unpacked:,} bytes once unpacked; at most {MOST_BYTES:,} are read")
+        with np.load(path, allow_pickle=False) as arrays:
+            gallery = Gallery(arrays["embeddings"], arrays["subjects"], str(arrays["model"]))
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing; `enrol` makes it") from None
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
+        raise StageError(f"{path}: not a gallery that `enrol` wrote ({' '.join(str(error).split())[:200]})") from None
+    embeddings, subjects, _ = gallery
+    if embeddings.dtype != np.float32 or embeddings.ndim != 2 or subjects.dtype.kind != "U":
+        raise StageError(f"{path}: {embeddings.dtype} {embeddings.shape}; expected float32 (n, D), and names")
+    if subjects.shape != embeddings.shape[:1] or not len(subjects) or not np.isfinite(embeddings).all():
+        raise StageError(f"{path}: damaged: {len(embeddings)} embeddings of {subjects.shape} people")
+    return gallery

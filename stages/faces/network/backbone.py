@@ -1,0 +1,34 @@
+"""The trained backbone on disk: its weights, and beside them the few numbers that rebuild the network around them."""
+
+import json
+from pathlib import Path
+
+from faces.core.files import write_text
+from faces.core.stage import StageError, check_params
+from faces.network import mobilefacenet
+from faces.network.architecture import Architecture
+from faces.network.runtime import keras
+from faces.network.weights import load_weights, save_weights
+
+WEIGHTS_PATH = Path("models/backbone.weights.h5")
+ARCHITECTURE_PATH = Path("models/backbone.json")
+
+
+def save_backbone(backbone: keras.Model, architecture: Architecture) -> None:
+    """Write the weights, and the architecture that the network was built with."""
+    save_weights(backbone, WEIGHTS_PATH)
+    write_text(ARCHITECTURE_PATH, architecture.model_dump_json(indent=2) + "\n")
+
+
+def load_backbone() -> keras.Model:
+    """Return the trained network; StageError if a file is missing or the two do not fit each other."""
+    try:
+        architecture = json.loads(ARCHITECTURE_PATH.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StageError(f"{ARCHITECTURE_PATH} is missing; `dvc repro train` makes it, `dvc pull` fetches it") from None
+    except (ValueError, RecursionError) as error:
+        raise StageError(f"{ARCHITECTURE_PATH}: {error}") from None
+    checked = check_params(architecture, Architecture, str(ARCHITECTURE_PATH))
+    backbone = mobilefacenet.build(**checked.model_dump())
+    load_weights(backbone, WEIGHTS_PATH)
+    return backbone

@@ -1,0 +1,46 @@
+"""What experiments have left in Git: files of an experiment of DVC, a branch, a tag, a commit, or of what lies here."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from faces.core.stage import StageError
+
+WORKSPACE = "workspace"
+
+
+def git(*arguments: str) -> str:
+    """Return what a Git command prints; StageError with its own words if it fails."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
+    if done.returncode:
+        raise StageError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def commit_of(experiment: str) -> str:
+    """Return what Git calls an experiment: DVC keeps those that are not committed as refs/exps/<…>/<name>."""
+    refs = [ref for ref in git("for-each-ref", "--format=%(refname)", "refs/exps").split() if "celery" not in ref]
+    named = [ref for ref in refs if ref.rpartition("/")[2] == experiment]
+    if len(named) > 1:
+        raise StageError(f"{experiment}: there are {len(named)} experiments of this name; give a commit")
+    return named[0] if named else experiment
+
+
+def read_json(commit: str, path: str) -> dict[str, Any]:
+    """Return a metrics file of a commit; StageError if it has none."""
+    try:
+        return json.loads(read_file(commit, path))
+    except ValueError as error:
+        raise StageError(f"{commit}: {path}: {error}") from None
+
+
+def read_file(commit: str, path: str) -> str:
+    """Return the text of a file of a commit; StageError if it has none."""
+    if commit == WORKSPACE:
+        there = Path(path).is_file()
+    else:
+        there = bool(git("ls-tree", "--name-only", commit, path))
+    if not there:
+        raise StageError(f"{commit}: has no {path}; run `dvc repro` there first, from the root of the project")
+    return Path(path).read_text(encoding="utf-8") if commit == WORKSPACE else git("show", f"{commit}:{path}")

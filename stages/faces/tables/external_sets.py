@@ -1,0 +1,141 @@
+"""The `test_sets:` section of params.yaml, external pairs to be scored, and what the gather stage makes of each.
+
+For a test set <name>, data/tests has <name>.npy, the pixels of its images, <name>.images.csv, where each came from, and
+<name>.pairs.csv, its pairs in the order of the protocol, by image number.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, RootModel, model_validator
+
+from faces.core.csv_rows import csv_rows
+from faces.core.files import read_csv
+from faces.core.stage import Params, StageError, load_params
+from faces.tables.packed_images import open_packed
+from faces.tables.sources import Name
+
+TESTS = Path("data/tests")
+NAME_HELP = "a name from the section `test_sets:` of params.yaml"
+IMAGE_COLUMNS = {"subject": str, "path": str}
+
+# a, b: image numbers; same: 1 for two images of one person, else 0; fold: 0..F-1, as in cross-validation; group: the
+# protocol's own name for a kind of pair, may be empty.
+PAIR_COLUMNS = {"a": np.int64, "b": np.int64, "same": np.int64, "fold": np.int64, "group": str}
+
+
+class ExternalSet(Params):
+    """Where a test set is, and in which format; a relative path starts at the root of the project."""
+
+    format: Literal["lfw", "bin", "csv"]
+    images: str = Field(min_length=1)
+    pairs: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_bin(self) -> "ExternalSet":
+        if self.format == "bin" and self.images != self.pairs:
+            raise ValueError("images and pairs should be the same .bin file, which holds both")
+        return self
+
+
+class _ExternalSets(RootModel[dict[Name, ExternalSet]]):
+    pass
+
+
+def load_test_sets() -> dict[str, ExternalSet]:
+    """Return the test sets by name, in the order of params.yaml; StageError names what is wrong with one."""
+    return load_params("test_sets", _ExternalSets).root
+
+
+def listed_test_set(name: str) -> ExternalSet:
+    """Return the test set of a name; StageError names those of params.yaml if it is none of them."""
+    test_sets = load_test_sets()
+    if name not in test_sets:
+        allowed = ", ".join(test_sets) or "none, since the section is empty"
+        raise StageError(f"params.yaml: test_sets: {name!r} is not among them; allowed: {allowed}")
+    return test_sets[name]
+
+
+def named_test_set(description: str | None) -> tuple[str, ExternalSet]:
+    """Return the test set that is a script's one argument; `--help` shows `description`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help=NAME_HELP)
+    name = parser.parse_args().name
+    return name, listed_test_set(name)
+
+
+def pixels_path(name: str) -> Path:
+    """Return where a test set's images are: uint8 (N, 112, 112, 3), RGB, each once, in order of first use."""
+    return TESTS / f"{name}.npy"
+
+
+def image_table_path(name: str) -> Path:
+    """Return where the table of a test set's images is: columns subject, path; row i describes image i.
+
+    Subjects are "" throughout if the test set does not name them.
+    """
+    return TESTS / f"{name}.images.csv"
+
+
+def pair_table_path(name: str) -> Path:
+    """Return where the table of a test set's pairs is; it has `PAIR_COLUMNS`."""
+    return TESTS / f"{name}.pairs.csv"
+
+
+def embeddings_path(name: str) -> Path:
+    """Return where the embeddings of a test set's images are: float32 (N, D), row i of image i."""
+    return TESTS / f"{name}.embeddings.npy"
+
+
+def open_pixels(name: str) -> NDArray[np.uint8]:
+    """Map a test set's images from disk, uint8 (N, 112, 112, 3), N > 0; StageError if the file holds anything else."""
+    path = pixels_path(name)
+    pixels = open_packed(path)
+    if len(pixels) == 0:
+        raise StageError(f"{path}: holds no images")
+    return pixels
+
+
+def read_image_table(name: str, images: int) -> pd.DataFrame:
+    """Return subject and path of each of `images` images; StageError if they are more or fewer, or one comes twice."""
+    path = image_table_path(name)
+    table = read_csv(path, IMAGE_COLUMNS, may_be_empty=["subject"])
+    if len(table) != images:
+        raise StageError(f"{path}: describes {len(table)} images; {pixels_path(name)} holds {images}")
+    repeated = np.flatnonzero(table["path"].duplicated())
+    if len(repeated):
+        raise StageError(f"{path}: line {repeated[0] + 2}: path {table['path'].iloc[repeated[0]]!r} comes twice")
+    return table
+
+
+def read_pair_table(name: str, images: int) -> pd.DataFrame:
+    """Return a test set's pairs, in the order of the protocol; a pair may come twice, as in some protocols it does.
+
+    StageError if the table is missing, cut short or has been edited into nonsense.
+    """
+    path = pair_table_path(name)
+    below = {"a": images, "b": images, "same": 2, "fold": None}
+    rows = [
+        (*(row.number(column, limit) for column, limit in below.items()), row["group"])
+        for row in csv_rows(path, list(PAIR_COLUMNS))
+    ]
+    if not path.read_bytes().endswith(b"\n"):
+        raise StageError(f"{path}: is cut short: the last line has no end")
+    table = pd.DataFrame(rows, columns=list(PAIR_COLUMNS)).astype(PAIR_COLUMNS)
+    check_pairs(table, path)
+    return table
+
+
+def check_pairs(table: pd.DataFrame, path: Path) -> None:
+    """Raise StageError, naming `path`, if pairs of one kind are missing, or a fold between the first and the last."""
+    for same, kind in enumerate(("impostor", "genuine")):
+        if not (table["same"] == same).any():
+            raise StageError(f"{path}: has no {kind} pair")
+    folds = np.unique(table["fold"])
+    if folds[-1] >= len(folds):
+        gap = np.flatnonzero(folds != np.arange(len(folds)))[0]
+        raise StageError(f"{path}: no pair is in fold {gap}, but one is in fold {folds[-1]}; folds count from 0")

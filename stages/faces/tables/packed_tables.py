@@ -1,0 +1,66 @@
+"""The tables behind data/packed: what images each source has. Their pixels are the business of packed_images.py."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from faces.core.files import read_csv
+from faces.core.stage import Params, StageError
+from faces.tables.packed_images import shards_of
+
+DUPLICATES_PATH = Path("data/duplicates.csv")
+DUPLICATES_COLUMNS = {"source": str, "row": np.int64, "group": np.int64}  # of every image that has a copy
+
+
+class DuplicatesParams(Params):
+    """The section `duplicates:` of params.yaml; without neighbours, no copies are looked for."""
+
+    likeness: float = Field(gt=0, le=1)
+    neighbours: int = Field(ge=0, le=1000)
+    exact_images: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
+
+
+def packed_tables(sources: list[str]) -> Iterator[pd.DataFrame]:
+    """Yield the packed images as source, row, subject, path, a shard at a time: by source, then as packed.
+
+    A subject's images are in one shard; StageError if not, or if a table does not fit its file of pixels.
+    """
+    for source in sorted(sources):
+        first, seen = 0, set[str]()
+        for shard in shards_of(source):
+            path = shard.path.with_suffix(".csv")
+            table = read_csv(path, {"subject": str, "path": str})
+            if len(table) != shard.images:
+                raise StageError(f"{path} lists {len(table)} images, but {shard.path} holds {shard.images}")
+            if table["path"].duplicated().any():
+                raise StageError(f"{path}: lists an image twice")
+            subjects = set(table["subject"])
+            if again := seen & subjects:
+                raise StageError(f"{path}: subject {min(again)!r} has images in an earlier table as well")
+            seen |= subjects
+            table.insert(0, "source", source)
+            table.insert(1, "row", range(first, first + len(table)))
+            first += len(table)
+            yield table
+
+
+def read_duplicates(images: Mapping[str, int]) -> pd.DataFrame:
+    """Return the groups of copies as source, row and group; StageError unless they are of packed images, each once.
+
+    `images` has the number of packed images of each source.
+    """
+    table = read_csv(DUPLICATES_PATH, DUPLICATES_COLUMNS)
+    packed = table["source"].map(images).fillna(0).astype(np.int64)
+    for problem, wrong in {
+        "names an image that is not packed": (table["row"] < 0) | (table["row"] >= packed),
+        "lists an image twice": table.duplicated(["source", "row"]),
+        "has a group below 0": table["group"] < 0,
+        "has a group of one image": ~table["group"].duplicated(keep=False),
+    }.items():
+        if wrong.any():
+            raise StageError(f"{DUPLICATES_PATH}: line {int(wrong.to_numpy().argmax()) + 2}: {problem}")
+    return table
