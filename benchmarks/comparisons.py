@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 import mine
 from benchmarks import notebook
 from benchmarks.timing import alternate, table
-from faces.core.stage import load_params
+from faces.core.params import load_params
 from faces.search.lsh import Neighbours
 
 IMAGES, QUERIES, NEIGHBOURS, NOTEBOOK_QUERIES = 50_000, 20_000, 100, 50

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from benchmarks.timing import ratio
-from faces.core.stage import read_params
+from faces.core.params import read_params
 
 BATCH, SHORT, LONG, ROUNDS = 64, 5, 25, 2
 WAYS: dict[str, dict[str, Any]] = {

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.torch_step import make_step, torch
-from faces.core.stage import load_params
+from faces.core.image_size import IMAGE_SHAPE
+from faces.core.params import load_params
 from faces.core.threads import available_cores, in_order
-from faces.tables.packed_images import IMAGE_SHAPE, Shard, open_shard
+from faces.tables.packed_images import Shard, open_shard
 from faces.training.augmentation import AugmentParams, PhotoAugmenter
 
 CLASSES = 10_575  # of CASIA-WebFace

@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 
 from check import STAGES
-from faces.core.stage import read_params
+from faces.core.params import read_params
 
 matplotlib.use("Agg")
 GROWING = [stage for stage in STAGES if stage not in ("export", "card")]

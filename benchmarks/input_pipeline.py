@@ -10,7 +10,7 @@ import train
 from benchmarks import notebook
 from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, ratio, table
-from faces.core.stage import load_params
+from faces.core.params import load_params
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import labels_of, read_split, training_identities
 from faces.training.augmentation import Augmenter, AugmentParams, PhotoAugmenter

@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.growth import run_stage
-from faces.core.stage import read_params
+from faces.core.params import read_params
 
 PER_SUBJECT = 20
 STAGES = ("pack", "duplicates", "split", "train", "embed", "identify", "mine", "pairs", "similarity", "evaluate")

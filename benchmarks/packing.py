@@ -12,7 +12,7 @@ import pack
 from benchmarks import notebook
 from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, table
-from faces.core.stage import load_params
+from faces.core.params import load_params
 from faces.core.threads import available_cores
 from faces.images.decoding import Limits, read_image, ready_to_read
 from faces.images.image_folder import list_images

@@ -7,7 +7,7 @@ import numpy as np
 import pairs as stage
 from benchmarks import notebook
 from benchmarks.timing import alternate, table
-from faces.core.stage import load_params
+from faces.core.params import load_params
 
 SUBJECTS, IMAGES, NOTEBOOK_SUBJECTS = 10_000, 50, 3
 

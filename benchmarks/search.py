@@ -44,7 +44,7 @@ def factory_of(name: str, images: int) -> tuple[str, str]:
 
 def measure(name: str, images: int, held: bool, path: Path) -> None:
     """Print a part of the row of one index, with embeddings held in memory or not."""
-    from faces.core.stage import load_params
+    from faces.core.params import load_params
     from faces.core.threads import fixed_threads
     from faces.tables.embeddings import UnitVectors, read_embeddings
     from mine import MineParams, Mining

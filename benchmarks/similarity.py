@@ -9,7 +9,7 @@ import similarity as stage
 from benchmarks import notebook
 from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, table
-from faces.core.stage import load_params
+from faces.core.params import load_params
 from faces.network import mobilefacenet, runtime
 from faces.training.augmentation import Augmenter
 

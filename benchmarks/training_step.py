@@ -10,7 +10,7 @@ import numpy as np
 import train
 from benchmarks.notebook import stock_layers
 from benchmarks.timing import alternate, table
-from faces.core.stage import load_params
+from faces.core.params import load_params
 
 BATCH, CLASSES, THREADS = 64, 500, 2
 IMAGES = np.random.default_rng(0).integers(0, 256, (BATCH, 112, 112, 3)).astype(np.float32)

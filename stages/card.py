@@ -15,9 +15,12 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from faces.core.csv_rows import csv_rows
+from faces.core.csv_files import csv_rows
+from faces.core.errors import StageError
 from faces.core.files import write_text
-from faces.core.stage import Params, StageError, load_params, read_params, run, say
+from faces.core.params import Params, load_params, read_params
+from faces.core.run import run
+from faces.core.terminal import say
 from faces.tables.external_sets import load_test_sets
 from faces.tables.sources import load_sources
 from faces.tables.split_table import SCORED

@@ -20,7 +20,10 @@ import pack
 import split
 import synthesize
 import train
-from faces.core.stage import PARAMS_FILE, Params, StageError, load_params, read_params, run, say
+from faces.core.errors import StageError
+from faces.core.params import PARAMS_FILE, Params, load_params, read_params
+from faces.core.run import run
+from faces.core.terminal import say
 from faces.evaluation.metrics import FiguresParams
 from faces.images.detection import PhotosParams
 from faces.tables.external_sets import load_test_sets

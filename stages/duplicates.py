@@ -21,8 +21,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from faces.core.checkpoints import CHECKPOINTS
-from faces.core.files import write_csv, write_metrics
-from faces.core.stage import load_params, progress, run, say, warn
+from faces.core.csv_files import write_csv
+from faces.core.files import write_metrics
+from faces.core.params import load_params
+from faces.core.run import run
+from faces.core.terminal import progress, say, warn
 from faces.core.threads import fixed_threads
 from faces.search.thumbnails import THUMBNAIL_SHAPE, blocks, groups_of_copies, thumbnails
 from faces.tables.attributes import ATTRIBUTES_FOLDER

@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.checkpoints import checkpoint_folder, finish
-from faces.core.files import open_npy, replacing, write_metrics
-from faces.core.stage import load_params, run
+from faces.core.files import replacing, write_metrics
+from faces.core.npy_files import open_npy
+from faces.core.params import load_params
+from faces.core.run import run
 from faces.tables.embeddings import EMBEDDINGS_PATH, EmbedParams, lengths
 from faces.tables.external_sets import NAME_HELP, embeddings_path, listed_test_set, open_pixels, pixels_path
 from faces.tables.packed_images import PackedImages

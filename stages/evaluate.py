@@ -21,8 +21,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from faces.core.files import write_csv, write_metrics
-from faces.core.stage import Params, StageError, load_params, run, say, warn
+from faces.core.csv_files import write_csv
+from faces.core.errors import StageError
+from faces.core.files import write_metrics
+from faces.core.params import Params, load_params
+from faces.core.run import run
+from faces.core.terminal import say, warn
 from faces.core.threads import fixed_threads
 from faces.evaluation.bootstrap import Pairs, auc_gain_interval, in_falling_order, numbered
 from faces.evaluation.every_pair import every_pair

@@ -24,9 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from faces.core.errors import StageError
 from faces.core.files import replacing, write_metrics, write_text
+from faces.core.params import Params, load_params
 from faces.core.quiet import quiet_stderr
-from faces.core.stage import Params, StageError, load_params, run, say
+from faces.core.run import run
+from faces.core.terminal import say
 from faces.evaluation.threshold import THRESHOLD_PATH, read_threshold
 from faces.evaluation.verification import accuracy, area_under_roc
 from faces.inference.embedder import Embedder

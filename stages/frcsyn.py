@@ -17,7 +17,9 @@ from typing import Any
 
 import pandas as pd
 
-from faces.core.stage import PARAMS_FILE, StageError, parse_params, run
+from faces.core.errors import StageError
+from faces.core.params import PARAMS_FILE, parse_params
+from faces.core.run import run
 from faces.reporting.experiments import WORKSPACE, commit_of, read_file, read_json
 
 OWN, SCORES = "metrics/evaluate.json", "metrics/score@"

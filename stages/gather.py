@@ -31,8 +31,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from faces.core.files import replacing, write_csv, write_metrics
-from faces.core.stage import StageError, load_params, progress, run, say, warn
+from faces.core.csv_files import write_csv
+from faces.core.errors import StageError
+from faces.core.files import replacing, write_metrics
+from faces.core.image_size import IMAGE_SHAPE
+from faces.core.npy_files import write_npy_header
+from faces.core.params import load_params
+from faces.core.run import run
+from faces.core.terminal import progress, say, warn
 from faces.core.threads import available_cores, in_order
 from faces.external.insightface_bin import read_bin
 from faces.external.pair_files import (
@@ -46,7 +52,7 @@ from faces.external.pair_files import (
     read_lfw_pairs,
     subjects_of,
 )
-from faces.images.decoding import SIDE, DecodingParams, read_image, ready_to_read
+from faces.images.decoding import DecodingParams, read_image, ready_to_read
 from faces.images.rejection import Rejection
 from faces.tables.external_sets import (
     PAIR_COLUMNS,
@@ -164,8 +170,7 @@ def write_pixels(gathered: Gathered, where: str, params: GatherParams, target: B
 
     The bytes do not depend on `workers`.
     """
-    shape = (len(gathered.sources), SIDE, SIDE, 3)
-    np.lib.format.write_array_header_1_0(target, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    write_npy_header(target, np.uint8, (len(gathered.sources), *IMAGE_SHAPE))
     workers, problems = params.workers or available_cores(), []
     with ready_to_read(), ThreadPoolExecutor(workers) as pool:
         results = in_order(pool, partial(decode, params=params), gathered.sources, ahead=8 * workers)

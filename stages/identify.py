@@ -23,8 +23,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from sklearn.neighbors import KNeighborsClassifier
 
-from faces.core.files import write_csv, write_metrics
-from faces.core.stage import Params, load_params, progress, run, say
+from faces.core.csv_files import write_csv
+from faces.core.files import write_metrics
+from faces.core.params import Params, load_params
+from faces.core.run import run
+from faces.core.terminal import progress, say
 from faces.core.threads import fixed_threads
 from faces.evaluation.metrics import Rate, supported, too_few
 from faces.evaluation.verification import roc, tar_at_far

@@ -21,8 +21,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from faces.core.files import write_csv, write_metrics
-from faces.core.stage import Params, StageError, load_params, progress, run, say
+from faces.core.csv_files import write_csv
+from faces.core.errors import StageError
+from faces.core.files import write_metrics
+from faces.core.params import Params, load_params
+from faces.core.run import run
+from faces.core.terminal import progress, say
 from faces.core.threads import fixed_threads
 from faces.search.factory_index import ExactIndex, FactoryIndex, check_factory
 from faces.search.lsh import NOBODY, HyperplaneIndex, Neighbours, exact_neighbours

@@ -41,7 +41,7 @@ from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -49,11 +49,17 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from faces.core.checkpoints import GrownFile, checkpoint_folder
-from faces.core.files import link_or_copy, read_csv, replacing, write_csv, write_metrics, write_text
-from faces.core.stage import StageError, load_params, progress_bar, run, say, warn
+from faces.core.csv_files import read_csv, write_csv
+from faces.core.errors import StageError
+from faces.core.files import link_or_copy, replacing, write_metrics, write_text
+from faces.core.image_size import IMAGE_SHAPE
+from faces.core.npy_files import write_npy_header
+from faces.core.params import load_params
+from faces.core.run import run
+from faces.core.terminal import progress_bar, say, warn
 from faces.core.threads import available_cores, in_order
 from faces.images import image_folder, recordio
-from faces.images.decoding import SIDE, DecodingParams, read_image, read_photo, ready_to_read
+from faces.images.decoding import DecodingParams, read_image, read_photo, ready_to_read
 from faces.images.detection import Detector, PhotosParams, align_photo, check_installed
 from faces.images.rejection import OF_PHOTOS, REASONS, UNREADABLE, Rejected, Rejection
 from faces.images.shards import plan
@@ -333,7 +339,7 @@ def pack_shard(packing: "Packing", subjects: Sequence[str], folder: Path, most: 
         if done:
             say(f"going on after {len(done)} subjects, from {folder}")
         else:
-            _write_header(grown.file, 0)
+            write_npy_header(grown.file, np.uint8, (0, *IMAGE_SHAPE))
         bar.update(len(done))
         slices = parts_of(packing.listing, (subject for subject in subjects if subject not in done), params)
         read = partial(pack_part, packing.root, packing.read, params)
@@ -341,7 +347,7 @@ def pack_shard(packing: "Packing", subjects: Sequence[str], folder: Path, most: 
         notes = append_subjects(grown, _ticking(parts, bar), most, params)
         grown.file.seek(0)
         rows = [(subject, path) for subject, kept, _ in notes for path in kept]
-        _write_header(grown.file, len(rows))
+        write_npy_header(grown.file, np.uint8, (len(rows), *IMAGE_SHAPE))
     packed = Packed(folder, len(rows), len({subject for subject, _ in rows}))
     write_csv(packed.table, pd.DataFrame(rows, columns=["subject", "path"]))
     rejected = [row for _, _, of_subject in notes for row in of_subject]
@@ -380,12 +386,6 @@ def read_finished(folder: Path) -> Packed | None:
     if unchanged and all(row.reason != UNREADABLE for row in packed.read_rejects()):
         return packed
     return None
-
-
-def _write_header(target: BinaryIO, images: int) -> None:
-    # NumPy pads the header for a first axis of any length, so that the final one fits where the first was.
-    shape = (images, SIDE, SIDE, 3)
-    np.lib.format.write_array_header_1_0(target, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 class Packing(NamedTuple):

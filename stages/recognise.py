@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from faces.core.stage import StageError, load_params
+from faces.core.errors import StageError
+from faces.core.params import load_params
 from faces.images.decoding import Limits, read_image, read_photo, ready_to_read
 from faces.images.image_folder import list_images
 from faces.images.rejection import Rejected, Rejection, unreadable

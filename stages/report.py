@@ -31,8 +31,11 @@ from card import (
     trained_on,
     worst_groups,
 )
+from faces.core.errors import StageError
 from faces.core.files import write_text
-from faces.core.stage import PARAMS_FILE, StageError, parse_params, read_params, run, say
+from faces.core.params import PARAMS_FILE, parse_params, read_params
+from faces.core.run import run
+from faces.core.terminal import say
 from faces.reporting.experiments import commit_of, git, read_file
 from faces.reporting.experiments import read_json as read_json_of
 from faces.tables.external_sets import load_test_sets

@@ -20,8 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pydantic import Field
 
-from faces.core.files import replacing, write_csv, write_metrics
-from faces.core.stage import Params, StageError, load_params, run, say
+from faces.core.csv_files import write_csv
+from faces.core.errors import StageError
+from faces.core.files import replacing, write_metrics
+from faces.core.image_size import SIDE
+from faces.core.params import Params, load_params
+from faces.core.run import run
+from faces.core.terminal import say
 from faces.core.threads import fixed_threads
 from faces.evaluation.every_pair import EveryPair, every_pair
 from faces.evaluation.metrics import categories, group_figures
@@ -35,7 +40,7 @@ FOLDER = Path("metrics/review")
 FEWEST_PAIRS = 30  # behind a rate
 FEW_VALUES = 6  # numbers that take more different values are cut into thirds
 MOST_VALUES = 50  # of an attribute, in the plot
-SIDE, GAP, CAPTION, TITLE, PER_ROW = 112, 12, 18, 32, 4  # of the sheet, in pixels and pairs
+GAP, CAPTION, TITLE, PER_ROW = 12, 18, 32, 4  # of the sheet, in pixels and pairs
 
 
 class ReviewParams(Params):

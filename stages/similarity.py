@@ -20,8 +20,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from faces.core.checkpoints import Epochs, checkpoint_folder, finish
-from faces.core.files import open_npy, write_metrics
-from faces.core.stage import Params, StageError, load_params, progress, run, warn
+from faces.core.errors import StageError
+from faces.core.files import write_metrics
+from faces.core.npy_files import open_npy
+from faces.core.params import Params, load_params
+from faces.core.run import run
+from faces.core.terminal import progress, warn
 from faces.core.threads import fixed_threads
 from faces.evaluation.similarity_model import (
     Features,

@@ -20,8 +20,12 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from faces.core.files import write_csv, write_metrics
-from faces.core.stage import Params, StageError, load_params, run, say, warn
+from faces.core.csv_files import write_csv
+from faces.core.errors import StageError
+from faces.core.files import write_metrics
+from faces.core.params import Params, load_params
+from faces.core.run import run
+from faces.core.terminal import say, warn
 from faces.tables.packed_tables import DuplicatesParams, packed_tables, read_duplicates
 from faces.tables.sources import load_sources
 from faces.tables.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, VALIDATION

@@ -34,8 +34,13 @@ import pandas as pd
 from pydantic import Field
 
 from faces.core.checkpoints import checkpoint_folder, finish
-from faces.core.files import replacing, write_csv, write_metrics, write_text
-from faces.core.stage import Params, StageError, load_params, progress, run, say
+from faces.core.csv_files import write_csv
+from faces.core.errors import StageError
+from faces.core.files import replacing, write_metrics, write_text
+from faces.core.image_size import SIDE
+from faces.core.params import Params, load_params
+from faces.core.run import run
+from faces.core.terminal import progress, say
 from faces.core.threads import available_cores
 from faces.drawing.camera import Camera
 from faces.drawing.head import Expression, draw_shape
@@ -43,7 +48,6 @@ from faces.drawing.occlusion import Worn
 from faces.drawing.photograph import Light, Scene, photograph
 from faces.drawing.skin import make_look
 from faces.drawing.traits import draw_traits
-from faces.images.alignment import SIZE
 from faces.tables.attributes import ATTRIBUTES
 
 IMAGES = Path("data/synthetic/images")
@@ -77,7 +81,7 @@ class SynthesizeParams(Params):
     background_contrast: float = Field(ge=0, le=2)
     blur_pixels: float = Field(ge=0, le=5)
     noise: float = Field(ge=0, le=0.3)
-    lowest_resolution_pixels: int = Field(ge=16, le=SIZE)
+    lowest_resolution_pixels: int = Field(ge=16, le=SIDE)
     lowest_jpeg_quality: int = Field(ge=1, le=100)
     alignment_jitter_pixels: float = Field(ge=0, le=8)
     glasses_probability: float = Field(ge=0, le=1)
@@ -128,7 +132,7 @@ def _draw_camera(rng: np.random.Generator, params: SynthesizeParams) -> Camera:
         blur_angle=float(rng.uniform(0, 180)),
         blur_stretch=float(1 + 1.5 * rng.beta(1, 3)),
         noise=float(params.noise * poor[1]),
-        resolution=int(round(SIZE - (SIZE - params.lowest_resolution_pixels) * poor[2])),
+        resolution=int(round(SIDE - (SIDE - params.lowest_resolution_pixels) * poor[2])),
         jpeg_quality=int(round(100 - (100 - params.lowest_jpeg_quality) * rng.uniform(0, 1))),
     )
 

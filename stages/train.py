@@ -28,8 +28,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from faces.core.checkpoints import Epochs, checkpoint_folder, digest_of_work, finish
+from faces.core.errors import StageError
 from faces.core.files import write_metrics
-from faces.core.stage import StageError, load_params, progress, run, say, warn
+from faces.core.params import load_params
+from faces.core.run import run
+from faces.core.terminal import progress, say, warn
 from faces.core.threads import available_cores, fixed_threads, in_order
 from faces.evaluation.verification import area_under_roc, equal_error_rate
 from faces.network.architecture import Architecture

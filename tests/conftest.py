@@ -42,7 +42,7 @@ def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def fails_with(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a stage that must fail as a user sees it: exit code 1, `error:` lines, no traceback. Returns its stderr."""
-    from faces.core.stage import _finish
+    from faces.core.run import _finish
 
     def check(name: str, *arguments: str) -> str:
         with pytest.raises(SystemExit) as exit_:

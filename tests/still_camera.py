@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from faces.core.image_size import SIDE
 from faces.drawing.camera import Camera
-from faces.images.alignment import SIZE
 
 STILL = Camera(
     yaw=0,
@@ -16,6 +16,6 @@ STILL = Camera(
     blur_angle=0,
     blur_stretch=1,
     noise=0,
-    resolution=SIZE,
+    resolution=SIDE,
     jpeg_quality=100,
 )

@@ -31,7 +31,7 @@ from broken_inputs import (
     BrokenImage,
     whole_images,
 )
-from faces.core.stage import _finish
+from faces.core.run import _finish
 from faces.images.rejection import REASONS
 from image_files import encoded, noise
 from small_project import run_stage, working_in, write_params

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from ruamel.yaml import YAML
 
-from faces.core.files import write_csv
-from faces.core.stage import StageError, read_params
+from faces.core.csv_files import write_csv
+from faces.core.errors import StageError
+from faces.core.params import read_params
 from faces.evaluation.verification import accuracy, best_threshold
 from faces.images.decoding import RESIZE_FILTERS, Limits, ResizeFilter, read_image, ready_to_read
 from faces.search.lsh import HyperplaneIndex

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,19 +8,32 @@ from pydantic import BaseModel
 
 from faces.core import checkpoints
 from faces.core.checkpoints import Epochs, GrownFile, checkpoint_folder, finish
+from faces.core.pipeline import code_files
 
 
 class Values(BaseModel):
     seed: int = 0
 
 
+DVC_YAML = """
+stages:
+  train: {deps: [stages/train.py, stages/faces/core, data/table.csv]}
+  embed: {deps: [stages/embed.py, stages/faces/core]}
+"""
+
+
 def test_a_folder_belongs_to_one_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dvc.yaml").write_text(DVC_YAML, encoding="utf-8")
     stages, table = tmp_path / "stages", tmp_path / "table.csv"
-    (stages / "faces/core").mkdir(parents=True)
+    for folder in ("core", "drawing"):
+        (stages / "faces" / folder).mkdir(parents=True)
     for path in (stages / "train.py", stages / "embed.py", stages / "faces/core/files.py", table):
         path.write_text("one", encoding="utf-8")
-    monkeypatch.setattr(checkpoints, "STAGES", stages)
+    monkeypatch.setattr(checkpoints, "code_files", partial(code_files, root=tmp_path))
     seen = [checkpoint_folder("train", Values(), [table]), checkpoint_folder("embed", Values(), [table])]
+    assert checkpoint_folder("train", Values(), [table]) == seen[0]
+    (stages / "faces/drawing/head.py").write_text("of another stage", encoding="utf-8")
+    (stages / "embed.py").write_text("two", encoding="utf-8")
     assert checkpoint_folder("train", Values(), [table]) == seen[0]
     seen.append(checkpoint_folder("train", Values(seed=1), [table]))
     for path in (table, stages / "train.py", stages / "faces/core/files.py"):

@@ -4,22 +4,23 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from faces.core.image_size import SIDE
 from faces.drawing.camera import SUPERSAMPLING, View, develop, rotation, screen_coded
-from faces.images.alignment import SIZE, TEMPLATE, similarity
+from faces.images.alignment import TEMPLATE, similarity_transform
 from still_camera import STILL
 
 MARKS = np.array([[-32, 0, 84], [32, 0, 84], [0, -37, 110], [-26, -73, 80], [26, -73, 80]], np.float32)
 
 
 def grey(level: float) -> np.ndarray:
-    return np.full((SIZE * SUPERSAMPLING, SIZE * SUPERSAMPLING, 3), level, np.float32)
+    return np.full((SIDE * SUPERSAMPLING, SIDE * SUPERSAMPLING, 3), level, np.float32)
 
 
 def test_similarity_finds_the_transform_that_made_the_points() -> None:
     source = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
     turn, scale, shift = 0.7, 3.0, np.array([5.0, -2.0])
     matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    a, b = similarity(source, (source @ matrix.T + shift).astype(np.float32))
+    a, b = similarity_transform(source, (source @ matrix.T + shift).astype(np.float32))
     assert abs(a) == pytest.approx(3.0) and np.angle(a) == pytest.approx(0.7)
     assert (b.real, b.imag) == pytest.approx((5.0, -2.0))
 
@@ -30,7 +31,7 @@ def test_similarity_is_least_squares() -> None:
     # The same fit as a linear system in (re a, im a, re b, im b).
     rows = [[x, -y, 1, 0] for x, y in source] + [[y, x, 0, 1] for x, y in source]
     solved = np.linalg.lstsq(np.array(rows), np.concatenate([target[:, 0], target[:, 1]]), rcond=None)[0]
-    a, b = similarity(source, target)
+    a, b = similarity_transform(source, target)
     assert (a.real, a.imag, b.real, b.imag) == pytest.approx(tuple(solved))
 
 
@@ -81,14 +82,14 @@ def test_screen_coding_keeps_order_and_range() -> None:
 
 def test_a_perfect_camera_keeps_a_plain_picture() -> None:
     taken = develop(grey(0.2), STILL, np.random.default_rng(0))
-    assert taken.shape == (SIZE, SIZE, 3) and taken.dtype == np.uint8
+    assert taken.shape == (SIDE, SIDE, 3) and taken.dtype == np.uint8
     assert (taken == round(0.2 ** (1 / 2.2) * 255)).all()
 
 
 def test_a_poor_camera_blurs_and_adds_grain() -> None:
     rng = np.random.default_rng(0)
     edge = grey(0.0)
-    edge[:, SIZE:] = 0.6
+    edge[:, SIDE:] = 0.6
     sharp, blurred, small = (
         develop(edge, camera, rng).astype(int)
         for camera in (STILL, replace(STILL, blur=2.0), replace(STILL, resolution=20))

@@ -3,12 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from faces.core.image_size import SIDE
 from faces.drawing.head import Expression, draw_shape
 from faces.drawing.occlusion import Worn
 from faces.drawing.photograph import Light, Scene, lamp_direction, photograph
 from faces.drawing.skin import make_look
 from faces.drawing.traits import draw_traits
-from faces.images.alignment import SIZE
 from still_camera import STILL
 
 WHITE = np.ones(3, np.float32)
@@ -41,7 +41,7 @@ def alike(scene: Scene, region: tuple[slice, slice]) -> float:
 
 
 def test_a_photograph_is_the_same_every_time() -> None:
-    assert take(PLAIN).shape == (SIZE, SIZE, 3)
+    assert take(PLAIN).shape == (SIDE, SIDE, 3)
     np.testing.assert_array_equal(take(PLAIN), take(PLAIN))
 
 
@@ -83,7 +83,7 @@ def test_what_is_worn_covers_its_place(worn: str, covered: tuple[slice, slice], 
 
 @pytest.mark.parametrize("worn", ["glasses", "hand", "bar"])
 def test_what_is_held_before_a_face_hides_a_part(worn: str) -> None:
-    share = changed(replace(PLAIN, worn=replace(BARE, **{worn: True})), np.s_[0:SIZE, 0:SIZE])
+    share = changed(replace(PLAIN, worn=replace(BARE, **{worn: True})), np.s_[0:SIDE, 0:SIDE])
     assert 0.01 < share < 0.6
 
 

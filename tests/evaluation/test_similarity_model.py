@@ -5,7 +5,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.evaluation.similarity_model import (
     PAIRS_AT_ONCE,
     Features,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.external.insightface_bin import Bin, _checked, _Machine, read_bin
 
 IMAGES = [b"\xff\xd8 one\n\\'\"\t\r\x00\x80", b"it's", b'th"ree', b"\x00"]

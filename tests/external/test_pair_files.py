@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
-from faces.core.csv_rows import csv_rows
-from faces.core.stage import StageError
+from faces.core.csv_files import csv_rows
+from faces.core.errors import StageError
 from faces.external.pair_files import (
     NamedPair,
     contiguous_folds,

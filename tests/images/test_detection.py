@@ -16,7 +16,7 @@ from PIL import Image
 import pack
 import recognise
 import synthesize
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.images.alignment import TEMPLATE
 from faces.images.decoding import Limits, read_photo
 from faces.images.detection import Detector, Face, PhotosParams, aligned, check_installed, the_face, turn_of

@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 import pack
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.images import recordio
 from faces.images.recordio import Record, list_images, read_payload
 from faces.images.rejection import REASONS, Rejected, Rejection

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.network import backbone, mobilefacenet
 from faces.network.architecture import Architecture
 

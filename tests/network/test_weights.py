@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.network import mobilefacenet, weights
 from faces.network.runtime import keras
 from faces.network.weights import load_initial_weights, load_weights, save_weights

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from embed import describe
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.network.backbone import load_backbone
 from faces.tables.split_table import read_split
 from small_project import run_stage, write_params

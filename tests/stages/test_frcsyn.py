@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from frcsyn import metrics_of, table_of
 from small_project import commit, git, run_stage
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import mine
-from faces.core.files import write_npy
+from faces.core.npy_files import write_npy
 from faces.search import factory_index, lsh
 from faces.tables import embeddings
 from faces.tables.embeddings import UnitVectors, read_embeddings, unit_length

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 
 import pack
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.images import decoding
 from faces.images.rejection import OF_PHOTOS, REASONS, unreadable
 from faces.tables.sources import Source

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import recognise
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.inference.embedder import Embedder
 from faces.inference.litert import convert
 from faces.network import mobilefacenet

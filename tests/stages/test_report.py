@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import report
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from small_project import commit, git, run_stage, write_params
 
 

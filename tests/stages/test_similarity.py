@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 import similarity
-from faces.core.files import write_csv, write_npy
-from faces.core.stage import load_params
+from faces.core.csv_files import write_csv
+from faces.core.npy_files import write_npy
+from faces.core.params import load_params
 from faces.evaluation.similarity_model import load_similarity
 from faces.network.backbone import load_backbone
 from faces.tables.packed_images import PackedImages

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from small_project import run_stage, split_images, write_params
 from split import SplitParams, describe
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 import synthesize
-from faces.core.stage import StageError, check_params, load_params
+from faces.core.errors import StageError
+from faces.core.params import check_params, load_params
 from faces.drawing.camera import View
 from faces.drawing.head import draw_shape, landmarks, pose_expression
 from faces.images.alignment import TEMPLATE

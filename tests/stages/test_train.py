@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import train
-from faces.core.stage import load_params
+from faces.core.params import load_params
 from faces.evaluation.verification import area_under_roc, equal_error_rate
 from faces.network.runtime import tf
 from faces.tables.packed_images import PackedImages

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cosine
 
-from faces.core.files import write_npy
-from faces.core.stage import StageError
+from faces.core.errors import StageError
+from faces.core.npy_files import write_npy
 from faces.tables.embeddings import cosine_of_pairs, read_embeddings, unit_length
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.tables import external_sets as test_sets
 from faces.tables.external_sets import load_test_sets, open_pixels, read_image_table, read_pair_table
 

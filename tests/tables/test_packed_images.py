@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from faces.core.files import write_csv, write_npy
-from faces.core.stage import StageError
+from faces.core.csv_files import write_csv
+from faces.core.errors import StageError
+from faces.core.npy_files import write_npy
 from faces.tables.packed_images import PackedImages, shards_of
 
 

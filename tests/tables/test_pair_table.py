@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.tables.pair_table import read_pair_table
 
 GOOD = "part,a,b,same\ntrain,0,1,1\ntest_seen,2,0,0\n"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.tables.sources import load_sources, packed_folder, rejects_path
 
 pytestmark = pytest.mark.usefixtures("in_new_folder")

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from faces.core import files
-from faces.core.files import write_csv
-from faces.core.stage import StageError
+from faces.core import csv_files
+from faces.core.csv_files import write_csv
+from faces.core.errors import StageError
 from faces.tables.split_table import COLUMNS, images_of, labels_of, read_split, training_identities
 
 ROWS = [
@@ -94,7 +94,7 @@ def test_a_table_read_in_pieces_is_the_same_table(tmp_path: Path, monkeypatch: p
     path = tmp_path / "split.csv"
     write_csv(path, table())
     whole = read_split(path, names=True)
-    monkeypatch.setattr(files, "ROWS_IN_PIECE", 3)
+    monkeypatch.setattr(csv_files, "PIECE_ROWS", 3)
     pd.testing.assert_frame_equal(read_split(path, names=True), whole)
     write_csv(path, table().assign(part=["train", "train", "test_unseen", "test"]))
     with pytest.raises(StageError, match="image 3: part 'test'"):

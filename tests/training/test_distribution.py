@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import train
-from faces.core.stage import StageError, load_params
+from faces.core.errors import StageError
+from faces.core.params import load_params
 from faces.network.runtime import tf
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import labels_of, read_split

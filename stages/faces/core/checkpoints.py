@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from faces.core.errors import StageError
 from faces.core.files import replacing, write_text
-from faces.core.stage import StageError, say, warn
+from faces.core.pipeline import code_files
+from faces.core.terminal import say, warn
 
 CHECKPOINTS = Path("models/checkpoints")
-STAGES = Path(__file__).parents[2]
 LIBRARIES = (
     "ai-edge-litert",
     "imgaug",
@@ -71,14 +72,14 @@ def digest_of_work(
     ignored: set[str] | None = None,
     seen: object = None,
 ) -> str:
-    """Return a hash of a stage's parameters, code, libraries and the content of its inputs.
+    """Return a hash of a stage's parameters, the code that dvc.yaml lists for it, libraries and its inputs' content.
 
     Parameters in `ignored` have no say in the result; `seen`, anything that JSON can hold, has.
     """
     versions = {name: version(name) for name in LIBRARIES}
     facts = [params.model_dump(mode="json", exclude=ignored), versions, sys.version, seen]
     digest = hashlib.blake2b(json.dumps(facts).encode(), digest_size=8)
-    for path in [STAGES / f"{stage}.py", *sorted((STAGES / "faces").rglob("*.py")), *inputs]:
+    for path in [*code_files(stage), *inputs]:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
     return digest.hexdigest()

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.image_size import SIDE
 from faces.drawing.head import Array
-from faces.images.alignment import SIZE, TEMPLATE, similarity
+from faces.images.alignment import TEMPLATE, similarity_transform
 
 SUPERSAMPLING = 2  # drawn pixels per pixel of the crop and axis
 NEAREST = 50.0  # mm before the lens; nothing is drawn nearer
@@ -58,7 +59,7 @@ class View:
         """Stand the camera before the head and align by the landmarks (5, 3), as far off as the camera's jitter."""
         self.turn = rotation(camera.yaw, camera.pitch, camera.roll)
         self.distance = np.float32(camera.distance * 1000)
-        self.a, self.b = similarity(self._plane(self.turned(marks)), TEMPLATE + camera.jitter)
+        self.a, self.b = similarity_transform(self._plane(self.turned(marks)), TEMPLATE + camera.jitter)
 
     def turned(self, points: Array) -> Array:
         """Return points in the camera's axes, mm."""
@@ -89,7 +90,7 @@ def screen_coded(linear: Array) -> Array:
 
 def develop(canvas: Array, camera: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Blur, shrink and enlarge, add grain and compress: from a clean picture to an ordinary one."""
-    sharp = cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    sharp = cv2.resize(canvas, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     blurred = cv2.filter2D(sharp, -1, _blur_kernel(camera), borderType=cv2.BORDER_REPLICATE)
     taken = cv2.resize(blurred, (camera.resolution, camera.resolution), interpolation=cv2.INTER_AREA)
     picture = screen_coded(taken.astype(np.float32, copy=False))
@@ -100,8 +101,8 @@ def develop(canvas: Array, camera: Camera, rng: np.random.Generator) -> NDArray[
     if camera.jpeg_quality < 100:
         _, data = cv2.imencode(".jpg", coded[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, camera.jpeg_quality])
         coded = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].astype(np.uint8)
-    if camera.resolution < SIZE:
-        coded = cv2.resize(coded, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
+    if camera.resolution < SIDE:
+        coded = cv2.resize(coded, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
     return coded
 
 

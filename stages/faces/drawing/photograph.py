@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.image_size import SIDE
 from faces.drawing.camera import SUPERSAMPLING, Camera, View, develop
 from faces.drawing.head import Array, Expression, HeadShape, landmarks, outward, pose_expression
 from faces.drawing.occlusion import Worn, draw_bar, draw_glasses, draw_hand, wear_cap, wear_mask
 from faces.drawing.raster import cast_shadow, length_of, look_up, normals, rasterize
 from faces.drawing.skin import FINER, Look, noise, paint_eyes
-from faces.images.alignment import SIZE
 
 # Light wraps round skin, the red most: it travels furthest below the surface.
 WRAP = np.array([0.22, 0.10, 0.06], np.float32)
@@ -80,7 +80,7 @@ def draw_head(canvas: Array, points: Array, albedo: Array, look: Look, scene: Sc
     """Draw the lit head over the canvas (224, 224, 3), linear light; return where it is."""
     turned = view.turned(points)
     pixels = view.drawn_pixels(turned)
-    seen = rasterize(pixels[..., 0], pixels[..., 1], turned[..., 2], SIZE * SUPERSAMPLING)
+    seen = rasterize(pixels[..., 0], pixels[..., 1], turned[..., 2], SIDE * SUPERSAMPLING)
     lamp = lamp_direction(scene.light)
     surface = np.dstack([normals(turned), cast_shadow(turned, lamp)])
     seen_surface = look_up(surface, seen, 1)[seen.hit].T
@@ -122,17 +122,17 @@ def _shade(surface: Array, paint: Array, gloss: Array, lamp: Array, light: Light
 
 def background(rng: np.random.Generator, scene: Scene) -> Array:
     """Return a blurred, made-up room or street (224, 224, 3) in linear light."""
-    side = SIZE * SUPERSAMPLING
+    side = SIDE * SUPERSAMPLING
     base = np.exp(rng.uniform(-3.2, -0.2)) * np.exp(rng.normal(0, 0.16, 3)).astype(np.float32)
-    canvas = np.empty((SIZE, SIZE, 3), np.float32)
+    canvas = np.empty((SIDE, SIDE, 3), np.float32)
     canvas[:] = base
     contrast = scene.background_contrast
     for channel_share in (1.0, 0.35):
         knots = int(rng.integers(2, 7))
-        tone = noise(rng, (SIZE, SIZE), knots, knots)[..., None]
+        tone = noise(rng, (SIDE, SIDE), knots, knots)[..., None]
         canvas *= np.exp(contrast * channel_share * tone * rng.uniform(0.3, 1.0, 3)).astype(np.float32)
     for _ in range(int(rng.integers(0, 7))):
-        centre = rng.uniform(-10, SIZE + 10, 2)
+        centre = rng.uniform(-10, SIDE + 10, 2)
         corners = cv2.boxPoints((centre.tolist(), rng.uniform(6, 70, 2).tolist(), float(rng.normal(0, 15))))
         colour = base * np.exp(contrast * rng.normal(0, 0.9) + contrast * rng.normal(0, 0.4, 3))
         cv2.fillConvexPoly(canvas, corners.astype(np.int32), colour.tolist(), cv2.LINE_AA)

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.core.stage import Params
+from faces.core.params import Params
 from faces.evaluation.bootstrap import Interval, Pairs, accuracy_interval, curve_intervals
 from faces.evaluation.verification import (
     Labels,

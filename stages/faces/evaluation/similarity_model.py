@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf, expit
 
+from faces.core.errors import StageError
 from faces.core.files import replacing
-from faces.core.stage import StageError
 from faces.tables.embeddings import unit_length
 
 MODEL_PATH = Path("models/similarity.npz")

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from faces.core.errors import StageError
 from faces.core.files import write_text
-from faces.core.stage import StageError
 from faces.evaluation.verification import Roc, error_rates
 
 THRESHOLD_PATH = Path("models/threshold.json")

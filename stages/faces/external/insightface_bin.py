@@ -29,7 +29,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 
 _BYTES_AN_INSTRUCTION = 16  # or more; a pair is a thousand bytes or more, and 70 instructions at most
 _FREE_INSTRUCTIONS = 100_000  # so that a small file may have small images

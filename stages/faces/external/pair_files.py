@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from faces.core.csv_rows import Row, csv_rows
-from faces.core.stage import StageError
+from faces.core.csv_files import Row, csv_rows
+from faces.core.errors import StageError
 from faces.images.image_folder import ENDINGS
 
 FOLDS = 10  # of a protocol that names none: LFW's number, and InsightFace's

@@ -7,12 +7,11 @@ The places are those of ArcFace's data sets (Deng et al. 2019, "ArcFace", arXiv:
 import numpy as np
 from numpy.typing import NDArray
 
-SIZE = 112
 # Left eye, right eye, tip of the nose, left and right corner of the mouth (x, y in pixels of the crop).
 TEMPLATE = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
 
 
-def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> tuple[complex, complex]:
+def similarity_transform(source: NDArray[np.floating], target: NDArray[np.floating]) -> tuple[complex, complex]:
     """Return (a, b) with target = a * source + b, least squares, points (K, 2) as complex x + iy: turn, scale, shift.
 
     S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991, in the plane.

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
-from faces.core.stage import Params
+from faces.core.image_size import SIDE
+from faces.core.params import Params
 from faces.images.rejection import Rejection, unreadable
 
-SIDE = 112  # pixels: what the network takes
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # no others: some of Pillow's run programs or read further files
 PILLOW_MEGAPIXELS = 178  # beyond it Pillow refuses on its own
 ORIENTATION = 0x0112  # the EXIF tag

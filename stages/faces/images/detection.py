@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.core.stage import Params, StageError
-from faces.images.alignment import SIZE, TEMPLATE, similarity
+from faces.core.errors import StageError
+from faces.core.image_size import SIDE
+from faces.core.params import Params
+from faces.images.alignment import TEMPLATE, similarity_transform
 from faces.images.rejection import Rejection
 
 PACKAGES = {"mtcnn": "mtcnn==1.0.0", "lz4": "lz4==4.4.5"}  # module: what pip is asked for
@@ -153,13 +155,13 @@ def turn_of(landmarks: NDArray[np.float64]) -> float:
 
 def aligned(photo: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return the standard crop, uint8 (112, 112, 3), of a photo; black where the photo ends."""
-    a, b = similarity(landmarks, TEMPLATE)
+    a, b = similarity_transform(landmarks, TEMPLATE)
     if (shrink := abs(a)) < 1:  # averaged before it is turned, or fine detail would turn into noise
         small = cv2.resize(photo, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
         stretch = np.array([small.shape[1] / photo.shape[1], small.shape[0] / photo.shape[0]])
-        photo, (a, b) = small.astype(np.uint8), similarity((landmarks + 0.5) * stretch - 0.5, TEMPLATE)
+        photo, (a, b) = small.astype(np.uint8), similarity_transform((landmarks + 0.5) * stretch - 0.5, TEMPLATE)
     matrix = np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
-    return cv2.warpAffine(photo, matrix, (SIZE, SIZE), flags=cv2.INTER_CUBIC).astype(np.uint8)
+    return cv2.warpAffine(photo, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC).astype(np.uint8)
 
 
 def align_photo(photo: NDArray[np.uint8], detector: Detector, params: PhotosParams) -> NDArray[np.uint8]:

@@ -34,7 +34,8 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.stage import StageError, progress, warn
+from faces.core.errors import StageError
+from faces.core.terminal import progress, warn
 from faces.images.decoding import MACHINE_ERRORS
 from faces.images.rejection import Rejected, Rejection, unreadable
 

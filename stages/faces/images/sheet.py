@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-SIDE, GAP, CAPTION, PER_ROW = 112, 12, 18, 4
+from faces.core.image_size import SIDE
+
+GAP, CAPTION, PER_ROW = 12, 18, 4
 LONGEST_CAPTION = 38  # letters that fit below two images
 
 

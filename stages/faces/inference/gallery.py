@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.errors import StageError
 from faces.core.files import replacing
-from faces.core.stage import StageError
 
 MOST_BYTES = 2**33  # of a gallery once it is unpacked: 4 million images of 512 numbers
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.checkpoints import GrownFile
+from faces.core.npy_files import write_npy_header
 from faces.core.quiet import quiet_stderr
-from faces.core.stage import progress, say
+from faces.core.terminal import progress, say
 from faces.core.threads import in_order
 from faces.network.runtime import keras, tf
 
@@ -59,9 +60,7 @@ def embed(
         for start, images in zip(starts, progress(loaded, title, len(starts), "chunk"), strict=True):
             embeddings = np.ascontiguousarray(embedder(images), dtype="<f4")
             if start == 0:
-                shape = (total, embeddings.shape[1])
-                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(grown.file, header)
+                write_npy_header(grown.file, "<f4", (total, embeddings.shape[1]))
             grown.file.write(embeddings.data)
             grown.note(start)
     return grown.path

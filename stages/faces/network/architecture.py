@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from faces.core.stage import Params
+from faces.core.params import Params
 
 
 class Architecture(Params):

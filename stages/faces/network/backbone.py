@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+from faces.core.errors import StageError
 from faces.core.files import write_text
-from faces.core.stage import StageError, check_params
+from faces.core.params import check_params
 from faces.network import mobilefacenet
 from faces.network.architecture import Architecture
 from faces.network.runtime import keras

@@ -7,10 +7,10 @@ every convolution and no padding in the first one. The last layers are the paper
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from faces.core.image_size import IMAGE_SHAPE
 from faces.network.layers import BatchNormalization
 from faces.network.runtime import keras
 
-IMAGE_SHAPE = (112, 112, 3)  # height, width, RGB
 CHANNELS_MULTIPLE = 8  # narrower networks keep channel counts that vector units like
 BATCH_NORM_EPSILON = 1e-3
 

@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.errors import StageError
 from faces.core.files import replacing
-from faces.core.stage import StageError
 from faces.network.runtime import keras
 
 HDF5_OVERHEAD = 500_000  # bytes, and more than enough

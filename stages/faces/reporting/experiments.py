@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 
 WORKSPACE = "workspace"
 

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.stage import StageError
+from faces.core.errors import StageError
 from faces.search.lsh import Neighbours, exact_neighbours, nearest
 from faces.tables.embeddings import Vectors, blocks_of
 

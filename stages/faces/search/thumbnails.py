@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from faces.core.stage import progress
+from faces.core.terminal import progress
 
 SIDE = 8
 THUMBNAIL_SHAPE = (SIDE, SIDE, 3)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from faces.core.csv_rows import csv_cells
-from faces.core.stage import StageError, warn
+from faces.core.csv_files import read_text_table
+from faces.core.errors import StageError
+from faces.core.terminal import warn
 
 ATTRIBUTES = "attributes.csv"
 ATTRIBUTES_FOLDER = Path("data/attributes")
@@ -87,7 +88,7 @@ def read_known(source: str, images: int) -> pd.DataFrame:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    (_, columns), *rows = csv_cells(path)
-    if len(columns) > MOST_COLUMNS:
-        raise StageError(f"{path}: has {len(columns)} columns; {MOST_COLUMNS} at most")
-    return pd.DataFrame([cells for _, cells in rows], columns=columns, dtype=str)
+    table = read_text_table(path)
+    if len(table.columns) > MOST_COLUMNS:
+        raise StageError(f"{path}: has {len(table.columns)} columns; {MOST_COLUMNS} at most")
+    return table

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.core.files import open_npy
-from faces.core.stage import Params, StageError
+from faces.core.errors import StageError
+from faces.core.npy_files import open_npy
+from faces.core.params import Params
 
 EMBEDDINGS_PATH = Path("data/embeddings.npy")
 ROWS_AT_ONCE = 16384  # bounds working copies at some 100 MB

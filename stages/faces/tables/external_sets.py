@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, RootModel, model_validator
 
-from faces.core.csv_rows import csv_rows
-from faces.core.files import read_csv
-from faces.core.stage import Params, StageError, load_params
+from faces.core.csv_files import csv_rows, read_csv
+from faces.core.errors import StageError
+from faces.core.params import Params, load_params
 from faces.tables.packed_images import open_packed
 from faces.tables.sources import Name
 
@@ -121,10 +121,8 @@ def read_pair_table(name: str, images: int) -> pd.DataFrame:
     below = {"a": images, "b": images, "same": 2, "fold": None}
     rows = [
         (*(row.number(column, limit) for column, limit in below.items()), row["group"])
-        for row in csv_rows(path, list(PAIR_COLUMNS))
+        for row in csv_rows(path, list(PAIR_COLUMNS), complete=True)
     ]
-    if not path.read_bytes().endswith(b"\n"):
-        raise StageError(f"{path}: is cut short: the last line has no end")
     table = pd.DataFrame(rows, columns=list(PAIR_COLUMNS)).astype(PAIR_COLUMNS)
     check_pairs(table, path)
     return table

@@ -3,6 +3,7 @@
 They are read, not mapped: what a process holds is the batch that it asked for, however large the files are.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -11,13 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from faces.core.files import open_npy, read_csv
-from faces.core.stage import StageError
+from faces.core.csv_files import read_csv
+from faces.core.errors import StageError
+from faces.core.image_size import IMAGE_SHAPE
+from faces.core.npy_files import open_npy
 from faces.tables.split_table import SPLIT_PATH
 
 PACKED_DIRECTORY = Path("data/packed")
-IMAGE_SHAPE = (112, 112, 3)
-IMAGE_BYTES = 112 * 112 * 3
+IMAGE_BYTES = math.prod(IMAGE_SHAPE)
 SHARDS = "shards.csv"  # the list of a source's shards: each one's name and number of images
 SHARDS_COLUMNS = {"shard": str, "images": np.int64}
 

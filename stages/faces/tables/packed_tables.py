@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from faces.core.files import read_csv
-from faces.core.stage import Params, StageError
+from faces.core.csv_files import read_csv
+from faces.core.errors import StageError
+from faces.core.params import Params
 from faces.tables.packed_images import shards_of
 
 DUPLICATES_PATH = Path("data/duplicates.csv")

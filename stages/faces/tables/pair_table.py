@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from faces.core.files import read_csv
-from faces.core.stage import StageError
+from faces.core.csv_files import read_csv
+from faces.core.errors import StageError
 from faces.tables.split_table import SCORED, TEST_SEEN, TRAIN
 
 PAIRS_PATH = Path("data/pairs.csv")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, RootModel, StringConstraints
 
-from faces.core.stage import Params, load_params
+from faces.core.params import Params, load_params
 
 PACKED = Path("data/packed")
 REJECTED = Path("data/rejected")  # apart, so that a new reject alone changes nothing that later stages read

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from faces.core.files import read_csv_pieces
-from faces.core.stage import StageError
+from faces.core.csv_files import read_csv_pieces
+from faces.core.errors import StageError
 
 SPLIT_PATH = Path("data/split.csv")
 TRAIN, VALIDATION, TEST_SEEN, TEST_UNSEEN = PARTS = ("train", "validation", "test_seen", "test_unseen")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.core.stage import Params
+from faces.core.params import Params
 
 np.bool = np.bool_  # type: ignore[attr-defined]  # imgaug 0.4.0 asks for the name that NumPy 1.24 removed
 

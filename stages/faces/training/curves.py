@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from faces.core.stage import StageError, say
+from faces.core.errors import StageError
+from faces.core.terminal import say
 
 
 def open_curves(folder: Path) -> Any:

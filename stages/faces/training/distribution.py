@@ -25,7 +25,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.stage import StageError, say
+from faces.core.errors import StageError
+from faces.core.terminal import say
 from faces.training import watch
 
 TF_CONFIG = (

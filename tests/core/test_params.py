@@ -1,10 +1,4 @@
-import errno
 import math
-import os
-import shutil
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -12,9 +6,8 @@ import ruamel.yaml
 import yaml
 from pydantic import Field, model_validator
 
-import split
-from faces.core import stage
-from faces.core.stage import Params, StageError, load_params, read_params, run
+from faces.core.errors import StageError
+from faces.core.params import Params, load_params, read_params
 
 
 class Example(Params):
@@ -112,98 +105,3 @@ def test_a_file_that_is_no_mapping_is_an_error(params_file: Path, text: str) -> 
     params_file.write_text(text, encoding="utf-8")
     with pytest.raises(StageError, match="params.yaml"):
         read_params(params_file)
-
-
-@pytest.mark.parametrize(
-    "error, code, message",
-    [
-        (StageError("no such folder: x"), 1, "error: no such folder: x"),
-        (KeyboardInterrupt(), 130, "error: interrupted"),
-        (OSError(errno.ENOSPC, "No space left on device", "data/x.npy"), 1, "error: data/x.npy: No space left"),
-        (OSError(errno.EROFS, "Read-only file system", "data"), 1, "error: data: Read-only"),
-    ],
-)
-def test_expected_failures_exit_with_a_line(
-    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, message: str
-) -> None:
-    def main() -> None:
-        raise error
-
-    with pytest.raises(SystemExit) as exit_:
-        stage._finish(main)
-    assert exit_.value.code == code
-    assert capsys.readouterr().err.startswith(message)
-
-
-def test_ctrl_c_counts_where_python_ignores_exceptions(tmp_path: Path) -> None:
-    program = """
-import signal, time
-from faces.core.stage import run
-
-class Deleted:
-    def __del__(self):
-        signal.raise_signal(signal.SIGINT)
-
-def main():
-    Deleted()
-    time.sleep(30)
-
-run(main)
-"""
-    process = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(stage.__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    assert process.returncode == 130 and process.stderr.startswith("error: interrupted")
-
-
-def test_a_bug_keeps_its_traceback() -> None:
-    def main() -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        stage._finish(main)
-
-
-@pytest.mark.parametrize("argument, code", [("--help", 0), ("--epochs=3", 2), ("extra", 2)])
-def test_a_stage_explains_itself_and_ignores_no_argument(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argument: str, code: int
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["stages/split.py", argument])
-    with pytest.raises(SystemExit) as exit_:
-        run(split.main)
-    assert exit_.value.code == code
-    printed = capsys.readouterr()
-    assert "Split the images of all sources" in printed.out if code == 0 else argument in printed.err
-
-
-def test_a_stage_waits_for_one_that_outlived_its_dvc(
-    params_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(write(params_file).parent)
-    order: list[str] = []
-
-    def main() -> None:
-        order.append("stage")
-
-    def run_main() -> None:
-        with pytest.raises(SystemExit):
-            stage._finish(main)
-
-    with stage._alone():
-        # As an editor saves: by another file of the same name.
-        shutil.copy(params_file, params_file.with_name("new"))
-        os.replace(params_file.with_name("new"), params_file)
-        waiting = threading.Thread(target=run_main)
-        waiting.start()
-        waiting.join(timeout=0.5)
-        assert waiting.is_alive()
-        order.append("other")
-    waiting.join(timeout=10)
-    assert order == ["other", "stage"]
-    assert "another stage is still at work" in capsys.readouterr().err

@@ -1,0 +1,85 @@
+"""Reading and checking params.yaml."""
+
+import math
+import reprlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from faces.core.errors import StageError
+from faces.core.yaml12 import load_yaml12
+
+PARAMS_FILE = Path("params.yaml")
+MAX_NUMBER = 2**32  # a larger number is a slip, and as a count would take all memory or time
+
+
+class Params(BaseModel):
+    """Base of a stage's parameters: no unknown keys, no silent conversions, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_absurd(cls, value: object) -> object:
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int | float) and math.isfinite(number) and abs(number) > MAX_NUMBER:
+                raise ValueError(f"Input should be {MAX_NUMBER} at most")
+        return value
+
+
+AnyParams = TypeVar("AnyParams", bound=BaseModel)
+
+
+def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """Return the whole of a parameter file as a dictionary; StageError if it is missing or not one."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing; run from the root of the project") from None
+    return parse_params(content, str(path))
+
+
+def parse_params(content: bytes, where: str) -> dict[str, Any]:
+    """Return the content of a parameter file as a dictionary; StageError, which begins with `where`, if it is none."""
+    try:
+        sections = load_yaml12(content.decode("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StageError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise StageError(f"{where} is nested too deeply") from None
+    if not isinstance(sections, dict):
+        raise StageError(f"{where} must hold sections (`split:`, `train:`, …), found {type(sections).__name__}")
+    return sections
+
+
+def load_params(section: str, model: type[AnyParams], path: Path = PARAMS_FILE) -> AnyParams:
+    """Return one section of the parameter file, checked; StageError names every key that is wrong."""
+    content = read_params(path)
+    if section not in content:
+        raise StageError(f"{path}: the section `{section}:` is missing")
+    return check_params(content[section], model, f"{path}: {section}")
+
+
+def check_params(values: object, model: type[AnyParams], where: str) -> AnyParams:
+    """Return `values` as `model`; StageError has a line `where.key: value: what is allowed` for each problem."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise StageError("\n".join(_problem(where, detail) for detail in error.errors())) from None
+
+
+_short = reprlib.Repr()  # a value may be a megabyte, or by its aliases a billion of them
+_short.maxlevel, _short.maxstring, _short.maxother = 2, 200, 200
+
+
+def _problem(where: str, detail: Any) -> str:
+    key = ".".join([where, *map(str, detail["loc"])])
+    allowed = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if detail["type"] == "missing":
+        return f"{key}: missing"
+    value = f"{_short.repr(detail['input'])}: " if detail["loc"] else ""  # else it is the whole section
+    return f"{key}: {value}{allowed[0].lower()}{allowed[1:]}"

@@ -1,0 +1,101 @@
+"""Running a stage: its exit codes, Ctrl-C, and one stage at a time in a project."""
+
+import argparse
+import errno
+import fcntl
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NoReturn
+
+from faces.core.errors import StageError
+from faces.core.terminal import say
+
+NOTHING_LOST = "nothing half-written was left, and `git checkout metrics && dvc checkout` brings back what was there"
+NOT_A_FILE = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
+RESEND_SECONDS = 0.05  # after which an interrupt that Python ignored is sent again
+
+
+def run(main: Callable[[], None], takes_arguments: bool = False, alone: Callable[[], bool] = lambda: True) -> NoReturn:
+    """Run a stage's `main` and exit: 0 when done, 1 with a line on stderr for an expected failure, 130 on Ctrl-C.
+
+    A stage that takes no arguments of its own still has `--help`, its module's docstring, and refuses others. It waits
+    for other stages of the project to end if it is to be `alone`; a process that helps another one is not.
+    """
+    if not takes_arguments:
+        parser = argparse.ArgumentParser(
+            description=sys.modules[main.__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
+    sys.unraisablehook = _interrupt_again
+    try:
+        _finish(main, alone)
+    except SystemExit as exit_:
+        sys.stderr.flush()
+        if exit_.code:
+            os._exit(int(exit_.code))  # HDF5 crashes at the usual exit if it could not write a file
+        raise
+
+
+def _interrupt_again(ignored: Any) -> None:
+    """Send Ctrl-C again if it came where Python ignores exceptions, as while it deletes an object."""
+    if isinstance(ignored.exc_value, KeyboardInterrupt):
+        timer = threading.Timer(RESEND_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+    else:
+        sys.__unraisablehook__(ignored)
+
+
+def _finish(main: Callable[[], None], alone: Callable[[], bool] = lambda: True) -> NoReturn:
+    try:
+        with _alone() if alone() else nullcontext():
+            main()
+    except StageError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail(f"interrupted; {NOTHING_LOST}", 130)
+    except OSError as error:
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EROFS,
+            errno.EACCES,
+            errno.EPERM,
+            errno.EDQUOT,
+            errno.EFBIG,
+            *NOT_A_FILE,
+        ):
+            raise
+        _fail(f"{error.filename or 'output'}: {error.strerror}; {NOTHING_LOST}", 1)
+    sys.exit(0)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other stage works in this project: one may have outlived a `dvc` that was killed.
+
+    The lock is on the folder itself, which no editor replaces as it may a file, and ends with the process, however that
+    ends: none is ever left behind.
+    """
+    folder = os.open(".", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another stage is still at work in this project; waiting for it to end")
+        fcntl.flock(folder, fcntl.LOCK_EX)
+    except OSError:  # some network file systems have no locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    for line in message.splitlines():
+        say(f"error: {line}")
+    sys.exit(code)

@@ -1,0 +1,37 @@
+"""Messages and progress bars on stderr."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+TERMINAL_BAR_SECONDS = 0.2  # between updates of a progress bar
+LOG_BAR_SECONDS = 15  # the same in a log file, where every update is a line
+
+Item = TypeVar("Item")
+
+
+def say(message: str) -> None:
+    """Write a line to stderr, above a progress bar if there is one."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def warn(message: str) -> None:
+    """Write a line `warning: <message>` to stderr: for what is probably a mistake of the user."""
+    say(f"warning: {message}")
+
+
+def progress(items: Iterable[Item], title: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
+    """Yield `items` while a progress bar on stderr counts them; few lines are written if stderr is a file."""
+    total = total if total is not None or not isinstance(items, Sized) else len(items)
+    with progress_bar(title, total, unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+def progress_bar(title: str, total: int | None, unit: str) -> Any:
+    """Return a progress bar, a context manager that the caller advances by its `update`."""
+    seconds = TERMINAL_BAR_SECONDS if sys.stderr.isatty() else LOG_BAR_SECONDS
+    return tqdm(desc=title, total=total, unit=unit, mininterval=seconds, maxinterval=seconds, leave=True)

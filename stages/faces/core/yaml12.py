@@ -1,0 +1,53 @@
+"""YAML 1.2 on top of PyYAML, which reads YAML 1.1.
+
+DVC reads and writes params.yaml as YAML 1.2: there 1e-4 is a number, 010 is ten and `no` is a word.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+MAX_DIGITS = 100  # Python takes quadratic time to read a longer number
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """A loader that builds plain values only and resolves scalars by YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+
+# The core schema, https://yaml.org/spec/1.2.2/#103-core-schema
+for _tag, _pattern in (
+    ("null", "null|Null|NULL|~|"),
+    ("bool", "true|True|TRUE|false|False|FALSE"),
+    ("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+    ("merge", "<<"),
+):
+    _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), None)
+
+
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    digits = loader.construct_scalar(node)
+    if len(digits) > MAX_DIGITS:
+        raise yaml.constructor.ConstructorError(None, None, f"a number of {len(digits)} digits", node.start_mark)
+    return int(digits, 0 if digits.startswith(("0o", "0x")) else 10)
+
+
+def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
+    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    for number, key in enumerate(keys):
+        if key in keys[:number]:  # PyYAML would take the last in silence, DVC refuses the file
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} comes twice", node.start_mark)
+    yield from loader.construct_yaml_map(node)
+
+
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+
+
+def load_yaml12(text: str) -> Any:
+    """Return the content of a YAML 1.2 document; yaml.YAMLError if it is not valid or has a key twice."""
+    return yaml.load(text, Loader=_Yaml12Loader)

@@ -1,0 +1,110 @@
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import split
+from faces.core import run as running
+from faces.core.errors import StageError
+from faces.core.run import run
+
+
+@pytest.mark.parametrize(
+    "error, code, message",
+    [
+        (StageError("no such folder: x"), 1, "error: no such folder: x"),
+        (KeyboardInterrupt(), 130, "error: interrupted"),
+        (OSError(errno.ENOSPC, "No space left on device", "data/x.npy"), 1, "error: data/x.npy: No space left"),
+        (OSError(errno.EROFS, "Read-only file system", "data"), 1, "error: data: Read-only"),
+    ],
+)
+def test_expected_failures_exit_with_a_line(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, message: str
+) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as exit_:
+        running._finish(main)
+    assert exit_.value.code == code
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_ctrl_c_counts_where_python_ignores_exceptions(tmp_path: Path) -> None:
+    program = """
+import signal, time
+from faces.core.run import run
+
+class Deleted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def main():
+    Deleted()
+    time.sleep(30)
+
+run(main)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(running.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert process.returncode == 130 and process.stderr.startswith("error: interrupted")
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    def main() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        running._finish(main)
+
+
+@pytest.mark.parametrize("argument, code", [("--help", 0), ("--epochs=3", 2), ("extra", 2)])
+def test_a_stage_explains_itself_and_ignores_no_argument(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argument: str, code: int
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stages/split.py", argument])
+    with pytest.raises(SystemExit) as exit_:
+        run(split.main)
+    assert exit_.value.code == code
+    printed = capsys.readouterr()
+    assert "Split the images of all sources" in printed.out if code == 0 else argument in printed.err
+
+
+def test_a_stage_waits_for_one_that_outlived_its_dvc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").touch()
+    order: list[str] = []
+
+    def main() -> None:
+        order.append("stage")
+
+    def run_main() -> None:
+        with pytest.raises(SystemExit):
+            running._finish(main)
+
+    with running._alone():
+        # As an editor saves: by another file of the same name.
+        shutil.copy("params.yaml", "new")
+        os.replace("new", "params.yaml")
+        waiting = threading.Thread(target=run_main)
+        waiting.start()
+        waiting.join(timeout=0.5)
+        assert waiting.is_alive()
+        order.append("other")
+    waiting.join(timeout=10)
+    assert order == ["other", "stage"]
+    assert "another stage is still at work" in capsys.readouterr().err
