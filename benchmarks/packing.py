@@ -14,7 +14,7 @@ from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, table
 from faces.core.params import load_params
 from faces.core.threads import available_cores
-from faces.images.decoding import Limits, read_image, ready_to_read
+from faces.images.decoding import DecodingParams, read_image, ready_to_read
 from faces.images.image_folder import list_images
 
 IMAGES = 3600
@@ -25,11 +25,13 @@ def main() -> None:
     files = image_files(IMAGES)
     root = files[0].parent.parent
     params = load_params("pack", pack.PackParams).model_copy(update={"max_images_per_subject": 0})
-    read = partial(read_image, limits=Limits(params.min_side, params.max_megapixels), resize_filter="lanczos")
+    decoding = load_params("decoding", DecodingParams)
+    read = partial(read_image, limits=decoding.limits, resize_filter="lanczos")
 
     def ours(folder: Path) -> None:
         shutil.rmtree(folder / "shards", ignore_errors=True)
-        pack.pack(pack.Packing(root, list_images(root), pack.reader(params), params), folder / "shards", "packing")
+        packing = pack.Packing(root, list_images(root), pack.reader(decoding), params, decoding)
+        pack.pack(packing, folder / "shards", "packing")
 
     def decoding_alone() -> None:
         with ready_to_read(), ThreadPoolExecutor(available_cores()) as pool:

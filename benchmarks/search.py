@@ -45,7 +45,7 @@ def factory_of(name: str, images: int) -> tuple[str, str]:
 def measure(name: str, images: int, held: bool, path: Path) -> None:
     """Print a part of the row of one index, with embeddings held in memory or not."""
     from faces.core.params import load_params
-    from faces.core.threads import fixed_threads
+    from faces.core.threads import fixed_threads, load_threads
     from faces.tables.embeddings import UnitVectors, read_embeddings
     from mine import MineParams, Mining
 
@@ -53,7 +53,7 @@ def measure(name: str, images: int, held: bool, path: Path) -> None:
     changes = {"index": index, "index_parameters": parameters, "queries": QUERIES, "neighbours": NEIGHBOURS}
     params = load_params("mine", MineParams).model_copy(update=changes)
     unit = UnitVectors(read_embeddings(images, path))
-    with fixed_threads(params.threads):
+    with fixed_threads(load_threads()):
         mining = Mining(unit.held() if held else unit, np.arange(images) // CLUSTER, params)
         for _ in mining.pieces("mining"):
             pass

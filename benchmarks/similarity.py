@@ -10,6 +10,7 @@ from benchmarks import notebook
 from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, table
 from faces.core.params import load_params
+from faces.core.threads import load_threads
 from faces.network import mobilefacenet, runtime
 from faces.training.augmentation import Augmenter
 
@@ -32,7 +33,7 @@ def notebook_model(keras: object) -> object:
 def main() -> None:
     """Print the table, and the seconds of our epoch; embedding the views, once for all epochs, is not in them."""
     params = load_params("similarity", stage.SimilarityParams)
-    runtime.start(params.threads)
+    runtime.start(load_threads())
     random = np.random.default_rng(0)
     vectors = random.standard_normal((IMAGES * params.augmented_views, 512)).astype(np.float32)
     comparisons = pd.DataFrame(random.integers(0, IMAGES, (PAIRS, 2)), columns=["a", "b"])

@@ -22,37 +22,31 @@ import synthesize
 import train
 from faces.core.errors import StageError
 from faces.core.params import PARAMS_FILE, Params, load_params, read_params
+from faces.core.pipeline import STAGES
 from faces.core.run import run
 from faces.core.terminal import say
+from faces.core.threads import RuntimeParams
 from faces.evaluation.metrics import FiguresParams
+from faces.images.decoding import DecodingParams
 from faces.images.detection import PhotosParams
 from faces.tables.external_sets import load_test_sets
 from faces.tables.sources import load_sources
 from faces.training.augmentation import AugmentParams
 
-TEST_SET_STAGES = ("gather", "score")
 SHARED_SECTIONS: dict[str, type[Params]] = {
     "augment": AugmentParams,
+    "decoding": DecodingParams,
     "figures": FiguresParams,
     "photos": PhotosParams,
+    "runtime": RuntimeParams,
 }
-STAGES = (
-    "synthesize",
-    "pack",
-    "duplicates",
-    "split",
-    "train",
-    "embed",
-    "identify",
-    "mine",
-    "similarity",
-    "pairs",
-    "evaluate",
-    "review",
-    "export",
-    "card",
-)
+WITHOUT_SECTION = {"gather", "embed_test"}  # stages that have no section of their own in params.yaml
 DVC_LOCKS = Path(".dvc/tmp/rwlock")  # which of its processes works on what
+
+
+def sections() -> list[str]:
+    """Return the stages that have a section of their own in params.yaml."""
+    return [stage for stage in STAGES if stage not in WITHOUT_SECTION]
 
 
 def check_section(stage: str) -> Any:
@@ -62,7 +56,7 @@ def check_section(stage: str) -> Any:
 
 def check_sections() -> None:
     """Raise StageError if params.yaml has a section that no stage reads."""
-    unknown = read_params().keys() - {"sources", "test_sets", *SHARED_SECTIONS, *STAGES, *TEST_SET_STAGES}
+    unknown = read_params().keys() - {"sources", "test_sets", *SHARED_SECTIONS, *sections()}
     if unknown:
         raise StageError("\n".join(f"{PARAMS_FILE}: {name}: unknown key" for name in sorted(map(str, unknown))))
 
@@ -103,7 +97,7 @@ def checks() -> Iterator[Callable[[], object]]:
     yield check_sections
     for section, model in SHARED_SECTIONS.items():
         yield partial(load_params, section, model)
-    for stage in (*STAGES, *TEST_SET_STAGES):
+    for stage in sections():
         yield partial(check_section, stage)
     yield lambda: split.check_copies(check_section("split"))
     yield check_sources

@@ -26,7 +26,7 @@ from faces.core.files import write_metrics
 from faces.core.params import load_params
 from faces.core.run import run
 from faces.core.terminal import progress, say, warn
-from faces.core.threads import fixed_threads
+from faces.core.threads import fixed_threads, load_threads
 from faces.search.thumbnails import THUMBNAIL_SHAPE, blocks, groups_of_copies, thumbnails
 from faces.tables.attributes import ATTRIBUTES_FOLDER
 from faces.tables.packed_images import Shard, shards_of
@@ -78,7 +78,7 @@ def describe(copies: pd.DataFrame) -> dict[str, int]:
 def find_copies(sources: list[str], params: DuplicatesParams) -> pd.DataFrame:
     """Return which of all packed images have a copy: source, row, subject, path and a column `group`."""
     shards = [shard for source in sorted(sources) for shard in shards_of(source)]
-    with fixed_threads(params.threads), tempfile.TemporaryFile(dir=PACKED.parent) as file:
+    with fixed_threads(load_threads()), tempfile.TemporaryFile(dir=PACKED.parent) as file:
         small = write_thumbnails(shards, file)
         group = groups_of_copies(small, params.likeness, params.neighbours, params.exact_images)
     sizes = np.bincount(group)

@@ -27,7 +27,7 @@ from faces.core.files import write_metrics
 from faces.core.params import Params, load_params
 from faces.core.run import run
 from faces.core.terminal import say, warn
-from faces.core.threads import fixed_threads
+from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.bootstrap import Pairs, auc_gain_interval, in_falling_order, numbered
 from faces.evaluation.every_pair import every_pair
 from faces.evaluation.metrics import FiguresParams, roc_points, score_histogram, supported, verification_figures
@@ -54,7 +54,6 @@ class EvaluateParams(Params):
     similarity_threshold: float = Field(ge=0, le=1)
     cosine_thresholds: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1)
     most_images: int = Field(ge=2, le=20_000)
-    threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0)
 
     @field_validator("cosine_thresholds")
@@ -212,7 +211,7 @@ def main() -> None:
     drawn = {part: drawn_pairs(table, images.unit, labels) for part, table in parts.items()}
     threshold = best_threshold(drawn[TRAIN].scores, drawn[TRAIN].same)
 
-    with fixed_threads(params.threads):
+    with fixed_threads(load_threads()):
         scored = score_every_pair(images, drawn, threshold, params, figures)
         compared, gains = compare_models(images, parts, drawn, params, figures)
     metrics = {"threshold": threshold}

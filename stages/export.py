@@ -30,6 +30,7 @@ from faces.core.params import Params, load_params
 from faces.core.quiet import quiet_stderr
 from faces.core.run import run
 from faces.core.terminal import say
+from faces.core.threads import load_threads
 from faces.evaluation.threshold import THRESHOLD_PATH, read_threshold
 from faces.evaluation.verification import accuracy, area_under_roc
 from faces.inference.embedder import Embedder
@@ -59,7 +60,6 @@ class ExportParams(Params):
     lowest_cosine_int8: float = Field(ge=0, le=1)
     timed_images: int = Field(ge=1)
     timed_rounds: int = Field(ge=1)
-    threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0)
 
 
@@ -190,7 +190,7 @@ def main() -> None:
 
     from faces.network import backbone, runtime  # TensorFlow takes seconds to import: errors above come first
 
-    runtime.start(params.threads)
+    runtime.start(load_threads())
     network = backbone.load_backbone()
     files = make_files(network, images[np.sort(sample)])
     with quiet_stderr():  # of its input pipeline TensorFlow writes what is no error

@@ -65,10 +65,6 @@ from faces.tables.external_sets import (
 )
 
 
-class GatherParams(DecodingParams):
-    pass
-
-
 @dataclass(frozen=True)
 class Gathered:
     """A test set before any image is decoded; image i is `sources[i]`, a file or its content, called `paths[i]`."""
@@ -157,23 +153,23 @@ def warn_of_contradictions(path: str, gathered: Gathered) -> None:
         )
 
 
-def decode(source: Path | bytes, params: GatherParams) -> NDArray[np.uint8] | Rejection:
+def decode(source: Path | bytes, decoding: DecodingParams) -> NDArray[np.uint8] | Rejection:
     """Return the pixels of an image, or why there are none."""
     try:
-        return read_image(source, params.limits, params.resize_filter)
+        return read_image(source, decoding.limits, decoding.resize_filter)
     except Rejection as rejection:
         return rejection
 
 
-def write_pixels(gathered: Gathered, where: str, params: GatherParams, target: BinaryIO, title: str) -> None:
+def write_pixels(gathered: Gathered, where: str, decoding: DecodingParams, target: BinaryIO, title: str) -> None:
     """Write all images as one .npy file, piece by piece; StageError names all that cannot be decoded, after `where`.
 
     The bytes do not depend on `workers`.
     """
     write_npy_header(target, np.uint8, (len(gathered.sources), *IMAGE_SHAPE))
-    workers, problems = params.workers or available_cores(), []
+    workers, problems = decoding.workers or available_cores(), []
     with ready_to_read(), ThreadPoolExecutor(workers) as pool:
-        results = in_order(pool, partial(decode, params=params), gathered.sources, ahead=8 * workers)
+        results = in_order(pool, partial(decode, decoding=decoding), gathered.sources, ahead=8 * workers)
         bar = progress(results, title, total=len(gathered.sources), unit="image")
         for path, result in zip(gathered.paths, bar, strict=True):
             if isinstance(result, Rejection):
@@ -206,14 +202,14 @@ def describe(gathered: Gathered) -> dict[str, int]:
 def main() -> None:
     """Gather the test set named on the command line."""
     name, entry = named_test_set(__doc__)
-    params = load_params("gather", GatherParams)
+    decoding = load_params("decoding", DecodingParams)
     gathered = read(name, entry)
     warn_of_contradictions(entry.pairs, gathered)
     before = states(entry, gathered)
     where = f"{entry.images}: image " if entry.format == "bin" else f"{entry.images}/"
     with replacing(pixels_path(name)) as temporary:
         with open(temporary, "wb") as target:
-            write_pixels(gathered, where, params, target, f"gathering {name}")
+            write_pixels(gathered, where, decoding, target, f"gathering {name}")
         if states(entry, gathered) != before:
             raise StageError(f"params.yaml: test_sets.{name}: a file changed while it was being read; run again")
         subjects = gathered.subjects if gathered.named else ""

@@ -28,7 +28,7 @@ from faces.core.files import write_metrics
 from faces.core.params import Params, load_params
 from faces.core.run import run
 from faces.core.terminal import progress, say
-from faces.core.threads import fixed_threads
+from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.metrics import Rate, supported, too_few
 from faces.evaluation.verification import roc, tar_at_far
 from faces.tables.embeddings import UnitVectors, read_embeddings
@@ -47,7 +47,6 @@ class IdentifyParams(Params):
     enrolled_images: int = Field(ge=1)
     probe_images: int = Field(ge=2)
     pixel_images: int = Field(ge=2)
-    threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0)
 
 
@@ -206,7 +205,7 @@ def main() -> None:
 
     metrics: dict[str, float] = {}
     curves = []
-    with fixed_threads(params.threads):
+    with fixed_threads(load_threads()):
         neighbours = unit[train], labels[train], unit[seen], labels[seen]
         metrics["knn_accuracy"] = knn_accuracy(*neighbours, params.neighbours)
         for name, (enrolled_images, others) in galleries.items():

@@ -27,7 +27,7 @@ from faces.core.files import write_metrics
 from faces.core.params import Params, load_params
 from faces.core.run import run
 from faces.core.terminal import progress, say
-from faces.core.threads import fixed_threads
+from faces.core.threads import fixed_threads, load_threads
 from faces.search.factory_index import ExactIndex, FactoryIndex, check_factory
 from faces.search.lsh import NOBODY, HyperplaneIndex, Neighbours, exact_neighbours
 from faces.tables.embeddings import UnitVectors, Vectors, read_embeddings
@@ -49,7 +49,6 @@ class MineParams(Params):
     neighbours: int = Field(ge=1)
     queries: int = Field(ge=1)
     recall_queries: int = Field(ge=1)
-    threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0)
 
     @model_validator(mode="after")
@@ -190,7 +189,7 @@ def main() -> None:
     speed: dict[str, float] = {}
     for part, path in COMPARISONS_PATHS.items():
         images, name = images_of(split, part), path.stem.removeprefix("comparisons_")
-        with fixed_threads(params.threads):
+        with fixed_threads(load_threads()):
             of_part = mine_part(path, embeddings, images, labels, params)
         for figures, values in zip((metrics, speed), of_part, strict=True):
             figures |= {f"{key}_{name}": value for key, value in values.items()}

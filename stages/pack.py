@@ -54,10 +54,10 @@ from faces.core.errors import StageError
 from faces.core.files import link_or_copy, replacing, write_metrics, write_text
 from faces.core.image_size import IMAGE_SHAPE
 from faces.core.npy_files import write_npy_header
-from faces.core.params import load_params
+from faces.core.params import Params, load_params
 from faces.core.run import run
 from faces.core.terminal import progress_bar, say, warn
-from faces.core.threads import available_cores, in_order
+from faces.core.threads import available_cores, in_order, load_threads
 from faces.images import image_folder, recordio
 from faces.images.decoding import DecodingParams, read_image, read_photo, ready_to_read
 from faces.images.detection import Detector, PhotosParams, align_photo, check_installed
@@ -70,12 +70,12 @@ from faces.tables.sources import Format, Source, load_sources, packed_folder, re
 
 PIXELS, FINISHED = "images.npy", "finished"
 TABLE_COLUMNS = {"subject": str, "path": str}
-NOT_OF_A_SHARD = {"max_subjects", "shard_images", "workers"}  # which subjects are in it is in its own name
+NOT_OF_A_SHARD = {"max_subjects", "shard_images"}  # which subjects are in it is in its own name
 SHOWN = 12  # images on the sheet, and as many rejected ones
 PART_FILES = 256  # 10 MB of pixels: the most that a worker holds of a subject without a limit
 
 
-class PackParams(DecodingParams):
+class PackParams(Params):
     shard_images: int = Field(ge=16)
     max_subjects: int = Field(ge=0)
     min_images_per_subject: int = Field(ge=1)
@@ -252,12 +252,12 @@ def _summary(rejected: list[Rejected]) -> str:
     return f"; rejected: {counts}; the first is {first.path} ({first.detail})"
 
 
-def reader(params: PackParams, photos: PhotosParams | None = None) -> Reader:
+def reader(decoding: DecodingParams, photos: PhotosParams | None = None) -> Reader:
     """Return what makes a face of an image file, or of a photo; Rejection says why it cannot."""
     if photos:
         detector = Detector(photos)
-        return lambda content: align_photo(read_photo(content, params.limits), detector, photos)
-    return lambda content: read_image(content, params.limits, params.resize_filter)
+        return lambda content: align_photo(read_photo(content, decoding.limits), detector, photos)
+    return lambda content: read_image(content, decoding.limits, decoding.resize_filter)
 
 
 def pack_part(root: Path, read: Reader, params: PackParams, part: Slice) -> Part:
@@ -333,7 +333,7 @@ def pack_shard(packing: "Packing", subjects: Sequence[str], folder: Path, most: 
         return finished._replace(kept=True)
     if (folder / FINISHED).exists():  # but it is to be packed anew
         shutil.rmtree(folder)
-    params, workers = packing.params, packing.params.workers or available_cores()
+    params, workers = packing.params, packing.decoding.workers or available_cores()
     with ThreadPoolExecutor(workers) as pool, GrownFile(folder / PIXELS) as grown:
         done = {subject for subject, *_ in grown.notes}
         if done:
@@ -395,6 +395,7 @@ class Packing(NamedTuple):
     listing: Listing
     read: Reader
     params: PackParams
+    decoding: DecodingParams
 
 
 def pack(packing: Packing, base: Path, title: str) -> list[Packed]:
@@ -480,7 +481,7 @@ def write_sheet(name: str, packing: Packing, shown: list[Shown]) -> None:
     with ready_to_read():
         for image in shown:
             (file,) = (file for file in packing.listing.images(image.subject) if file.path == image.path)
-            before = read_photo(file.source(packing.root), packing.params.limits)
+            before = read_photo(file.source(packing.root), packing.decoding.limits)
             cells.append(Cell(before, image.after, image.caption))
     with replacing(sheet_path(name)) as temporary:
         draw_cells(cells).save(temporary)
@@ -526,13 +527,19 @@ def main() -> None:
     """Pack the source named on the command line."""
     name = _arguments().source
     sources, params = load_sources(), load_params("pack", PackParams)
+    decoding = load_params("decoding", DecodingParams)
     if name not in sources:
         raise StageError(f"params.yaml: sources: {name!r} is not among them; allowed: {', '.join(sources)}")
     source = sources[name]
     listing = list_source(name, source)
     photos = load_params("photos", PhotosParams) if source.format == "photos" else None
-    packing = Packing(Path(source.path), listing, reader(params, photos), params)
-    seen = [source.path, source.format, photos.model_dump() if photos else None]
+    packing = Packing(Path(source.path), listing, reader(decoding, photos), params, decoding)
+    seen = [
+        source.path,
+        source.format,
+        decoding.model_dump(exclude={"workers"}),
+        [photos.model_dump(), load_threads()] if photos else None,
+    ]
     base = checkpoint_folder("pack", params, ignored=NOT_OF_A_SHARD, seen=seen, of=name)
     shards = pack(packing, base, f"packing {name}")
     rejected = sorted([*listing.rejected, *(row for shard in shards for row in shard.read_rejects())])

@@ -27,7 +27,7 @@ from faces.core.image_size import SIDE
 from faces.core.params import Params, load_params
 from faces.core.run import run
 from faces.core.terminal import say
-from faces.core.threads import fixed_threads
+from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.every_pair import EveryPair, every_pair
 from faces.evaluation.metrics import categories, group_figures
 from faces.evaluation.threshold import read_threshold
@@ -49,7 +49,6 @@ class ReviewParams(Params):
     tsne_subjects: int = Field(ge=2, le=100)
     tsne_perplexity: float = Field(gt=1, le=1000)
     group_by: str
-    threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0)
 
 
@@ -206,7 +205,7 @@ def main() -> None:
     subjects = split["subject"].to_numpy(dtype=str)
     part = part_of(split)
     images, unit = images_of(split, part), UnitVectors(read_embeddings(len(split)))
-    with fixed_threads(params.threads):
+    with fixed_threads(load_threads()):
         every = every_pair(images, unit, labels_of(split), params.most_images, params.seed)
         points = tsne(unit, subjects, images, params)
     known = known_of_images(split)

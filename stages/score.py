@@ -29,7 +29,7 @@ from faces.core.files import write_metrics
 from faces.core.params import Params, load_params
 from faces.core.run import run
 from faces.core.terminal import say, warn
-from faces.core.threads import fixed_threads
+from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.bootstrap import Pairs, reordered
 from faces.evaluation.metrics import (
     FiguresParams,
@@ -63,7 +63,6 @@ MOST_PIXEL_PAIRS = 5_000  # of training, behind the baseline's threshold: about 
 class ScoreParams(Params):
     drop_leaked: bool
     likeness: float = Field(gt=0, le=1)
-    threads: int = Field(ge=1, le=1024)
 
 
 def copies_of_training(pixels: NDArray[np.uint8], split: pd.DataFrame, likeness: float) -> NDArray[np.bool_]:
@@ -127,7 +126,7 @@ def main() -> None:
     threshold = read_threshold()
     subjects = read_image_table(name, len(open_pixels(name)))["subject"]
     pairs = read_pair_table(name, len(subjects))
-    with fixed_threads(params.threads):
+    with fixed_threads(load_threads()):
         split = read_split(names=True)
         leaked, counts = leakage(pairs, subjects, leaked_images(name, subjects, split, params.likeness))
     if leaked.any():
@@ -146,7 +145,7 @@ def main() -> None:
     for sentence in [*found.left_out, *groups_left_out]:
         say(f"{name}: {sentence}")
     metrics = found.flat() | {"threshold": threshold} | of_groups | counts
-    with fixed_threads(params.threads):
+    with fixed_threads(load_threads()):
         metrics |= pixel_figures(open_pixels(name), pairs, split)
     write_csv(Path(f"metrics/score/{name}_roc.csv"), roc_points(name, found.curve, figures.curve_points))
     write_csv(Path(f"metrics/score/{name}_scores.csv"), score_histogram(name, scored, figures.histogram_bins))

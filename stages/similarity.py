@@ -26,7 +26,7 @@ from faces.core.npy_files import open_npy
 from faces.core.params import Params, load_params
 from faces.core.run import run
 from faces.core.terminal import progress, warn
-from faces.core.threads import fixed_threads
+from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.similarity_model import (
     Features,
     SimilarityModel,
@@ -55,7 +55,6 @@ class SimilarityParams(Params):
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     augmented_views: int = Field(ge=0)
-    threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0, lt=2**32)
 
 
@@ -152,7 +151,7 @@ def train(
     """Return the trained model and its figures after the last epoch."""
     from faces.network import backbone, runtime
 
-    runtime.start(params.threads, params.seed)
+    runtime.start(load_threads(), params.seed)
     numbers, positions = np.unique(train_pairs[["a", "b"]].to_numpy(), return_inverse=True)
     positions = positions.reshape(-1, 2)
     views, vectors = 1, embeddings[numbers]
@@ -196,8 +195,8 @@ def main() -> None:
     )  # TensorFlow takes seconds to import: errors above come first
 
     inputs = [SPLIT_PATH, EMBEDDINGS_PATH, TRAIN_TABLE, TEST_TABLE, ARCHITECTURE_PATH, WEIGHTS_PATH, *images.paths]
-    checkpoints = checkpoint_folder("similarity", params, inputs, seen=flip)
-    with fixed_threads(params.threads):
+    checkpoints = checkpoint_folder("similarity", params, inputs, seen=[flip, load_threads()])
+    with fixed_threads(load_threads()):
         model, figures = train(params, flip, images, embeddings, train_pairs, test_pairs, checkpoints)
     save_similarity(model)
     answers = model.predict_pairs(embeddings, test_pairs["a"].to_numpy(), test_pairs["b"].to_numpy()) >= SAME

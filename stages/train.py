@@ -33,7 +33,7 @@ from faces.core.files import write_metrics
 from faces.core.params import load_params
 from faces.core.run import run
 from faces.core.terminal import progress, say, warn
-from faces.core.threads import available_cores, fixed_threads, in_order
+from faces.core.threads import available_cores, fixed_threads, in_order, load_threads
 from faces.evaluation.verification import area_under_roc, equal_error_rate
 from faces.network.architecture import Architecture
 from faces.tables.embeddings import unit_length
@@ -93,7 +93,6 @@ class TrainParams(Architecture):
     keep: Literal["last", "best"]
     patience: int = Field(ge=0)
     keep_checkpoints: int = Field(ge=1)
-    threads: int = Field(ge=1, le=1024)
     sample_rate: float = Field(gt=0, le=1)
     precision: Literal["float32", "float64", "mixed_bfloat16", "mixed_float16"]
     jit_compile: bool
@@ -297,7 +296,7 @@ def build(params: TrainParams, classes: int, place: Place = ALONE) -> Model:
     from faces.training.training_step import TrainingStep
 
     strategy = runtime.start(
-        params.threads, params.seed, params.jit_compile, partial(make_strategy, params.devices, place)
+        load_threads(), params.seed, params.jit_compile, partial(make_strategy, params.devices, place)
     )
     keras, devices = runtime.keras, Devices(strategy, place)
     check_batch(params.batch_size, devices.count, f"train.batch_size: {params.batch_size}")
@@ -408,7 +407,7 @@ def read_data(params: TrainParams, augment: AugmentParams) -> Data:
 def train(params: TrainParams, augment: AugmentParams, place: Place) -> Trained | None:
     """Train all epochs that a former run has not; None in a process that follows another."""
     data = read_data(params, augment)
-    work: Any = {"ignored": {"keep_checkpoints"}, "seen": augment.model_dump(mode="json")}
+    work: Any = {"ignored": {"keep_checkpoints"}, "seen": [augment.model_dump(mode="json"), load_threads()]}
     folder = checkpoint_folder("train", params, data.files, **work) if place.leads else None
     digest = folder.name if folder else digest_of_work("train", params, data.files, **work)
     model = build(params, data.classes, place)
@@ -494,7 +493,7 @@ def main() -> None:
     """Write the trained backbone and its curves."""
     params, augment = load_params("train", TrainParams), load_params("augment", AugmentParams)
     check_initial_weights(params)
-    with joined(params.processes) as place, fixed_threads(params.threads):
+    with joined(params.processes) as place, fixed_threads(load_threads()):
         trained = train_with_others(params, augment, place) if params.processes > 1 else train(params, augment, place)
     if trained is None:
         return

@@ -295,7 +295,15 @@ WRONG_FOR_ALL: dict[str, Any] = {
     "mapping": {"value": 1},
 }
 ARGUMENTS = {"pack": ("drawn",), "gather": ("outside",), "score": ("outside",)}
-READ_BY = {"sources": "pack", "photos": "pack", "test_sets": "gather", "figures": "evaluate", "augment": "train"}
+READ_BY = {
+    "sources": "pack",
+    "photos": "pack",
+    "test_sets": "gather",
+    "decoding": "pack",
+    "runtime": "duplicates",
+    "figures": "evaluate",
+    "augment": "train",
+}
 MAY_BE_EMPTY = ("ranks", "false_accept_rates", "group_by", "index_parameters", "use", "licence", "contact")
 
 
@@ -305,7 +313,7 @@ def stage_of(section: str) -> str:
 
 def _params(section: str, values: Any, path: Path) -> None:
     """Write a params.yaml with `values` in place of a section, and as little else as its stage reads."""
-    needed = ("sources", "pack", "gather", "figures", "evaluate", "train")
+    needed = ("sources", "runtime", "decoding", "pack", "figures", "evaluate", "train")
     listed = {"outside": {"format": "csv", "images": "images", "pairs": "pairs.csv"}}
     content = {name: small_params()[name] for name in needed} | {"test_sets": listed} | {section: values}
     if section == "photos":
@@ -376,7 +384,7 @@ def _split_section(text: str) -> bytes:
 
 def _wrong_yaml() -> Iterator[BrokenFile]:
     rest = "test_size: 0.3, validation_size: 0.0, unseen_subjects: 0.3, drop_copies: false"
-    copies = "duplicates: {likeness: 0.98, neighbours: 8, exact_images: 100000, threads: 2}\n"
+    copies = "duplicates: {likeness: 0.98, neighbours: 8, exact_images: 100000}\n"
     fine = f"{copies}sources: {{drawn: {{path: images}}}}\nsplit: {{seed: 0, {rest}}}\n".encode()
     seed = f"split: {{{{seed: {{}}, {rest}}}}}"
     laughs = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 13))

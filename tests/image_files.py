@@ -14,6 +14,8 @@ PACK_DEFAULTS = {
     "max_subjects": 0,
     "min_images_per_subject": 1,
     "max_images_per_subject": 0,
+}
+DECODING_DEFAULTS = {
     "resize_filter": "lanczos",
     "min_side": 8,
     "max_megapixels": 50,
@@ -41,3 +43,15 @@ def put(path: str | Path, content: bytes | None = None) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(encoded(flat(RED)) if content is None else content)
     return file
+
+
+def pack_settings(**changes: object) -> dict[str, Any]:
+    """Return the sections that `pack` reads, for a source `faces` in the folder `faces`, with some keys changed."""
+    decoding = {key: value for key, value in changes.items() if key in DECODING_DEFAULTS}
+    packing = {key: value for key, value in changes.items() if key not in DECODING_DEFAULTS}
+    return {
+        "sources": {"faces": {"path": "faces"}},
+        "runtime": {"threads": 2},
+        "decoding": DECODING_DEFAULTS | decoding,
+        "pack": PACK_DEFAULTS | packing,
+    }

@@ -22,7 +22,7 @@ from faces.images import recordio
 from faces.images.recordio import Record, list_images, read_payload
 from faces.images.rejection import REASONS, Rejected, Rejection
 from faces.tables.sources import Source
-from image_files import PACK_DEFAULTS, encoded, flat, noise, put
+from image_files import encoded, flat, noise, pack_settings, put
 
 pytestmark = pytest.mark.usefixtures("in_new_folder")
 
@@ -402,7 +402,7 @@ def read_all() -> str:
 
 def pack_source(path: str, file_format: str | None, **changes: object) -> None:
     source = {"path": path} | ({"format": file_format} if file_format else {})
-    settings = {"sources": {"faces": source}, "pack": PACK_DEFAULTS | changes}
+    settings = pack_settings(**changes) | {"sources": {"faces": source}}
     Path("params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["pack.py", "faces"])

@@ -70,7 +70,7 @@ def put_csv(header: str = "a,b,same", more: Callable[[int], str] = lambda _: "")
 def configure(**changes: Any) -> None:
     test_sets = {key: value for key, value in changes.items() if isinstance(value, dict)}
     parameters = {key: value for key, value in changes.items() if key not in test_sets}
-    settings = {"test_sets": test_sets, "gather": DEFAULTS | parameters}
+    settings = {"test_sets": test_sets, "decoding": DEFAULTS | parameters}
     Path("params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 

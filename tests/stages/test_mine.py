@@ -30,7 +30,6 @@ def part() -> tuple[np.ndarray, np.ndarray]:
 def params(**changes: int | str) -> MineParams:
     values: dict[str, Any] = {"index": "lsh", "index_parameters": "", "hyperplanes": 8, "radius": 8, "neighbours": 7}
     values |= {"queries": 60, "recall_queries": 60, "training_images": 1000, "held_images": 0}
-    values["threads"] = 2
     return MineParams(seed=0, **values | changes)
 
 

@@ -22,7 +22,7 @@ from faces.core.errors import StageError
 from faces.images import decoding
 from faces.images.rejection import OF_PHOTOS, REASONS, unreadable
 from faces.tables.sources import Source
-from image_files import GREEN, PACK_DEFAULTS, RED, encoded, flat, noise, put
+from image_files import GREEN, RED, encoded, flat, noise, pack_settings, put
 
 pytestmark = pytest.mark.usefixtures("in_new_folder")
 
@@ -31,8 +31,7 @@ SCRIPT = Path(pack.__file__)
 
 def run_stage(**changes: object) -> None:
     """Run `python stages/pack.py faces` without a process of its own."""
-    settings = {"sources": {"faces": {"path": "faces"}}, "pack": PACK_DEFAULTS | changes}
-    Path("params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    Path("params.yaml").write_text(yaml.safe_dump(pack_settings(**changes)), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["pack.py", "faces"])
         pack.main()
@@ -500,11 +499,11 @@ def test_a_path_that_cannot_be_is_missing(path: str) -> None:
         ({"max_subjects": 2.5}, "pack.max_subjects: 2.5: input should be a valid integer"),
         ({"min_images_per_subject": 0}, "pack.min_images_per_subject: 0: input should be greater than or equal to 1"),
         ({"max_images_per_subject": 2, "min_images_per_subject": 3}, "max_images_per_subject should be 0"),
-        ({"resize_filter": "nearest"}, "pack.resize_filter: 'nearest': input should be 'box'"),
-        ({"min_side": 0}, "pack.min_side: 0"),
-        ({"max_megapixels": 179}, "pack.max_megapixels: 179: input should be less than or equal to 178"),
-        ({"max_megapixels": float("nan")}, "pack.max_megapixels: nan: input should be a finite number"),
-        ({"workers": 10**9}, "pack.workers: 1000000000: input should be less than or equal to 256"),
+        ({"resize_filter": "nearest"}, "decoding.resize_filter: 'nearest': input should be 'box'"),
+        ({"min_side": 0}, "decoding.min_side: 0"),
+        ({"max_megapixels": 179}, "decoding.max_megapixels: 179: input should be less than or equal to 178"),
+        ({"max_megapixels": float("nan")}, "decoding.max_megapixels: nan: input should be a finite number"),
+        ({"workers": 10**9}, "decoding.workers: 1000000000: input should be less than or equal to 256"),
         ({"colour": "grey"}, "pack.colour: unknown key"),
     ],
 )
@@ -514,8 +513,7 @@ def test_wrong_parameters_are_named(changes: dict[str, object], named: str) -> N
 
 
 def test_the_script_ends_with_one_line_and_code_1() -> None:
-    settings = {"sources": {"faces": {"path": "faces"}}, "pack": PACK_DEFAULTS}
-    Path("params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    Path("params.yaml").write_text(yaml.safe_dump(pack_settings()), encoding="utf-8")
     for source, message in {
         "faces": "error: params.yaml: sources.faces.path: 'faces': there is no such folder\n",
         "lfw": "error: params.yaml: sources: 'lfw' is not among them; allowed: faces\n",

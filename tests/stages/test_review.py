@@ -97,9 +97,7 @@ def test_the_part_to_look_at_has_two_people() -> None:
 def test_any_number_of_points_has_a_plot(count: int) -> None:
     unit = np.random.default_rng(0).normal(size=(count, 16)).astype(np.float32)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    params = ReviewParams(
-        most_images=9, worst_pairs=1, tsne_subjects=2, tsne_perplexity=20.0, group_by="", threads=2, seed=0
-    )
+    params = ReviewParams(most_images=9, worst_pairs=1, tsne_subjects=2, tsne_perplexity=20.0, group_by="", seed=0)
     points = tsne(unit, np.array(["x", "y"] * count)[:count], np.arange(count), params)
     assert len(points) == count and np.isfinite(points[["x", "y"]].to_numpy()).all()
 

@@ -167,4 +167,4 @@ def _lines(file: Iterable[str], taken: list[str], complete: bool) -> Iterator[st
         taken.append(line)
         yield line
     if complete and not line.endswith("\n"):
-        raise ValueError("is empty or cut short: the last line has no end")
+        raise ValueError("is cut short: the last line has no end" if line else "is empty")

@@ -1,4 +1,4 @@
-"""The stages as dvc.yaml declares them: their names, and which files of code each depends on."""
+"""The names of all stages, and the files of code that each depends on, as dvc.yaml declares them."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -7,13 +7,35 @@ from typing import Any
 
 import yaml
 
+# In the order in which `dvc repro` runs them.
+STAGES = (
+    "synthesize",
+    "pack",
+    "gather",
+    "duplicates",
+    "split",
+    "train",
+    "embed",
+    "embed_test",
+    "identify",
+    "mine",
+    "similarity",
+    "pairs",
+    "evaluate",
+    "score",
+    "review",
+    "export",
+    "card",
+)
+TEST_SET_STAGES = ("gather", "embed_test", "score")  # each runs once for every entry of `test_sets:`
+
 ROOT = Path(__file__).parents[3]  # of the checkout that this code lies in
-DVC_FILES = ("data/synthetic/dvc.yaml", "dvc.yaml")  # in the order in which the pipeline runs them
+DVC_FILES = ("dvc.yaml", "data/synthetic/dvc.yaml")
 
 
 @cache
 def read_stages(root: Path = ROOT) -> dict[str, dict[str, Any]]:
-    """Return what dvc.yaml says of each stage, by name, in the order of the pipeline.
+    """Return what dvc.yaml says of each stage, by name.
 
     A `foreach` stage is one stage here, described by its `do:`.
     """

@@ -7,10 +7,24 @@ from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
+from pydantic import Field
 from threadpoolctl import threadpool_limits
+
+from faces.core.params import Params, load_params
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class RuntimeParams(Params):
+    """The section `runtime:` of params.yaml: what all stages share of how they compute."""
+
+    threads: int = Field(ge=1, le=1024)
+
+
+def load_threads() -> int:
+    """Return `runtime.threads`: the threads of TensorFlow, NumPy and FAISS, whose number changes how sums round."""
+    return load_params("runtime", RuntimeParams).threads
 
 
 def available_cores() -> int:

@@ -17,6 +17,7 @@ from pydantic import Field
 from faces.core.errors import StageError
 from faces.core.image_size import SIDE
 from faces.core.params import Params
+from faces.core.threads import load_threads
 from faces.images.alignment import TEMPLATE, similarity_transform
 from faces.images.rejection import Rejection
 
@@ -33,7 +34,6 @@ class PhotosParams(Params):
     second_face: float = Field(ge=0, le=1)
     min_eye_distance: float = Field(ge=1, le=1000)
     most_turn: float = Field(ge=0, le=10)
-    threads: int = Field(ge=1, le=1024)
 
 
 class Face(NamedTuple):
@@ -61,7 +61,7 @@ class Detector:
         check_installed()
         from faces.network import runtime  # TensorFlow takes seconds to import
 
-        runtime.start(params.threads)
+        runtime.start(load_threads())
         self._detection_side = params.detection_side
         self._network = _load_mtcnn()
 

@@ -22,7 +22,6 @@ class DuplicatesParams(Params):
     likeness: float = Field(gt=0, le=1)
     neighbours: int = Field(ge=0, le=1000)
     exact_images: int = Field(ge=1)
-    threads: int = Field(ge=1, le=1024)
 
 
 def packed_tables(sources: list[str]) -> Iterator[pd.DataFrame]:
