@@ -45,6 +45,8 @@ RERUN = {
     "card.name": "card",
     "stages/mine.py": f"mine similarity {AFTER_EVALUATE}",
     "stages/faces/search/lsh.py": f"mine similarity {AFTER_EVALUATE}",
+    "stages/faces/drawing/head.py": f"synthesize pack duplicates split {AFTER_SPLIT}",
+    "stages/faces/evaluation/verification.py": f"train {AFTER_TRAIN}",
     "stages/faces/evaluation/metrics.py": f"identify {AFTER_EVALUATE}",
     "README.md": "",
 }
@@ -108,13 +110,19 @@ def imported(script: Path, found: set[Path]) -> set[Path]:
     return found
 
 
+def covers(dep: str, path: Path) -> bool:
+    return ROOT / dep in (path, *path.parents)
+
+
 @pytest.mark.parametrize("name", STAGES)
-def test_deps_are_the_script_and_what_it_imports(name: str) -> None:
+def test_deps_cover_the_script_and_what_it_imports_and_nothing_else(name: str) -> None:
     script = ROOT / f"stages/{SCRIPTS.get(name, name)}.py"
-    expected = {script, *imported(script, set())}
+    code = {script, *imported(script, set())}
     listed = [dep for dep in stage_of(name)["deps"] if dep.startswith("stages/")]
-    assert set(listed) == {path.relative_to(ROOT).as_posix() for path in expected}
-    assert len(set(listed)) == len(listed)
+    for path in code:  # once: a file beside its own folder would be a second entry for the same content
+        assert sum(covers(dep, path) for dep in listed) == 1, path
+    for dep in listed:
+        assert any(covers(dep, path) for path in code), dep
 
 
 def test_every_shared_file_is_used() -> None:
