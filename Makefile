@@ -10,11 +10,11 @@ help: ## list the targets
 setup: .venv/run.txt ## set .venv up, and no more
 
 repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or data have changed
-	@python stages/check.py
+	@faces check
 	dvc repro
 
 report: .venv/run.txt ## write report.html, one page to send to a colleague; after `make repro`
-	@python stages/report.py
+	@faces report
 
 pictures: .venv/run.txt ## draw README's pictures; after `make repro report`
 	python -m benchmarks.pictures
@@ -39,7 +39,7 @@ benchmark: .venv/run.txt ## print how fast each step is, as ratios to other ways
 lint: .venv/dev.txt ## check style and types
 	ruff check .
 	ruff format --check .
-	mypy stages tests benchmarks experiments
+	mypy stages tests benchmarks
 
 format: .venv/dev.txt ## put the code into the house style
 	ruff check --fix .
@@ -53,16 +53,22 @@ lock: .venv/dev.txt ## pin anew what pyproject.toml asks for
 	    mv .venv/lock.txt requirements$$kind.txt; \
 	done
 
-.venv/run.txt: requirements.txt
-	@echo "setting up .venv: installing requirements.txt, a minute or two"
+# uv installs in seconds what takes pip minutes; it lies in .venv, so that nothing else is needed. A stamp is written last:
+# a set-up that was interrupted goes on the next time.
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
+
+.venv/run.txt: requirements.txt pyproject.toml
+	@echo "setting up .venv: installing requirements.txt, half a minute"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "needs Python 3.11: make PYTHON=/path/to/it")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements-dev.txt)
+	@$(UV) -r requirements.txt
+	@$(UV) --no-build-isolation --editable .
 	@cp requirements.txt $@
 
 .venv/dev.txt: requirements-dev.txt .venv/run.txt
 	@echo "setting up .venv: installing requirements-dev.txt"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.txt
+	@$(UV) -r requirements-dev.txt
 	@cp requirements-dev.txt $@
 
 .PHONY: help setup repro report pictures experiments test test-slow benchmark lint format lock

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from faces.network import runtime
-from small_project import STAGES_AFTER_PACK, new_project, run_stage, working_in
+from small_project import STAGES_AFTER_PACK, new_project, run_command, run_stage, working_in
 
 runtime.start(threads=2)  # TensorFlow takes the number of threads once a process, before its first tensor
 
@@ -41,12 +41,15 @@ def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def fails_with(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a stage that must fail as a user sees it: exit code 1, `error:` lines, no traceback. Returns its stderr."""
+    """Run a stage, or `faces` with a command, that must fail as a user sees it; return its stderr.
+
+    The exit code is 1, and there are `error:` lines and no traceback.
+    """
     from faces.core.run import _finish
 
     def check(name: str, *arguments: str) -> str:
         with pytest.raises(SystemExit) as exit_:
-            _finish(lambda: run_stage(name, *arguments))
+            _finish(lambda: run_command(*arguments) if name == "faces" else run_stage(name, *arguments))
         assert exit_.value.code == 1
         printed = capsys.readouterr().err
         assert "error: " in printed and "Traceback" not in printed

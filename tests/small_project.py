@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 
 import split
+from faces.commands.main import dispatch
 from faces.core.pipeline import STAGES, TEST_SET_STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -76,6 +77,17 @@ def run_stage(name: str, *arguments: str) -> None:
         import_module(name).main()
     finally:
         sys.argv = argv
+
+
+def run_command(name: str, *arguments: str) -> None:
+    """Run `faces <name>` in the current folder; it must end with exit code 0."""
+    assert dispatch([name, *arguments]) == 0
+
+
+def check_project(folder: Path) -> None:
+    """Run `faces check` in a folder, by the code of that folder."""
+    command = [sys.executable, "-m", "faces.commands.main", "check"]
+    subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": "stages"}, check=True)
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from small_project import ROOT, dvc, needs_synthetic
 pytestmark = needs_synthetic
 
 SCRIPTS = {"embed_test": "embed"}  # of the stages that are not called like their script
-OTHER_SCRIPTS = ("check", "frcsyn", "recognise", "report")
 AFTER_EVALUATE = "evaluate score review export card"
 AFTER_TRAIN = f"embed embed_test identify mine similarity {AFTER_EVALUATE}"
 AFTER_SPLIT = f"train {AFTER_TRAIN} pairs"
@@ -100,20 +99,22 @@ def names(entries: list[Any]) -> list[str]:
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
-def imported(script: Path, found: set[Path]) -> set[Path]:
-    """Return the files of stages/faces/ that a script imports, directly or through another, wherever it does."""
-    modules: set[str] = set()
+def directly_imported(script: Path) -> set[Path]:
+    """Return the modules of stages/faces/ that a script imports, wherever it does."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    for module in modules:
-        path = ROOT / "stages" / (module.replace(".", "/") + ".py")
-        if module.startswith("faces.") and path.exists() and path not in found:
-            imported(path, found | {path})
-            found |= {path}
-            found |= imported(path, found)
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    paths = {ROOT / "stages" / (name.replace(".", "/") + ".py") for name in names if name.startswith("faces.")}
+    return {path for path in paths if path.exists()}
+
+
+def imported(script: Path, found: set[Path]) -> set[Path]:
+    """Return `found` and the modules of stages/faces/ that a script imports, directly or through another."""
+    for path in directly_imported(script) - found:
+        found = imported(path, found | {path})
     return found
 
 
@@ -133,9 +134,12 @@ def test_deps_cover_the_script_and_what_it_imports_and_nothing_else(name: str) -
 
 
 def test_every_shared_file_is_used() -> None:
-    scripts = {SCRIPTS.get(name, name) for name in STAGES} | {*OTHER_SCRIPTS}
-    used = set().union(*(imported(ROOT / f"stages/{script}.py", set()) for script in scripts))
-    assert used == set((ROOT / "stages/faces").rglob("*.py"))
+    commands = set((ROOT / "stages/faces/commands").glob("*.py"))
+    scripts = {ROOT / f"stages/{SCRIPTS.get(name, name)}.py" for name in STAGES} | commands
+    used = commands.union(*(imported(script, set()) for script in scripts))
+    modules = {path for path in (ROOT / "stages/faces").rglob("*.py") if path.name != "__init__.py"}
+    assert used - modules == {ROOT / "stages/faces/commands/__init__.py"}
+    assert modules <= used
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name not in SCRIPTS])
@@ -240,3 +244,15 @@ def test_without_the_synthetic_source_nothing_is_rendered(stand_in: Path) -> Non
     (stand_in / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     shutil.rmtree(stand_in / "data/synthetic/images")
     assert "synthesize" not in ran_by_repro(stand_in)
+
+
+def test_packages_hold_a_docstring_alone_and_import_each_other_without_a_cycle() -> None:
+    needs: dict[str, set[str]] = {}
+    for path in (ROOT / "stages/faces").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if path.name == "__init__.py":  # which dvc.yaml need not name
+            assert ast.get_docstring(tree) and len(tree.body) == 1, path
+        rooms = {other.parent.name for other in directly_imported(path)}
+        needs.setdefault(path.parent.name, set()).update(rooms - {path.parent.name})
+    graph = networkx.DiGraph((room, other) for room, others in needs.items() for other in others)
+    assert networkx.is_directed_acyclic_graph(graph), list(networkx.simple_cycles(graph))

@@ -17,5 +17,5 @@ folder=${FOLDER:?where the jobs work}
 study=${STUDY:?a file of experiments, its path in the repository}
 
 export PATH="$project/.venv/bin:$PATH"
-exec python "$project/experiments/job.py" --repository "$repository" --folder "$folder" \
+exec faces job --repository "$repository" --folder "$folder" \
     --commit "${COMMIT:-main}" --study "$study" --index "${SLURM_ARRAY_TASK_ID:?run by sbatch --array}"

@@ -14,8 +14,9 @@ import yaml
 from PIL import Image
 
 import pack
-import recognise
 import synthesize
+from faces.commands import recognition
+from faces.commands.main import dispatch
 from faces.core.errors import StageError
 from faces.images.alignment import TEMPLATE
 from faces.images.decoding import Limits, read_photo
@@ -174,9 +175,9 @@ def test_a_source_of_photos(project: Path, detector: Detector, monkeypatch: pyte
 
 
 def test_the_command_finds_faces_in_photos(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert recognise.main(["verify", "--photos", "photos/ann/both.png", "photos/ann/0.png"]) == recognise.NO_ANSWER
+    assert dispatch(["verify", "--photos", "photos/ann/both.png", "photos/ann/0.png"]) == recognition.NO_ANSWER
     assert "photos/ann/both.png: several_faces: 2, of which" in capsys.readouterr().err
-    assert recognise.reader(photos=True)(Path("photos/ann/0.png")).shape == (112, 112, 3)
+    assert recognition.make_reader(photos=True)(Path("photos/ann/0.png")).shape == (112, 112, 3)
 
 
 def test_weights_that_name_anything_but_arrays_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

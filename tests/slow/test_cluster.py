@@ -40,7 +40,7 @@ def cluster(uninterrupted: Path, tmp_path: Path) -> Path:
 
 def start(cluster: Path, machine: str, *arguments: str) -> "subprocess.Popen[str]":
     """Start a job as a machine's scheduler would; each machine has a folder and a DVC cache of its own."""
-    command = [sys.executable, str(ROOT / "experiments/job.py"), "--repository", str(cluster / "origin.git")]
+    command = [sys.executable, "-m", "faces.commands.main", "job", "--repository", str(cluster / "origin.git")]
     command += ["--folder", str(cluster / machine), *arguments]
     environment = environment_of(cluster / machine) | {
         name: value

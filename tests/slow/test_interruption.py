@@ -14,7 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from small_project import PIPELINE, commit, dvc, environment_of, git, new_checkout, outcome, ran, write_params
+from small_project import (
+    PIPELINE,
+    check_project,
+    commit,
+    dvc,
+    environment_of,
+    git,
+    new_checkout,
+    outcome,
+    ran,
+    write_params,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +35,7 @@ LONGEST_WAIT = 4  # seconds: what most stages take
 
 def start_repro(folder: Path) -> subprocess.Popen[bytes]:
     """Check the project and start `dvc repro`, as `make repro` does, in a process group of its own; see repro.log."""
-    check(folder)
+    check_project(folder)
     with open(folder.parent / "repro.log", "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "dvc", "repro"],
@@ -36,10 +47,6 @@ def start_repro(folder: Path) -> subprocess.Popen[bytes]:
             # A test that runs in the background may have been started with Ctrl-C ignored.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-
-
-def check(folder: Path) -> None:
-    subprocess.run([sys.executable, "stages/check.py"], cwd=folder, check=True)
 
 
 def log_of(folder: Path) -> str:
@@ -79,7 +86,7 @@ def test_killed_in_every_stage_it_goes_on_to_the_same_bytes(uninterrupted: Path,
         print(
             f"\nkill -9 of dvc {'and its stage' if group else 'alone'} in {where or 'no stage: it had ended'}", end=""
         )
-    check(folder)
+    check_project(folder)
     output = dvc(folder, "repro")
     assert outcome(folder) == outcome(uninterrupted)
     assert "up to date" in dvc(folder, "status")

@@ -268,9 +268,9 @@ def test_a_file_that_changes_meanwhile_is_noticed(
 
 
 def check_of(test_sets: dict[str, Any], fails_with: Callable[..., str]) -> list[str]:
-    """Return the errors of `python stages/check.py`, less those on what has nothing to do with test sets."""
+    """Return the errors of `faces check`, less those on what has nothing to do with test sets."""
     write_params(Path("."), test_sets=test_sets)
-    return [line for line in fails_with("check").splitlines() if "test_sets" in line or "faces" in line]
+    return [line for line in fails_with("faces", "check").splitlines() if "test_sets" in line or "faces" in line]
 
 
 def test_every_problem_of_every_test_set_is_found_before_dvc_starts(fails_with: Callable[..., str]) -> None:

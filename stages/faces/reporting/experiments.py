@@ -1,4 +1,4 @@
-"""What experiments have left in Git: files of an experiment of DVC, a branch, a tag, a commit, or of what lies here."""
+"""Files of an experiment: a DVC experiment, a branch, a tag or a commit, read from Git; or those of the workspace."""
 
 import json
 import subprocess
@@ -18,8 +18,8 @@ def git(*arguments: str) -> str:
     return done.stdout
 
 
-def commit_of(experiment: str) -> str:
-    """Return what Git calls an experiment: DVC keeps those that are not committed as refs/exps/<…>/<name>."""
+def resolve_experiment(experiment: str) -> str:
+    """Return the Git reference of an experiment: DVC keeps uncommitted experiments as refs/exps/<…>/<name>."""
     refs = [ref for ref in git("for-each-ref", "--format=%(refname)", "refs/exps").split() if "celery" not in ref]
     named = [ref for ref in refs if ref.rpartition("/")[2] == experiment]
     if len(named) > 1:
@@ -27,15 +27,15 @@ def commit_of(experiment: str) -> str:
     return named[0] if named else experiment
 
 
-def read_json(commit: str, path: str) -> dict[str, Any]:
+def read_json_at(commit: str, path: str) -> dict[str, Any]:
     """Return a metrics file of a commit; StageError if it has none."""
     try:
-        return json.loads(read_file(commit, path))
+        return json.loads(read_file_at(commit, path))
     except ValueError as error:
         raise StageError(f"{commit}: {path}: {error}") from None
 
 
-def read_file(commit: str, path: str) -> str:
+def read_file_at(commit: str, path: str) -> str:
     """Return the text of a file of a commit; StageError if it has none."""
     if commit == WORKSPACE:
         there = Path(path).is_file()

@@ -1,10 +1,11 @@
-"""Run one experiment as a job of a cluster: clone, run, push; for a job scheduler or a runner in CI to call.
+"""Run one experiment as a job of a cluster: clone, run, push. A job scheduler or a CI runner calls it.
 
-Run     python experiments/job.py --repository <URL> --folder <folder> <name> -S <section>.<key>=<value> …
-        python experiments/job.py --repository <URL> --folder <folder> --study <file> --index <number>
-Writes  <folder>/<name>, a clone with the work in it, and, in the repository and DVC's default remote, the experiment
+    faces job --repository <URL> --folder <folder> <name> -S <section>.<key>=<value> …
+    faces job --repository <URL> --folder <folder> --study <file> --index <number>
 
-The second form runs a row of a file of experiments (experiments/run.py), as it is in the repository: with S seeds and R
+It works in a clone, <folder>/<name>, and pushes the experiment to the repository and to DVC's default remote.
+
+The second form runs a row of a file of experiments (`faces study`), as it is in the repository: with S seeds and R
 runs, the numbers 0 to S * R - 1, a whole seed before the next. Jobs run at the same time, on any machines, that can
 reach both; they share no folder but, if you like, DVC's cache. `dvc exp pull <repository> <name>` brings the results.
 
@@ -19,14 +20,23 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML, YAMLError
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from experiments.run import PARAMS, changed_params, listed_experiments, load_study, run_experiment, runs_of  # noqa: E402
+from faces.commands.arguments import parser
+from faces.commands.study import (
+    changed_params,
+    expand_runs,
+    failures_named,
+    listed_experiments,
+    load_study,
+    run_experiment,
+)
+from faces.core.errors import StageError
+from faces.core.params import PARAMS_FILE as PARAMS
 
 
 class Job(NamedTuple):
@@ -37,10 +47,10 @@ class Job(NamedTuple):
 
 
 def git(*arguments: str) -> str:
-    """Return what a Git command prints; ends the program if it fails."""
+    """Return what a Git command prints; StageError if it fails."""
     done = subprocess.run(["git", *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        sys.exit(f"git {' '.join(arguments)} failed; what it said stands above")
+        raise StageError(f"git {' '.join(arguments)} failed; its message stands above")
     return done.stdout.strip()
 
 
@@ -61,8 +71,8 @@ def enter_clone(repository: str, commit: str, folder: Path) -> None:
     git("reset", "--quiet", "--hard")  # params.yaml, of a job that was killed while it ran
 
 
-def of_settings(name: str, settings: list[str]) -> Job:
-    """Return the job of `-S <section>.<key>=<value>`, values in YAML; ends the program if one is not of this form."""
+def job_from_settings(name: str, settings: list[str]) -> Job:
+    """Return the job of `-S <section>.<key>=<value>`, values in YAML; StageError if one is not of this form."""
     changes = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -71,31 +81,33 @@ def of_settings(name: str, settings: list[str]) -> Job:
         except YAMLError:
             equals = ""
         if not equals or "." not in key:
-            sys.exit(f"-S {setting}: should be <section>.<key>=<value>")
+            raise StageError(f"-S {setting}: should be <section>.<key>=<value>")
         changes[key] = value
     return Job(name, changes)
 
 
-def of_study(path: Path, index: int) -> Job:
-    """Return a row of a file of experiments; ends the program if there is none, or it starts from another's weights."""
+def job_from_study(path: Path, index: int) -> Job:
+    """Return a row of a file of experiments; StageError if there is none, or it starts from another's weights."""
     study = load_study(path)
-    rows = list(runs_of(study))
+    rows = list(expand_runs(study))
     if not 0 <= index < len(rows):
-        sys.exit(f"--index {index}: {path} has the rows 0 to {len(rows) - 1}")
+        raise StageError(f"--index {index}: {path} has the rows 0 to {len(rows) - 1}")
     name, seed, changes = rows[index]
     if "after" in study.runs[name]:
-        sys.exit(f"--index {index}: {name!r} starts from the weights of another run: use experiments/run.py")
+        raise StageError(f"--index {index}: {name!r} starts from the weights of another run: use `faces study`")
     return Job(f"{path.stem}-{name.replace(' ', '-')}-{seed}", changes)
 
 
 def is_pushed(name: str, content: dict[str, Any]) -> bool:
-    """Return whether the repository has the experiment; ends the program if one of this name has other parameters."""
+    """Return whether the repository has the experiment; StageError if one of this name has other parameters."""
     found = git("ls-remote", "origin", f"refs/exps/*/{name}").split()
     if not found:
         return False
     git("fetch", "--quiet", "origin", found[1])
     if YAML(typ="safe").load(git("show", f"{found[0]}:{PARAMS}")) != content:
-        sys.exit(f"{name}: the repository has an experiment of this name with other parameters; choose another name")
+        raise StageError(
+            f"{name}: the repository has an experiment of this name with other parameters; choose another name"
+        )
     return True
 
 
@@ -104,11 +116,13 @@ def run_job(job: Job) -> None:
     try:
         content = changed_params(git("show", f"HEAD:{PARAMS}"), job.changes)
     except KeyError as error:
-        sys.exit(f"{error.args[0]}: {PARAMS} has no such parameter")
+        raise StageError(f"{error.args[0]}: {PARAMS} has no such parameter") from None
     if is_pushed(job.name, content):
         print(f"{job.name}: has run, and is in the repository")
         return
-    subprocess.run([sys.executable, "stages/check.py"], check=True)  # it also mends what a killed DVC leaves
+    # By the clone's own code; it also repairs what a killed DVC leaves behind.
+    check = [sys.executable, "-m", "faces.commands.main", "check"]
+    subprocess.run(check, check=True, env=os.environ | {"PYTHONPATH": "stages"})
     if job.name not in listed_experiments():
         # All that is there: with --pull, DVC looks for an output that is called data/packed, as dependencies are.
         subprocess.run(["dvc", "pull", "--allow-missing"], check=True)
@@ -117,39 +131,34 @@ def run_job(job: Job) -> None:
     print(f"{job.name}: done; `dvc exp pull origin {job.name}` brings it")
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Return the command line; ends the program if it names no job, or two."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repository", required=True, help="what `git clone` takes")
-    parser.add_argument("--commit", default="main", help="a commit or branch of it; main if left out")
-    parser.add_argument("--folder", required=True, type=Path, help="that outlives the job")
-    parser.add_argument("--study", type=Path, help="a file of experiments, its path in the repository")
-    parser.add_argument("--index", type=int, help="the number of a row of it, from 0")
-    parser.add_argument("name", nargs="?", help="of the experiment")
-    parser.add_argument("-S", dest="settings", action="append", default=[], help="a parameter of the experiment")
-    options = parser.parse_args()
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options; the program ends with an error if they name no job, or two."""
+    known = parser("job", __doc__)
+    known.add_argument("--repository", required=True, help="the URL or path that `git clone` takes")
+    known.add_argument("--commit", default="main", help="a commit or branch of it (%(default)s)")
+    known.add_argument("--folder", required=True, type=Path, help="a folder that outlives the job")
+    known.add_argument("--study", type=Path, help="a file of experiments, its path in the repository")
+    known.add_argument("--index", type=int, help="the number of a row of it, from 0")
+    known.add_argument("name", nargs="?", help="of the experiment")
+    known.add_argument("-S", dest="settings", action="append", default=[], help="a parameter of the experiment")
+    options = known.parse_args(arguments)
     if (options.study is None) == (options.name is None) or (options.study is None) != (options.index is None):
-        parser.error("give a name, with -S, or --study with --index")
+        known.error("give a name, with -S, or --study with --index")
     if options.study is not None and options.settings:
-        parser.error("-S goes with a name, not with --study")
+        known.error("-S goes with a name, not with --study")
     return options
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> int:
     """Run the job that the command line names."""
-    options = parse_arguments()
+    options = parse_arguments(arguments)
     folder = options.folder.resolve()
-    try:
+    with failures_named():
         if options.study is None:
-            job = of_settings(options.name, options.settings)
+            job = job_from_settings(options.name, options.settings)
             enter_clone(options.repository, options.commit, folder / job.name)
         else:
             enter_clone(options.repository, options.commit, folder / f"{options.study.stem}-{options.index}")
-            job = of_study(options.study, options.index)
+            job = job_from_study(options.study, options.index)
         run_job(job)
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"{' '.join(map(str, error.cmd))} failed; what it said stands above")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from faces.commands.frcsyn import accuracy_table, read_test_set_metrics
 from faces.core.errors import StageError
-from frcsyn import metrics_of, table_of
-from small_project import commit, git, run_stage
+from small_project import commit, git, run_command
 
 
 def write(folder: Path, **accuracies: float) -> None:
@@ -21,12 +21,12 @@ def write(folder: Path, **accuracies: float) -> None:
 def test_average_and_gap_by_hand() -> None:
     real = {"lfw": {"accuracy": 0.9}, "agedb": {"accuracy": 0.8}, "other": {"accuracy": 0.1}}
     synthetic = {"lfw": {"accuracy": 0.75}, "agedb": {"accuracy": 0.8}}
-    table = table_of({"real": real, "synthetic": synthetic})
+    table = accuracy_table({"real": real, "synthetic": synthetic})
     assert table.index.tolist() == ["lfw", "agedb", "AVG"]
     assert table["GAP"].tolist() == pytest.approx([0.15 / 0.75, 0.0, (0.85 - 0.775) / 0.775])
-    assert list(table_of({"real": real}).columns) == ["real"]
+    assert list(accuracy_table({"real": real}).columns) == ["real"]
     with pytest.raises(StageError, match="no test set in common"):
-        table_of({"real": {"x": {"accuracy": 1.0}}, "synthetic": synthetic})
+        accuracy_table({"real": {"x": {"accuracy": 1.0}}, "synthetic": synthetic})
 
 
 def test_experiments_are_read_from_git(
@@ -41,12 +41,12 @@ def test_experiments_are_read_from_git(
     commit(tmp_path, "synthetic")
     git(tmp_path, "update-ref", "refs/exps/ab/cdef/only-drawn", "HEAD")  # as DVC keeps an experiment
     git(tmp_path, "reset", "--quiet", "--hard", "real")
-    run_stage("frcsyn", "real", "only-drawn")
+    run_command("frcsyn", "real", "only-drawn")
     assert capsys.readouterr().out.splitlines()[1].split() == ["lfw", "0.9000", "0.6000", "0.5000"]
-    run_stage("frcsyn")
+    run_command("frcsyn")
     assert "0.9000" in capsys.readouterr().out
     with pytest.raises(StageError, match="nothing-like-it"):
-        metrics_of("nothing-like-it")
+        read_test_set_metrics("nothing-like-it")
 
 
 def test_test_sets_that_are_no_longer_listed_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,9 +60,9 @@ def test_test_sets_that_are_no_longer_listed_do_not_count(tmp_path: Path, monkey
     git(tmp_path, "tag", "one")
     Path("metrics/evaluate.json").write_text('{"accuracy_test_unseen": 0.7}')
     Path("params.yaml").write_text("test_sets: {}\n")
-    assert metrics_of("both") == {"lfw": {"accuracy": 0.9}, "old": {"accuracy": 0.2}}
-    assert metrics_of("one") == {"lfw": {"accuracy": 0.8}}
-    assert metrics_of("workspace") == {"test_unseen": {"accuracy": 0.7}}
+    assert read_test_set_metrics("both") == {"lfw": {"accuracy": 0.9}, "old": {"accuracy": 0.2}}
+    assert read_test_set_metrics("one") == {"lfw": {"accuracy": 0.8}}
+    assert read_test_set_metrics("workspace") == {"test_unseen": {"accuracy": 0.7}}
 
 
 def test_a_listed_test_set_without_metrics_is_named(
@@ -74,7 +74,7 @@ def test_a_listed_test_set_without_metrics_is_named(
     Path("metrics/score@agedb.json").unlink()
     commit(tmp_path, "unfinished")
     for experiment in ("workspace", "HEAD"):
-        assert f"error: {experiment}: has no metrics/score@agedb.json" in fails_with("frcsyn", experiment)
+        assert f"error: {experiment}: has no metrics/score@agedb.json" in fails_with("faces", "frcsyn", experiment)
 
 
 def test_before_the_first_run_there_is_one_line(
@@ -82,11 +82,11 @@ def test_before_the_first_run_there_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("test_sets: {}\n")
-    printed = fails_with("frcsyn")
+    printed = fails_with("faces", "frcsyn")
     assert printed.startswith("error: workspace: has no metrics/evaluate.json; run `dvc repro`")
     assert printed.count("\n") == 1
     Path("params.yaml").unlink()
-    assert "error: workspace: has no params.yaml" in fails_with("frcsyn")
+    assert "error: workspace: has no params.yaml" in fails_with("faces", "frcsyn")
 
 
 def test_damaged_metrics_are_named(
@@ -95,12 +95,12 @@ def test_damaged_metrics_are_named(
     monkeypatch.chdir(tmp_path)
     write(tmp_path, lfw=0.9)
     Path("metrics/score@lfw.json").write_text("<<<<<<< HEAD\n")
-    assert "error: workspace: metrics/score@lfw.json: " in fails_with("frcsyn")
+    assert "error: workspace: metrics/score@lfw.json: " in fails_with("faces", "frcsyn")
 
 
 def test_without_external_sets_the_held_out_people_count(project: Path) -> None:
     headline = json.loads(Path("metrics/evaluate.json").read_text())
-    assert metrics_of("workspace") == {"test_unseen": {"accuracy": headline["accuracy_test_unseen"]}}
+    assert read_test_set_metrics("workspace") == {"test_unseen": {"accuracy": headline["accuracy_test_unseen"]}}
 
 
 def test_groups_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,5 +108,5 @@ def test_groups_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     write(tmp_path, lfw=0.9)
     figures = {"accuracy": 0.9, "group_accuracy_mean": 0.85, "group_accuracy_std": 0.05, "trade_off": 0.8}
     Path("metrics/score@lfw.json").write_text(json.dumps(figures))
-    run_stage("frcsyn")
+    run_command("frcsyn")
     assert "0.8500 - 0.0500 = 0.8000" in capsys.readouterr().out

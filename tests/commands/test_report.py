@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import report
+from faces.commands import report
 from faces.core.errors import StageError
-from small_project import commit, git, run_stage, write_params
+from faces.reporting import page as page_module
+from small_project import commit, git, run_command, write_params
 
 
 class Page(html.parser.HTMLParser):
@@ -31,7 +32,7 @@ class Page(html.parser.HTMLParser):
 
 def test_one_page_that_needs_nothing_else(project: Path) -> None:
     write_params(project, card={"name": "<b>Faces & co</b>"})
-    run_stage("report")
+    run_command("report")
     page = Page(report.OUTPUT)
     assert len(page.sources) >= 8 and all(source.startswith("data:image/") for source in page.sources)
     details = json.loads(Path("metrics/evaluate/verification.json").read_text())["test_unseen"]
@@ -52,16 +53,16 @@ def test_what_changed_since_the_last_other_figures(project: Path, fails_with: Ca
     write_params(project, train={"seed": 7})
     commit(project, "now")
     expected = git(project, "log", "-1", "--format=%h", "before").strip()
-    assert report.last_with_other_figures() == expected
-    run_stage("report", "--output", "other.html")
+    assert page_module.last_with_other_metrics() == expected
+    run_command("report", "--output", "other.html")
     text = Path("other.html").read_text()
     assert f"Against <code>{expected}</code>" in text and "<td>train.seed</td><td>0</td><td>7</td>" in text
     now = figures["auc_test_seen"]
     assert f"<td>evaluate: auc_test_seen</td><td>0.2500</td><td>{now:.4f}</td><td" in text
     assert "auc_train</td>" not in text  # it is the same
-    run_stage("report", "--against", "before")
+    run_command("report", "--against", "before")
     assert "Against <code>before</code>" in report.OUTPUT.read_text()
-    assert "nowhere" in fails_with("report", "--against", "nowhere")
+    assert "nowhere" in fails_with("faces", "report", "--against", "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -75,14 +76,14 @@ def test_what_changed_since_the_last_other_figures(project: Path, fails_with: Ca
     ],
 )
 def test_a_gain_is_green(name: str, before: float, now: float, colour: str) -> None:
-    cell = report.change(name, before, now).split("<td")[-1]
+    cell = page_module.change(name, before, now).split("<td")[-1]
     assert cell.startswith(f' class="{colour}">' if colour else ">") and f"{now - before:+.4f}" in cell
 
 
 def test_counts_are_whole_numbers() -> None:
-    assert "<td>840</td><td>900</td><td>+60</td>" in report.change("identify: probes", 840, 900)
+    assert "<td>840</td><td>900</td><td>+60</td>" in page_module.change("identify: probes", 840, 900)
 
 
 def test_a_project_that_has_not_run(in_new_folder: None) -> None:
     with pytest.raises(StageError, match=r"metrics/evaluate.json is missing"):
-        report.body(None)
+        page_module.body(None)

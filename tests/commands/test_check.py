@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from small_project import ROOT, run_stage, small_params, write_params
+from small_project import ROOT, run_command, small_params, write_params
 
 
 def test_the_projects_own_parameters_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    run_stage("check")
+    run_command("check")
 
 
 def test_every_problem_of_every_stage_is_reported_at_once(project: Path, fails_with: Callable[..., str]) -> None:
@@ -19,7 +19,7 @@ def test_every_problem_of_every_stage_is_reported_at_once(project: Path, fails_w
     params["extra"] = {}
     del params["pairs"]
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    printed = fails_with("check")
+    printed = fails_with("faces", "check")
     for message in (
         "params.yaml: extra: unknown key",
         "split.test_size: 2.0: input should be less than 1",
@@ -40,7 +40,7 @@ def test_a_folder_without_two_subjects_is_found_before_anything_runs(
         (project / f"few/{number}/1.png").write_bytes(b"")
     (project / "few").mkdir(exist_ok=True)
     write_params(project, sources={"few": {"path": "few"}})
-    assert "few" in fails_with("check")
+    assert "few" in fails_with("faces", "check")
 
 
 def test_a_folder_that_dvc_has_yet_to_bring_is_no_problem(project: Path) -> None:
@@ -48,38 +48,38 @@ def test_a_folder_that_dvc_has_yet_to_bring_is_no_problem(project: Path) -> None
     (project / "data/synthetic").mkdir()
     (project / "data/synthetic/dvc.yaml").touch()
     write_params(project, sources={"later": {"path": "data/later"}, "drawn": {"path": "data/synthetic/images"}})
-    run_stage("check")
+    run_command("check")
 
 
 @pytest.mark.parametrize("path", ["~/faces", "data/latr", "../faces", "/faces"])
 def test_a_folder_that_nothing_will_bring_is_named(project: Path, path: str, fails_with: Callable[..., str]) -> None:
     write_params(project, sources={"later": {"path": path}})
-    assert f"sources.later.path: {path!r}: there is no such folder" in fails_with("check")
+    assert f"sources.later.path: {path!r}: there is no such folder" in fails_with("faces", "check")
 
 
 def test_an_index_that_faiss_does_not_know_is_found(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, mine={"index": "Nonsense"})
-    assert "params.yaml: mine.index: 'Nonsense'" in fails_with("check")
+    assert "params.yaml: mine.index: 'Nonsense'" in fails_with("faces", "check")
 
 
 def test_missing_weights_are_found(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, train={"initial_weights": "models/gone.h5"})
-    assert "train.initial_weights: 'models/gone.h5': no such file" in fails_with("check")
+    assert "train.initial_weights: 'models/gone.h5': no such file" in fails_with("faces", "check")
 
 
 def test_weights_that_training_replaces_are_refused(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, train={"initial_weights": "models/backbone.weights.h5"})
-    assert "training replaces this file" in fails_with("check")
+    assert "training replaces this file" in fails_with("faces", "check")
 
 
 def test_one_folder_under_two_names_is_refused(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, sources={"one": {"path": "images"}, "two": {"path": "models/../images"}})
-    assert "sources.two.path: 'models/../images': is packed already as 'one'" in fails_with("check")
+    assert "sources.two.path: 'models/../images': is packed already as 'one'" in fails_with("faces", "check")
 
 
 def test_weights_that_are_no_weights_are_refused(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, train={"initial_weights": "params.yaml"})
-    assert "train.initial_weights: 'params.yaml': not an HDF5 file" in fails_with("check")
+    assert "train.initial_weights: 'params.yaml': not an HDF5 file" in fails_with("faces", "check")
 
 
 def test_a_lock_file_that_a_killed_dvc_left_is_removed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,11 +88,11 @@ def test_a_lock_file_that_a_killed_dvc_left_is_removed(project: Path, capsys: py
     locks.write_text("")
     with open(f"{locks}.lock", "wb") as guard:  # as a DVC that is writing it holds it
         fcntl.flock(guard, fcntl.LOCK_EX)
-        run_stage("check")
+        run_command("check")
         assert locks.exists()
-    run_stage("check")
+    run_command("check")
     assert not locks.exists()
     assert ".dvc/tmp/rwlock" in capsys.readouterr().err
     locks.write_text('{"read": {}, "write": {}}')
-    run_stage("check")
+    run_command("check")
     assert locks.exists()

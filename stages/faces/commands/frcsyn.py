@@ -1,6 +1,6 @@
-"""Print FRCSyn's figures of one or two experiments; not a stage, for it compares what stages have left in Git.
+"""Print FRCSyn's metrics of one or two experiments, from what they left in Git.
 
-Run     python stages/frcsyn.py [<experiment> [<experiment>]]
+    faces frcsyn [<experiment> [<experiment>]]
 
 An experiment is a name, a branch, a tag or a commit, or `workspace`, which is the default: what lies in metrics/ now.
 Of two, the first should be trained on real faces and the second on synthetic ones.
@@ -12,43 +12,43 @@ and trade-off follow. (Melzi et al. 2024, "FRCSyn Challenge at WACV 2024", arXiv
 "Second Edition FRCSyn Challenge at CVPR 2024", arXiv:2404.10378.)
 """
 
-import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from faces.commands.arguments import parser
 from faces.core.errors import StageError
 from faces.core.params import PARAMS_FILE, parse_params
-from faces.core.run import run
-from faces.reporting.experiments import WORKSPACE, commit_of, read_file, read_json
+from faces.reporting.experiments import WORKSPACE, read_file_at, read_json_at, resolve_experiment
 
 OWN, SCORES = "metrics/evaluate.json", "metrics/score@"
-GROUP_FIGURES = ("group_accuracy_mean", "group_accuracy_std", "trade_off")
+GROUP_METRICS = ("group_accuracy_mean", "group_accuracy_std", "trade_off")
 
 
-def metrics_of(experiment: str) -> dict[str, dict[str, Any]]:
+def read_test_set_metrics(experiment: str) -> dict[str, dict[str, Any]]:
     """Return the metrics of every external test set in params.yaml, by name, or, if there is none, of `test_unseen`.
 
     StageError if they are not there. Metrics of test sets that are no longer listed may be there too, and do not count.
     """
-    commit = WORKSPACE if experiment == WORKSPACE else commit_of(experiment)
-    params = parse_params(read_file(commit, str(PARAMS_FILE)).encode(), f"{experiment}: {PARAMS_FILE}")
+    commit = WORKSPACE if experiment == WORKSPACE else resolve_experiment(experiment)
+    params = parse_params(read_file_at(commit, str(PARAMS_FILE)).encode(), f"{experiment}: {PARAMS_FILE}")
     if isinstance(test_sets := params.get("test_sets"), dict) and test_sets:
-        return {str(name): read_json(commit, f"{SCORES}{name}.json") for name in test_sets}
-    headline = read_json(commit, OWN)
+        return {str(name): read_json_at(commit, f"{SCORES}{name}.json") for name in test_sets}
+    headline = read_json_at(commit, OWN)
     if "accuracy_test_unseen" not in headline:
         raise StageError(f"{experiment}: has neither external test sets nor `accuracy_test_unseen`")
     return {"test_unseen": {"accuracy": headline["accuracy_test_unseen"]}}
 
 
-def table_of(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
+def accuracy_table(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
     """Return a row a test set and their average, AVG, and a column an experiment; of two, GAP too.
 
     Only test sets that all experiments have are compared. GAP is (first - second) / second.
     """
     columns = {
-        name: {test_set: figures["accuracy"] for test_set, figures in of_sets.items()}
-        for name, of_sets in by_experiment.items()
+        name: {test_set: metrics["accuracy"] for test_set, metrics in test_sets_metrics.items()}
+        for name, test_sets_metrics in by_experiment.items()
     }
     table = pd.DataFrame(columns).dropna()
     if table.empty:
@@ -59,25 +59,18 @@ def table_of(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFram
     return table
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiments", nargs="*", metavar="experiment", help=f"one or two; {WORKSPACE} by default")
-    arguments = parser.parse_args()
-    if len(set(arguments.experiments)) < len(arguments.experiments) or len(arguments.experiments) > 2:
-        parser.error("one experiment or two different ones are compared")
-    return arguments
-
-
-def main() -> None:
-    """Print the figures."""
-    by_experiment = {name: metrics_of(name) for name in _arguments().experiments or [WORKSPACE]}
-    print(table_of(by_experiment).to_string(float_format="{:.4f}".format))
-    for experiment, of_sets in by_experiment.items():
-        for test_set, figures in of_sets.items():
-            if "trade_off" in figures:
-                mean, deviation, trade_off = (figures[name] for name in GROUP_FIGURES)
+def main(arguments: Sequence[str]) -> int:
+    """Print the metrics."""
+    known = parser("frcsyn", __doc__)
+    known.add_argument("experiments", nargs="*", metavar="experiment", help=f"one or two; {WORKSPACE} by default")
+    names = known.parse_args(arguments).experiments or [WORKSPACE]
+    if len(set(names)) < len(names) or len(names) > 2:
+        known.error("one experiment or two different ones are compared")
+    by_experiment = {name: read_test_set_metrics(name) for name in names}
+    print(accuracy_table(by_experiment).to_string(float_format="{:.4f}".format))
+    for experiment, test_sets_metrics in by_experiment.items():
+        for test_set, metrics in test_sets_metrics.items():
+            if "trade_off" in metrics:
+                mean, deviation, trade_off = (metrics[name] for name in GROUP_METRICS)
                 print(f"{experiment}, groups of {test_set}: {mean:.4f} - {deviation:.4f} = {trade_off:.4f}")
-
-
-if __name__ == "__main__":
-    run(main, takes_arguments=True)
+    return 0

@@ -1,8 +1,9 @@
-"""Run the experiments that a file describes, one after another, and make a table of their figures.
+"""Run the experiments of a file, one after another, and make a table of their metrics.
 
-Run     python experiments/run.py experiments/<name>.yaml
-Writes  experiments/<name>.csv  a row a run and seed, after each of them
-        experiments/<name>.md   mean and standard deviation over the seeds, a row a run
+    faces study experiments/<name>.yaml
+
+After each run it writes experiments/<name>.csv, a row for each run and seed, and experiments/<name>.md, a row for each
+run with mean and standard deviation over the seeds.
 
 Each run is a `dvc exp run` on the committed params.yaml with changes, and stays as an experiment, <name>-<run>-<seed>.
 A study that was cut off goes on: DVC remembers which stages it has run. (Killed outright, it leaves params.yaml
@@ -22,12 +23,11 @@ changed: `git checkout params.yaml` first.) The file has:
     gap: {figure: AUC, of: [first, second]}  # (first - second) / second, as FRCSyn has it
 """
 
-import argparse
 import json
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,14 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
-PARAMS = Path("params.yaml")
+from faces.commands.arguments import parser
+from faces.core.errors import StageError
+from faces.core.params import PARAMS_FILE as PARAMS
+
 WEIGHTS = Path("models/backbone.weights.h5")
 STARTS = Path("models/starts")
 
-Figures = dict[str, str]
+Columns = dict[str, str]  # name of a column -> "<metrics file> <key>"
 
 
 class Row(BaseModel):
@@ -47,7 +50,7 @@ class Row(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     run: str
-    figures: Figures
+    figures: Columns
 
 
 class Gap(BaseModel):
@@ -68,11 +71,11 @@ class Study(BaseModel):
     all: dict[str, Any] = {}
     runs: dict[str, dict[str, Any]] = Field(min_length=1)
     rows: dict[str, Row] = {}
-    figures: Figures = Field(min_length=1)
+    figures: Columns = Field(min_length=1)
     gap: Gap | None = None
 
     def check_names(self) -> None:
-        """Raise ValueError if a run or figure is named that there is not."""
+        """Raise ValueError if the study names a run or figure that it does not have."""
         order = list(self.runs)
         for name, changes in self.runs.items():
             if "after" in changes and changes["after"] not in order[: order.index(name)]:
@@ -81,20 +84,22 @@ class Study(BaseModel):
             if row.run not in self.runs:
                 raise ValueError(f"rows.{name}.run: {row.run!r}: no such run")
         if self.gap and (self.gap.figure not in self.figures or not {*self.gap.of} <= {*self.runs}):
-            raise ValueError("gap: names a run or a figure that there is not")
+            raise ValueError("gap: names a run or a figure that the study does not have")
 
 
 def load_study(path: Path) -> Study:
-    """Return a checked study; ends the program with what is wrong."""
+    """Return a checked study; StageError says what is wrong."""
     try:
         study = Study.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
         study.check_names()
         if study.like:
             study.all = load_study(path.parent / study.like).all | study.all
     except ValidationError as error:
-        sys.exit("\n".join(f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+        raise StageError(
+            "\n".join(f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        ) from None
     except (OSError, ValueError, YAMLError) as error:
-        sys.exit(f"{path}: {error}")
+        raise StageError(f"{path}: {error}") from None
     return study
 
 
@@ -112,23 +117,23 @@ def changed_params(text: str, changes: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def runs_of(study: Study) -> Iterator[tuple[str, int, dict[str, Any]]]:
+def expand_runs(study: Study) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Yield name, seed and changes of every run, a whole seed before the next, so that early rows are comparable."""
     for seed in study.seeds:
         for name, own in study.runs.items():
             changes = study.all | {"train.seed": seed} | {key: own[key] for key in own if key != "after"}
             if "after" in own:
-                changes["train.initial_weights"] = start_of(own["after"], seed).as_posix()
+                changes["train.initial_weights"] = start_path(own["after"], seed).as_posix()
             yield name, seed, changes
 
 
-def start_of(run: str, seed: int) -> Path:
+def start_path(run: str, seed: int) -> Path:
     """Return where the weights of a run are kept for another to start from."""
     return STARTS / f"{run.replace(' ', '-')}-{seed}.weights.h5"
 
 
 def run_experiment(name: str, content: dict[str, Any], *options: str) -> None:
-    """Have DVC run the pipeline on these parameters, with its own options; params.yaml is then as it was committed."""
+    """Run the pipeline on these parameters by `dvc exp run` with more `options`; restore params.yaml afterwards."""
     try:
         with open(PARAMS, "w", encoding="utf-8") as file:
             YAML().dump(content, file)
@@ -145,17 +150,17 @@ def listed_experiments() -> list[str]:
     return listed.stdout.split()
 
 
-def read_figures(figures: Figures, params: dict[str, Any]) -> dict[str, float]:
-    """Return figures by the names of their columns.
+def read_metrics(figures: Columns, params: dict[str, Any]) -> dict[str, float]:
+    """Return metrics by the names of their columns.
 
-    One that the metrics do not give is left out, and so is that of a source or test set that `params` do not list: its
-    file would be from a run before.
+    A metric that its file does not have is left out. So is one of a source or test set that `params` do not list: its
+    file would be from an earlier run.
     """
     found, listed = {}, {*params["sources"], *params["test_sets"]}
     for column, place in figures.items():
         path, key = place.split()
-        _, of_set, name = Path(path).stem.partition("@")
-        if of_set and name not in listed:
+        _, at, name = Path(path).stem.partition("@")
+        if at and name not in listed:
             continue
         metrics = json.loads(Path(path).read_text(encoding="utf-8"))
         if key in metrics:
@@ -182,10 +187,19 @@ def summary(study: Study, results: pd.DataFrame) -> str:
     return "\n".join(said)
 
 
+@contextmanager
+def failures_named() -> Iterator[None]:
+    """Raise StageError if a command that was run fails; it has already printed why."""
+    try:
+        yield
+    except subprocess.CalledProcessError as error:
+        raise StageError(f"{' '.join(map(str, error.cmd))} failed; its message stands above") from None
+
+
 def check_clean() -> None:
-    """End the program if params.yaml has changes that are not committed: they would be lost."""
+    """Raise StageError if params.yaml has changes that are not committed: they would be lost."""
     if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(PARAMS)]).returncode:
-        sys.exit(f"{PARAMS} has changes that are not committed: commit them, or `git checkout {PARAMS}`")
+        raise StageError(f"{PARAMS} has changes that are not committed: commit them, or `git checkout {PARAMS}`")
 
 
 def run_study(study: Study, path: Path) -> None:
@@ -193,35 +207,30 @@ def run_study(study: Study, path: Path) -> None:
     committed = PARAMS.read_text(encoding="utf-8")
     kept = {own["after"] for own in study.runs.values() if "after" in own}
     try:
-        contents = [(name, seed, changed_params(committed, changes)) for name, seed, changes in runs_of(study)]
+        contents = [(name, seed, changed_params(committed, changes)) for name, seed, changes in expand_runs(study)]
     except KeyError as error:
-        sys.exit(f"{path}: {error.args[0]}: {PARAMS} has no such parameter")
+        raise StageError(f"{path}: {error.args[0]}: {PARAMS} has no such parameter") from None
     rows: list[dict[str, Any]] = []
     for name, seed, content in contents:
         run_experiment(f"{path.stem}-{name.replace(' ', '-')}-{seed}", content)
         if name in kept:
             STARTS.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(WEIGHTS, start_of(name, seed))
+            shutil.copyfile(WEIGHTS, start_path(name, seed))
         shown = {name: study.figures} | {row: spec.figures for row, spec in study.rows.items() if spec.run == name}
-        rows += [{"run": row, "seed": seed, **read_figures(figures, content)} for row, figures in shown.items()]
+        rows += [{"run": row, "seed": seed, **read_metrics(figures, content)} for row, figures in shown.items()]
         results = pd.DataFrame(rows)
         results.to_csv(path.with_suffix(".csv"), index=False)
         path.with_suffix(".md").write_text(summary(study, results), encoding="utf-8")
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> int:
     """Run the study that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="a file of experiments")
-    path = parser.parse_args().study
+    known = parser("study", __doc__)
+    known.add_argument("study", type=Path, help="a file of experiments")
+    path = known.parse_args(arguments).study
     study = load_study(path)
     check_clean()
-    try:
+    with failures_named():
         run_study(study, path)
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"{' '.join(error.cmd)} failed; what it said stands above")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

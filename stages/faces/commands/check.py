@@ -1,29 +1,24 @@
-"""Check params.yaml, the sources and the test sets before DVC starts; not a stage, but what `make repro` runs first.
+"""Look for errors in params.yaml, the sources and the test sets; `make repro` does so before DVC starts.
 
-DVC clears a stage's outputs before the stage can look at its parameters. What can be known to be wrong is found here,
-all of it at once, while every output is still in place.
+DVC clears a stage's outputs before the stage can look at its parameters. This command finds all
+errors that can be known beforehand, at once, while every output is still in place.
 
-Run     python stages/check.py
+Exit code: 0 nothing is wrong; 1 something is, an `error:` line for each problem.
 """
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import gather
-import mine
-import pack
-import split
-import synthesize
-import train
+from faces.commands.arguments import parser
 from faces.core.errors import StageError
 from faces.core.params import PARAMS_FILE, Params, load_params, read_params
-from faces.core.pipeline import STAGES
-from faces.core.run import run
+from faces.core.pipeline import ROOT, STAGES
 from faces.core.terminal import say
 from faces.core.threads import RuntimeParams
 from faces.evaluation.metrics import FiguresParams
@@ -41,6 +36,7 @@ SHARED_SECTIONS: dict[str, type[Params]] = {
     "runtime": RuntimeParams,
 }
 WITHOUT_SECTION = {"gather", "embed_test"}  # stages that have no section of their own in params.yaml
+SYNTHETIC = Path("data/synthetic")
 DVC_LOCKS = Path(".dvc/tmp/rwlock")  # which of its processes works on what
 
 
@@ -49,9 +45,16 @@ def sections() -> list[str]:
     return [stage for stage in STAGES if stage not in WITHOUT_SECTION]
 
 
+def script(stage: str) -> Any:
+    """Return a stage's script as a module. Only this command imports scripts: their models check the parameters."""
+    if (folder := str(ROOT / "stages")) not in sys.path:
+        sys.path.insert(0, folder)
+    return import_module(stage)
+
+
 def check_section(stage: str) -> Any:
     """Return the checked parameters of a stage, by the model in its script."""
-    return load_params(stage, getattr(import_module(stage), f"{stage.capitalize()}Params"))
+    return load_params(stage, getattr(script(stage), f"{stage.capitalize()}Params"))
 
 
 def check_sections() -> None:
@@ -69,7 +72,7 @@ def check_sources() -> None:
         if (other := names.setdefault(path.resolve(), name)) != name:
             raise StageError(f"{PARAMS_FILE}: sources.{name}.path: {source.path!r}: is packed already as {other!r}")
         if path.exists() or not made_by_dvc(path):
-            pack.check(name, source)
+            script("pack").check(name, source)
 
 
 def check_test_sets() -> None:
@@ -79,7 +82,7 @@ def check_test_sets() -> None:
         try:
             paths = [Path(path) for path in (entry.images, entry.pairs)]
             if all(path.exists() or not made_by_dvc(path) for path in paths):
-                gather.read(name, entry)
+                script("gather").read(name, entry)
         except StageError as error:
             problems |= dict.fromkeys(str(error).splitlines())
     if problems:
@@ -87,8 +90,8 @@ def check_test_sets() -> None:
 
 
 def made_by_dvc(path: Path) -> bool:
-    """Tell whether a path is, or lies in, what the synthesize stage or a .dvc file of this project stands for."""
-    drawn = [synthesize.IMAGES] if (synthesize.IMAGES.parent / "dvc.yaml").is_file() else []
+    """Tell whether DVC makes or fetches a path: the `synthesize` stage, or a .dvc file of it or of a folder above."""
+    drawn = [SYNTHETIC / "images"] if (SYNTHETIC / "dvc.yaml").is_file() else []
     return any(place in drawn or Path(f"{place}.dvc").is_file() for place in (path, *path.parents))
 
 
@@ -99,12 +102,12 @@ def checks() -> Iterator[Callable[[], object]]:
         yield partial(load_params, section, model)
     for stage in sections():
         yield partial(check_section, stage)
-    yield lambda: split.check_copies(check_section("split"))
+    yield lambda: script("split").check_copies(check_section("split"))
     yield check_sources
     yield check_test_sets
-    yield lambda: mine.check_index(check_section("mine"), check_section("train").embedding_size)
-    yield lambda: train.check_initial_weights(check_section("train"))
-    yield lambda: train.check_choice(check_section("split").validation_size > 0, check_section("train"))
+    yield lambda: script("mine").check_index(check_section("mine"), check_section("train").embedding_size)
+    yield lambda: script("train").check_initial_weights(check_section("train"))
+    yield lambda: script("train").check_choice(check_section("split").validation_size > 0, check_section("train"))
 
 
 def mend_dvc_locks() -> None:
@@ -126,8 +129,8 @@ def mend_dvc_locks() -> None:
         say(f"removed {DVC_LOCKS}, which a killed DVC had left half-written")
 
 
-def main() -> None:
-    """Report every problem at once."""
+def check_project() -> None:
+    """Raise StageError with every problem, a line each."""
     mend_dvc_locks()
     problems: dict[str, None] = {}  # in order, each once
     for check in checks():
@@ -139,5 +142,8 @@ def main() -> None:
         raise StageError("\n".join(problems))
 
 
-if __name__ == "__main__":
-    run(main)
+def main(arguments: Sequence[str]) -> int:
+    """Check the project in the current folder."""
+    parser("check", __doc__).parse_args(arguments)
+    check_project()
+    return 0

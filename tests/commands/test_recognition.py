@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import recognise
+from faces.commands.main import dispatch
+from faces.commands.recognition import MAX_BYTES, NO_ANSWER
 from faces.core.errors import StageError
 from faces.inference.embedder import Embedder
 from faces.inference.litert import convert
+from faces.inference.model import DESCRIPTION, MODEL, Description, FaceModel
 from faces.network import mobilefacenet
 from small_project import ROOT
 
@@ -32,8 +34,8 @@ THRESHOLDS = {
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    (folder / recognise.MODEL).write_bytes(convert(mobilefacenet.build(0.125, 16)))
-    (folder / recognise.DESCRIPTION).write_text(json.dumps({"flip": False, "thresholds": THRESHOLDS}))
+    (folder / MODEL).write_bytes(convert(mobilefacenet.build(0.125, 16)))
+    (folder / DESCRIPTION).write_text(json.dumps({"flip": False, "thresholds": THRESHOLDS}))
     return folder
 
 
@@ -52,18 +54,18 @@ def people(tmp_path: Path) -> Path:
 
 
 def ask(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict]:
-    code = recognise.main([*map(str, arguments), "--json"])
+    code = dispatch([*map(str, arguments), "--json"])
     return code, json.loads(capsys.readouterr().out)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert recognise.main(list(map(str, arguments))) == recognise.NO_ANSWER
+    assert dispatch(list(map(str, arguments))) == NO_ANSWER
     return capsys.readouterr().err
 
 
 def cosine(exported: Path, *paths: Path, flip: bool = False) -> float:
     images = np.stack([np.asarray(Image.open(path)) for path in paths])
-    embedder = Embedder((exported / recognise.MODEL).read_bytes())
+    embedder = Embedder((exported / MODEL).read_bytes())
     a, b = (embedder(images) + embedder(images[:, :, ::-1])) / 2 if flip else embedder(images)
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
@@ -81,7 +83,7 @@ def test_verify_gives_the_cosine_the_threshold_and_its_errors(
     assert (code, answer["same"]) == (1, False) and answer["score"] < 0.999999
     assert (answer["threshold"], answer["fmr"], answer["fnmr"]) == (0.999999, 0.02, 0.5)
     assert ask(capsys, "verify", one, one, "--model", exported)[1]["score"] == pytest.approx(1, abs=1e-6)
-    recognise.main(["verify", str(one), str(one), "--model", str(exported)])
+    dispatch(["verify", str(one), str(one), "--model", str(exported)])
     said = capsys.readouterr().out
     assert "the same person: cosine 1.000" in said and "10.00% of 20 impostor pairs" in said
 
@@ -89,8 +91,8 @@ def test_verify_gives_the_cosine_the_threshold_and_its_errors(
 def test_mirror_images_count_where_the_model_says_so(
     exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / recognise.MODEL).write_bytes((exported / recognise.MODEL).read_bytes())
-    (tmp_path / recognise.DESCRIPTION).write_text(json.dumps({"flip": True, "thresholds": THRESHOLDS}))
+    (tmp_path / MODEL).write_bytes((exported / MODEL).read_bytes())
+    (tmp_path / DESCRIPTION).write_text(json.dumps({"flip": True, "thresholds": THRESHOLDS}))
     one, other = people / "ann/0.png", people / "bob/0.png"
     _, answer = ask(capsys, "verify", one, other, "--model", tmp_path)
     assert answer["score"] == pytest.approx(cosine(exported, one, other, flip=True), abs=1e-6)
@@ -107,7 +109,7 @@ def test_enrol_and_identify_against_every_cosine(
     assert (code, answer["people"], answer["images"]) == (0, 3, 6)
     assert [(row["path"], row["reason"]) for row in answer["rejected"]] == [("bob/broken.png", "unrecognised")]
     first = gallery.read_bytes()
-    assert recognise.main(["enrol", str(people), str(gallery), *map(str, model)]) == 0
+    assert dispatch(["enrol", str(people), str(gallery), *map(str, model)]) == 0
     assert "refused: bob/broken.png: unrecognised" in capsys.readouterr().out and gallery.read_bytes() == first
 
     probe = people / "bob/1.png"
@@ -126,8 +128,8 @@ def test_enrol_and_identify_against_every_cosine(
     thresholds = THRESHOLDS | {"threshold": 1.5}
     strict = tmp_path / "strict"
     strict.mkdir()
-    (strict / recognise.MODEL).write_bytes((exported / recognise.MODEL).read_bytes())
-    (strict / recognise.DESCRIPTION).write_text(json.dumps({"flip": False, "thresholds": thresholds}))
+    (strict / MODEL).write_bytes((exported / MODEL).read_bytes())
+    (strict / DESCRIPTION).write_text(json.dumps({"flip": False, "thresholds": thresholds}))
     code, answer = ask(capsys, "identify", tmp_path / "stranger.png", gallery, "--model", strict)
     assert (code, answer["found"], len(answer["candidates"])) == (1, None, 3)
 
@@ -160,7 +162,7 @@ def test_hostile_images_are_refused_by_name(
     Image.new("RGB", (112, 8)).save(bad)
     assert f"{bad}: too_small: 112 x 8" in refused(capsys, "verify", bad, good, "--model", exported)
     with open(bad, "wb") as file:
-        file.truncate(recognise.MOST_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     assert f"{bad}: too_large: 67,108,865 bytes" in refused(capsys, "verify", good, bad, "--model", exported)
     bad.unlink()
     assert f"{bad}: unreadable: No such file" in refused(capsys, "verify", good, bad, "--model", exported)
@@ -174,11 +176,11 @@ def test_what_is_missing_or_wrong_is_named(
 ) -> None:
     face, folder = people / "ann/0.png", tmp_path / "model"
     folder.mkdir()
-    assert f"{folder / recognise.MODEL}: No such file" in refused(capsys, "verify", face, face, "--model", folder)
-    (folder / recognise.MODEL).write_bytes(b"no model")
-    (folder / recognise.DESCRIPTION).write_text("{}")
-    assert f"{folder / recognise.DESCRIPTION}: flip: " in refused(capsys, "verify", face, face, "--model", folder)
-    (folder / recognise.DESCRIPTION).write_bytes((exported / recognise.DESCRIPTION).read_bytes())
+    assert f"{folder / MODEL}: No such file" in refused(capsys, "verify", face, face, "--model", folder)
+    (folder / MODEL).write_bytes(b"no model")
+    (folder / DESCRIPTION).write_text("{}")
+    assert f"{folder / DESCRIPTION}: flip: " in refused(capsys, "verify", face, face, "--model", folder)
+    (folder / DESCRIPTION).write_bytes((exported / DESCRIPTION).read_bytes())
     assert "not a LiteRT model" in refused(capsys, "verify", face, face, "--model", folder)
     said = refused(capsys, "verify", face, face, "--model", exported, "--fmr", "0.5")
     assert "--fmr 0.5: no threshold is known for it; known: 0.01" in said
@@ -194,12 +196,13 @@ def test_what_is_missing_or_wrong_is_named(
     assert f"{gallery}: enrolled with another model" in refused(capsys, *identify)
     assert "no usable image" in refused(capsys, "enrol", exported, gallery, "--model", exported)
     with pytest.raises(SystemExit) as exit_:
-        recognise.main(["identify", str(face), str(gallery), "--most", "0"])
+        dispatch(["identify", str(face), str(gallery), "--most", "0"])
     assert exit_.value.code == 2
 
 
 def test_it_starts_without_tensorflow() -> None:
-    script = "import recognise, sys; print({'tensorflow', 'keras'} & {*sys.modules})"
+    commands = "import faces.commands.verify, faces.commands.enrol, faces.commands.identify"
+    script = f"{commands}, sys; print({{'tensorflow', 'keras'}} & {{*sys.modules}})"
     ran = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT / "stages", capture_output=True, text=True, check=True
     )
@@ -207,7 +210,7 @@ def test_it_starts_without_tensorflow() -> None:
 
 
 def test_an_embedding_without_direction_is_no_answer() -> None:
-    description = recognise.Description.model_validate({"flip": False, "thresholds": THRESHOLDS})
-    broken = recognise.Model(lambda images: np.zeros((len(images), 4), "f4"), description, "")  # type: ignore[arg-type]
+    description = Description.model_validate({"flip": False, "thresholds": THRESHOLDS})
+    broken = FaceModel(lambda images: np.zeros((len(images), 4), "f4"), description, "")  # type: ignore[arg-type]
     with pytest.raises(StageError, match="no usable embedding"):
         broken.embed([np.zeros((112, 112, 3), np.uint8)])

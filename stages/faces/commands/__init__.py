@@ -1,0 +1,1 @@
+"""The command `faces`, a module for each of its commands."""

@@ -1,0 +1,66 @@
+"""Write a gallery: the embeddings of a folder of people, which `faces identify` searches.
+
+    faces enrol /folder/of/people people.npz     # <folder>/<person>/<image>
+
+The answer counts people and images, and names each image that cannot be used.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.commands.recognition import SAME, Answer, answer, make_reader, recognition_parser
+from faces.core.errors import StageError
+from faces.images.image_folder import list_images
+from faces.images.rejection import Rejected, Rejection
+from faces.inference.gallery import Gallery
+from faces.inference.model import load_model
+
+BATCH_IMAGES = 256  # embedded together: 10 MB of pixels
+
+
+def enrol(options: argparse.Namespace) -> Answer:
+    """Write the gallery of a folder; return exit code, content and words, which name rejected images."""
+    if not options.folder.is_dir():
+        raise StageError(f"{options.folder}: there is no such folder")
+    listing = list_images(options.folder)
+    read, model, rejected = make_reader(options.photos), load_model(options.model), list(listing.rejected)
+    images, subjects, embeddings = list[NDArray[np.uint8]](), list[str](), list[NDArray[np.float32]]()
+    for file in (file for subject in listing.subjects for file in listing.images(subject)):
+        try:
+            images.append(read(options.folder / file.path))
+            subjects.append(file.subject)
+        except Rejection as rejection:
+            rejected.append(rejection.of(file.path))
+        if len(images) == BATCH_IMAGES:
+            embeddings.append(model.embed(images))
+            images.clear()
+    if images:
+        embeddings.append(model.embed(images))
+    if not subjects:
+        raise StageError(f"{options.folder}: no usable image of the form <person>/<image>{_list(rejected)}")
+    Gallery(np.concatenate(embeddings), np.array(subjects), model.digest).write(options.gallery)
+    content = {
+        "gallery": str(options.gallery),
+        "people": len(set(subjects)),
+        "images": len(subjects),
+        "rejected": [row._asdict() for row in sorted(rejected)],
+    }
+    words = f"{content['people']} people with {content['images']} images are in {options.gallery}{_list(rejected)}"
+    return SAME, content, words
+
+
+def _list(rejected: list[Rejected]) -> str:
+    return "".join(f"\nrefused: {row.path}: {row.reason}: {row.detail}" for row in sorted(rejected))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Enrol, and return the exit code."""
+    known = recognition_parser("enrol", __doc__, asks_for_threshold=False)
+    known.add_argument("folder", type=Path, help="images as <folder>/<person>/<image>")
+    known.add_argument("gallery", type=Path, help="the .npz file to write")
+    options = known.parse_args(arguments)
+    return answer("enrol", lambda: enrol(options), options.json)

@@ -1,0 +1,46 @@
+"""Are two images of one person? Asked of the model that `dvc repro` left in models/export.
+
+    faces verify one.png other.png
+
+The answer has the score (a cosine, -1 to 1), the threshold from which on it counts as the same person, the origin of
+that threshold, and the errors that were measured at it.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from faces.commands.recognition import (
+    OTHER,
+    SAME,
+    Answer,
+    answer,
+    choose_threshold,
+    describe_threshold,
+    make_reader,
+    read_face,
+    recognition_parser,
+)
+from faces.inference.model import load_model
+
+
+def verify(options: argparse.Namespace) -> Answer:
+    """Return exit code, content and words on whether two images are of one person."""
+    read = make_reader(options.photos)
+    one, other = read_face(options.one, read), read_face(options.other, read)
+    model = load_model(options.model)
+    chosen = choose_threshold(model.description.thresholds, options.fmr)
+    first, second = model.embed([one, other])
+    score = float(first @ second)
+    same = score >= chosen["threshold"]
+    words = f"{'the same person' if same else 'different people'}: cosine {score:.3f}\n{describe_threshold(chosen)}"
+    return (SAME if same else OTHER), {"same": same, "score": score, **chosen}, words
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Answer, and return the exit code."""
+    known = recognition_parser("verify", __doc__)
+    known.add_argument("one", type=Path, help="an image of a face")
+    known.add_argument("other", type=Path, help="another image of a face")
+    options = known.parse_args(arguments)
+    return answer("verify", lambda: verify(options), options.json)

@@ -1,0 +1,1 @@
+"""What every stage needs: parameters, running, files, checkpoints, threads."""

@@ -1,0 +1,1 @@
+"""Synthetic faces: heads, skin, occlusions, light and camera."""

@@ -1,0 +1,1 @@
+"""Metrics: ROC and thresholds, intervals, identification, groups, the similarity model."""

@@ -1,0 +1,1 @@
+"""Test sets of other people: their files of pairs, and gathering them."""

@@ -1,0 +1,1 @@
+"""The trained network as a fixed function: conversion, formats, embedding, galleries."""

@@ -1,0 +1,1 @@
+"""MobileFaceNet in Keras: architecture, layers, weights, and starting TensorFlow."""

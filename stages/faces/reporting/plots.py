@@ -1,0 +1,89 @@
+"""The plots of the report, as figures of an HTML page that needs no other file."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from faces.reporting.tables import METRICS
+
+PLOT_INCHES = (5.2, 3.6)
+
+
+def picture(content: bytes, caption: str, kind: str = "png") -> str:
+    """Return an HTML figure with the picture embedded in it."""
+    encoded, words = base64.b64encode(content).decode(), html.escape(caption)
+    return (
+        f'<figure><img alt="{words}" src="data:image/{kind};base64,{encoded}"><figcaption>{words}</figcaption></figure>'
+    )
+
+
+def plot(draw: Callable[[Any], None], caption: str) -> str:
+    """Return an HTML figure of a plot that `draw` draws on Matplotlib axes, as SVG."""
+    from matplotlib.figure import Figure  # takes half a second to import
+
+    figure = Figure(figsize=PLOT_INCHES, layout="constrained")
+    draw(figure.subplots())
+    content = io.BytesIO()
+    figure.savefig(content, format="svg", metadata={"Date": None})
+    return picture(content.getvalue(), caption, "svg+xml")
+
+
+def draw_lines(table: pd.DataFrame, x: str, y: str, logarithmic: str = "") -> Callable[[Any], None]:
+    """Return a function that draws one line for each value of the column `set`, on axes that may be logarithmic."""
+
+    def draw(axes: Any) -> None:
+        for name, rows in table.groupby("set", sort=False):
+            axes.plot(rows[x], rows[y], label=name)
+        axes.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
+        if "x" in logarithmic:
+            axes.set_xscale("log")
+        if "y" in logarithmic:
+            axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend()
+
+    return draw
+
+
+def draw_scores(scores: pd.DataFrame, threshold: float) -> Callable[[Any], None]:
+    """Return a function that draws the distributions of genuine and impostor cosines, and the threshold."""
+
+    def draw(axes: Any) -> None:
+        for kind, rows in scores.groupby("kind"):
+            axes.plot(rows["score"], rows["share"], label=kind)
+        axes.axvline(threshold, color="grey", linestyle="--", label="threshold")
+        axes.set(xlabel="cosine", ylabel="share of pairs")
+        axes.legend()
+
+    return draw
+
+
+def draw_people(points: pd.DataFrame, axes: Any) -> None:
+    """Draw embeddings in two dimensions, a colour a person."""
+    axes.scatter(points["x"], points["y"], c=points["subject"].factorize()[0], cmap="tab20", s=10)
+    axes.set(xticks=[], yticks=[])
+
+
+def curves(threshold: float) -> Iterator[str]:
+    """Yield an HTML figure for each curve that the stages wrote: ROC, DET, scores, CMC, training, t-SNE."""
+    roc = pd.read_csv(METRICS / "evaluate/roc.csv")
+    yield plot(draw_lines(roc, "fmr", "tar", "x"), "ROC: share of genuine pairs accepted, over the false match rate")
+    yield plot(draw_lines(roc[roc["fnmr"] > 0], "fmr", "fnmr", "xy"), "DET: false non-match rate over false match rate")
+    scores = pd.read_csv(METRICS / "evaluate/scores.csv")
+    last = scores["set"].iloc[-1]
+    yield plot(draw_scores(scores[scores["set"] == last], threshold), f"cosines of all pairs of {last}")
+    ranks = pd.read_csv(METRICS / "identify/cmc.csv")
+    yield plot(draw_lines(ranks, "rank", "rate"), "CMC: who is found among the best so many")
+    for name in ("loss", "validation_auc"):
+        path = METRICS / f"train/plots/metrics/{name}.tsv"
+        if path.exists():
+            steps = pd.read_csv(path, sep="\t")
+            epochs = steps.assign(set=name.replace("_", " "), epoch=steps["step"] + 1)
+            yield plot(draw_lines(epochs, "epoch", name), f"{name.replace('_', ' ')} by epoch")
+    people = pd.read_csv(METRICS / "review/tsne.csv", dtype={"subject": str}, keep_default_na=False)
+    yield plot(lambda axes: draw_people(people, axes), "t-SNE of embeddings, a colour a person")

@@ -1,0 +1,133 @@
+"""Tables of what the stages measured, for the model card in Markdown and for the report in HTML."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from faces.core.csv_files import csv_rows
+from faces.core.errors import StageError
+from faces.evaluation.threshold import ErrorRates, Thresholds
+from faces.tables.sources import load_sources
+from faces.tables.split_table import SCORED
+
+METRICS = Path("metrics")
+RATE = "tar_at_far_"  # begins the name of a metric; the rate follows
+MEANINGS = {
+    "train": "images that the network was trained on",
+    "test_seen": "other images of the training people",
+    "test_unseen": "people that training never saw",
+}
+WORST_GROUPS = 5  # of either kind of error
+
+
+Metrics = dict[str, Any]
+
+
+def read_json(path: Path) -> Metrics:
+    """Return a metrics file; StageError names it if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StageError(
+            f"{path} is missing; `dvc repro` makes it, `git checkout metrics && dvc checkout` brings it"
+        ) from None
+    except ValueError as error:
+        raise StageError(f"{path}: {error}") from None
+
+
+class Table(NamedTuple):
+    """A header and rows of text cells."""
+
+    header: list[str]
+    rows: list[list[str]]
+
+    def __str__(self) -> str:
+        """Return the table in Markdown."""
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def format_metric(metrics: Metrics, name: str) -> str:
+    """Return a metric with three decimals and its 95 % interval, if it has one; a dash if there is no such metric."""
+    if name not in metrics:
+        return "–"
+    ends = [metrics.get(f"{name}_{end}") for end in ("low", "high")]
+    return f"{metrics[name]:.3f}" + ("" if None in ends else f" ({ends[0]:.3f} to {ends[1]:.3f})")
+
+
+def training_data_tables() -> tuple[Table, Table]:
+    """Return a table of the sources, and one of the parts of the split."""
+    rows = []
+    for name in load_sources():
+        packed = read_json(METRICS / f"pack@{name}.json")
+        rows.append([name, f"{packed['images']:,}", f"{packed['subjects']:,}", f"{packed['rejected']:,}"])
+    split = read_json(METRICS / "split.json")
+    parts = [
+        [part, MEANINGS[part], f"{split[f'images_{part}']:,}", f"{split[f'subjects_{part}']:,}"]
+        for part in SCORED
+        if split[f"images_{part}"]
+    ]
+    return (
+        Table(["source", "images", "people", "rejected"], rows),
+        Table(["part", "what it is", "images", "people"], parts),
+    )
+
+
+def metric_labels(details: Metrics) -> dict[str, str]:
+    """Return the label of each metric that any part has, in the order of the table."""
+    rates = sorted(
+        {name for part in details.values() for name in part if name.startswith(RATE) and name[-1].isdigit()},
+        key=lambda name: -float(name.removeprefix(RATE)),
+    )
+    names = {"accuracy": "accuracy at the threshold", "auc": "AUC", "eer": "EER"}
+    names |= {name: f"TAR at FAR {name.removeprefix(RATE)}" for name in rates}
+    names |= {
+        "fold_accuracy": "k-fold accuracy",
+        "fmr_at_threshold": "FMR at the threshold",
+        "fnmr_at_threshold": "FNMR at the threshold",
+    }
+    return {name: text for name, text in names.items() if any(name in part for part in details.values())}
+
+
+def verification_table(details: Metrics) -> Table:
+    """Return the verification metrics of every part, or test set, with intervals: a row a metric, a column a part."""
+    rows = [
+        [text, *(format_metric(part, name) for part in details.values())]
+        for name, text in metric_labels(details).items()
+    ]
+    pairs = [f"{part['genuine_pairs']:,}; {part['impostor_pairs']:,}" for part in details.values()]
+    return Table(["", *details], [*rows, ["genuine; impostor pairs", *pairs]])
+
+
+def thresholds_table(thresholds: Thresholds) -> Table:
+    """Return thresholds with the error rates measured at them."""
+    chosen: dict[str, ErrorRates] = {f"most accurate on `{thresholds.chosen_on}` pairs": thresholds}
+    chosen |= {f"FMR {rate} on `{thresholds.at_fmr_chosen_on}`": rates for rate, rates in thresholds.at_fmr.items()}
+    rows = [[text, *(f"{value:.4f}" for value in (r.threshold, r.fmr, r.fnmr))] for text, r in chosen.items()]
+    return Table(["chosen for", "threshold", "FMR", "FNMR"], rows)
+
+
+def exports_table(exports: Metrics) -> Table:
+    """Return size, accuracy and likeness to Keras of each format of the exported model."""
+    rows = [
+        [
+            name,
+            f"{metrics['size_bytes']:,}",
+            f"{metrics['lowest_cosine']:.5f}",
+            f"{metrics['accuracy']:.3f}",
+            f"{metrics['auc']:.3f}",
+        ]
+        for name, metrics in exports.items()
+    ]
+    return Table(["format", "bytes", "lowest cosine to Keras", "accuracy", "AUC"], rows)
+
+
+def worst_groups() -> Table:
+    """Return the attribute values with the highest FNMR and FMR; no rows if no attribute is known."""
+    columns = ("attribute", "value", "kind", "rate", "pairs")
+    known = list(csv_rows(METRICS / "review/attributes.csv", columns))
+    rows = []
+    for kind in ("FNMR", "FMR"):
+        worst = sorted((row for row in known if row["kind"] == kind), key=lambda row: -float(row["rate"]))
+        rows += [[kind, row["value"], f"{float(row['rate']):.3f}", row["pairs"]] for row in worst[:WORST_GROUPS]]
+    return Table(["error", "images with", "rate", "pairs"], rows)

@@ -1,0 +1,1 @@
+"""Neighbours of embeddings: LSH, FAISS indexes, and copies by thumbnails."""

@@ -1,0 +1,1 @@
+"""ArcFace training: loss, schedule, batches, augmentation, devices, validation, loop."""

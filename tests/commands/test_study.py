@@ -1,0 +1,119 @@
+"""The runner of studies, without the pipeline: DVC and Git are stood in for."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from faces.commands import study as study_command
+from faces.core.errors import StageError
+from small_project import ROOT
+from study_file import STUDY
+
+
+def test_every_study_here_can_be_run() -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    studies = sorted((ROOT / "experiments").glob("*.yaml"))
+    assert studies
+    for path in studies:
+        for _, _, changes in study_command.expand_runs(study_command.load_study(path)):
+            study_command.changed_params(text, changes)
+
+
+def test_a_study_takes_over_what_holds_for_all_runs_of_another(study: Path) -> None:
+    other = study.with_name("other.yaml")
+    other.write_text(STUDY.replace("all: {", "like: study.yaml\nall: {train.epochs: 5, train.width: 0.5} #"))
+    assert study_command.load_study(other).all == {"train.epochs": 5, "train.width": 0.5}
+    other.write_text(STUDY.replace("all: {", "like: study.yaml\nall: {train.width: 0.5} #"))
+    assert study_command.load_study(other).all == {"train.epochs": 3, "train.width": 0.5}
+
+
+def test_a_study_runs_each_seed_in_turn_and_makes_its_table(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, dict]] = []
+
+    def experiment(name: str, content: dict) -> None:
+        number = len(ran)
+        ran.append((name, content))
+        study_command.WEIGHTS.write_text(name)
+        Path("metrics/x.json").write_text(json.dumps({"auc": [0.5, 0.75, 0.7, 0.75][number], "low": 0.25}))
+
+    monkeypatch.setattr(study_command, "run_experiment", experiment)
+    study_command.run_study(study_command.load_study(study), study)
+    assert [name for name, _ in ran] == [
+        "study-first-0",
+        "study-second-one-0",
+        "study-first-4",
+        "study-second-one-4",
+    ]
+    plain, changed = ran[2][1], ran[3][1]
+    assert plain["train"]["epochs"] == 3 and changed["train"]["epochs"] == 2
+    assert plain["train"]["seed"] == changed["train"]["seed"] == 4
+    assert "synthetic" in plain["sources"] and dict(changed["sources"]) == {"mine": {"path": "a b"}}
+    start = Path(changed["train"]["initial_weights"])
+    assert start.read_text() == "study-first-4"
+    # Means of 0.5 and 0.7, standard deviation sqrt(2 * 0.1**2) = 0.141; 0.75 twice; GAP (0.75 - 0.6) / 0.6.
+    table = study.with_suffix(".md").read_text()
+    assert "|  | AUC | EER |\n|---|---|---|\n| first | 0.600 ± 0.141 |  |\n" in table
+    assert "| floor | 0.250 ± 0.000 |  |" in table and "| second one | 0.750 ± 0.000 |  |" in table
+    assert "GAP of second one and first in AUC: 0.250" in table
+    rows = pd.read_csv(study.with_suffix(".csv"))
+    assert rows["run"].tolist() == ["first", "floor", "second one"] * 2
+    assert rows["AUC"].tolist() == [0.5, 0.25, 0.75, 0.7, 0.25, 0.75]
+
+
+def test_figures_of_a_test_set_that_was_not_scored_are_those_of_no_run(in_new_folder: None) -> None:
+    Path("score@lfw.json").write_text('{"auc": 0.9}')
+    params: dict[str, dict] = {"sources": {"mine": {}}, "test_sets": {"lfw": {}}}
+    figures = {"AUC": "score@lfw.json auc", "EER": "score@lfw.json eer"}
+    assert study_command.read_metrics(figures, params) == {"AUC": 0.9}
+    assert study_command.read_metrics(figures, params | {"test_sets": {}}) == {}
+
+
+def test_dvc_is_given_the_changed_file_with_its_comments_and_may_use_what_it_has_run(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    calls, seen = [], ""
+
+    def call(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        nonlocal seen
+        calls.append(command[:3])
+        if command[:3] == ["dvc", "exp", "run"]:
+            assert "--force" not in command  # with it, DVC would run every stage anew
+            seen = Path("params.yaml").read_text(encoding="utf-8")
+            raise subprocess.CalledProcessError(1, command)
+        return subprocess.CompletedProcess(command, 0, stdout="other\nx\n")
+
+    monkeypatch.setattr(subprocess, "run", call)
+    with pytest.raises(subprocess.CalledProcessError):
+        study_command.run_experiment("x", study_command.changed_params(text, {"train.epochs": 99}))
+    assert calls[:3] == [
+        ["dvc", "exp", "list"],
+        ["dvc", "exp", "remove"],  # one of that name is there
+        ["dvc", "exp", "run"],
+    ]
+    assert calls[3][0] == "git"  # params.yaml goes back to what is committed even after a failure
+    assert yaml.safe_load(seen)["train"] == yaml.safe_load(text)["train"] | {"epochs": 99}
+    assert "# 0 (the initial weights as they are) or more" in seen
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seeds: [0, 4]", "seeds: []", "seeds: List should have at least 1 item"),
+        ("after: first", "after: third", "runs.second one.after: 'third': no run above it has this name"),
+        ("run: first", "run: third", "rows.floor.run: 'third': no such run"),
+        ("of: [second one, first]", "of: [third, first]", "gap: names a run or a figure that there is not"),
+        ("train.epochs: 3", "train.epoch: 3", "train.epoch: params.yaml has no such parameter"),
+        ("title: Two runs.", "titel: x", "titel: Extra inputs are not permitted"),
+        ("runs:", "runs: [", "study.yaml"),
+    ],
+)
+def test_a_wrong_study_is_named(study: Path, old: str, new: str, said: str) -> None:
+    study.write_text(STUDY.replace(old, new))
+    with pytest.raises(StageError) as end:
+        study_command.run_study(study_command.load_study(study), study)
+    assert said in str(end.value)
