@@ -106,7 +106,7 @@ def test_dvc_is_given_the_changed_file_with_its_comments_and_may_use_what_it_has
         ("seeds: [0, 4]", "seeds: []", "seeds: List should have at least 1 item"),
         ("after: first", "after: third", "runs.second one.after: 'third': no run above it has this name"),
         ("run: first", "run: third", "rows.floor.run: 'third': no such run"),
-        ("of: [second one, first]", "of: [third, first]", "gap: names a run or a figure that there is not"),
+        ("of: [second one, first]", "of: [third, first]", "gap: names a run or a figure that the study does not have"),
         ("train.epochs: 3", "train.epoch: 3", "train.epoch: params.yaml has no such parameter"),
         ("title: Two runs.", "titel: x", "titel: Extra inputs are not permitted"),
         ("runs:", "runs: [", "study.yaml"),
