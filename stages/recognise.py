@@ -224,7 +224,7 @@ def enrol(options: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
             images.append(read(options.folder / file.path))
             subjects.append(file.subject)
         except Rejection as rejection:
-            rejected.append(rejection.of(file.path))
+            rejected.append(rejection.row(file.path))
         if len(images) == IMAGES_AT_ONCE:
             embeddings.append(model.embed(images))
             images.clear()

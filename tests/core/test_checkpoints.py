@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from faces.core import checkpoints
-from faces.core.checkpoints import Epochs, GrownFile, checkpoint_folder, finish
+from faces.core.checkpoints import EpochCheckpoints, ResumableFile, checkpoint_folder, finish_checkpoints
 from faces.core.pipeline import code_files
 
 
@@ -55,9 +55,9 @@ def test_finished_work_goes_and_unfinished_work_of_others_stays(tmp_path: Path) 
         return sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*"))
 
     (tmp_path / "output").touch()
-    finish(tmp_path / "embed/own", kept_for=tmp_path / "output")
+    finish_checkpoints(tmp_path / "embed/own", output=tmp_path / "output")
     assert left() == ["embed/cut_off", "embed/own", "train/other"]
-    finish(tmp_path / "embed/own")
+    finish_checkpoints(tmp_path / "embed/own")
     assert left() == ["embed/cut_off", "train/other"]
 
 
@@ -68,7 +68,7 @@ def test_a_stage_that_is_run_again_works_again(tmp_path: Path, monkeypatch: pyte
     (folder / "1.npy").touch()
     assert checkpoint_folder("train", Values()) == folder and (folder / "1.npy").exists()
     Path("output").write_bytes(b"abc")
-    finish(folder, kept_for=Path("output"))
+    finish_checkpoints(folder, output=Path("output"))
     Path("dvc.lock").write_text("md5: of something else\n", encoding="utf-8")
     # DVC was killed before it could record the output, which it removes before the stage runs again.
     assert checkpoint_folder("train", Values()) == folder and (folder / "1.npy").exists()
@@ -83,7 +83,7 @@ def test_parameters_without_a_say_do_not_make_another_experiment() -> None:
 
 def grow(path: Path, *pieces: bytes) -> list[int]:
     """Append pieces with the number of bytes in each as a note; return the notes of former runs."""
-    with GrownFile(path) as grown:
+    with ResumableFile(path) as grown:
         for piece in pieces:
             grown.file.write(piece)
             grown.note(len(piece))
@@ -93,7 +93,7 @@ def grow(path: Path, *pieces: bytes) -> list[int]:
 def test_a_grown_file_goes_on_after_its_last_note(tmp_path: Path) -> None:
     path = tmp_path / "work/file"
     assert grow(path, b"one", b"three") == []
-    with pytest.raises(KeyboardInterrupt), GrownFile(path) as grown:
+    with pytest.raises(KeyboardInterrupt), ResumableFile(path) as grown:
         grown.file.write(b"four")
         grown.note(4)
         grown.file.write(b"half of the next")
@@ -113,7 +113,7 @@ def test_an_interrupt_while_notes_are_written_does_not_write_them_twice(
             raise KeyboardInterrupt
         return real(note)
 
-    with pytest.raises(KeyboardInterrupt), GrownFile(path) as grown:
+    with pytest.raises(KeyboardInterrupt), ResumableFile(path) as grown:
         for piece in (b"one", b"three"):
             grown.file.write(piece)
             grown.note(len(piece))
@@ -128,14 +128,14 @@ def test_an_interrupt_while_notes_are_written_does_not_write_them_twice(
 def test_notes_never_tell_of_what_is_not_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     monkeypatch.setattr(checkpoints, "SYNC_SECONDS", 0)
-    killed = GrownFile(path)
+    killed = ResumableFile(path)
     killed.file.write(b"synced")
     killed.note("synced")
     monkeypatch.setattr(checkpoints, "SYNC_SECONDS", 1000)
     killed.file.write(b" waiting")
     killed.note("waiting")
     killed.file.flush()  # and here the process is killed
-    with GrownFile(path) as grown:
+    with ResumableFile(path) as grown:
         assert grown.notes == ["synced"] and path.read_bytes() == b"synced"
     killed.file.close()
 
@@ -162,7 +162,7 @@ class Variable:
 
 
 def test_the_newest_epochs_are_kept_and_restored(tmp_path: Path) -> None:
-    epochs = Epochs(tmp_path / "key", keep=2)
+    epochs = EpochCheckpoints(tmp_path / "key", keep=2)
     assert epochs.restore([Variable(0)]) == []
     for epoch in (1, 2, 3):
         epochs.save([Variable(epoch), Variable(10 * epoch)], [{"loss": 1 / n} for n in range(1, epoch + 1)])
@@ -173,7 +173,7 @@ def test_the_newest_epochs_are_kept_and_restored(tmp_path: Path) -> None:
 
 
 def test_epochs_are_in_order_beyond_four_digits(tmp_path: Path) -> None:
-    epochs = Epochs(tmp_path, keep=2)
+    epochs = EpochCheckpoints(tmp_path, keep=2)
     for epoch in (9999, 10000, 10001):
         epochs.save([Variable(epoch)], [{"loss": 1.0}] * epoch)
     variables = [Variable(0)]
@@ -182,7 +182,7 @@ def test_epochs_are_in_order_beyond_four_digits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nothing", None])
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: bytes | None) -> None:
-    epochs = Epochs(tmp_path, keep=2)
+    epochs = EpochCheckpoints(tmp_path, keep=2)
     for epoch in (1, 2):
         epochs.save([Variable(epoch)], [{"loss": 1.0}] * epoch)
     newest = tmp_path / "epoch_0002.npz"

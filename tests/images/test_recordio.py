@@ -18,7 +18,9 @@ from PIL import Image
 
 import pack
 from faces.core.errors import StageError
-from faces.images import recordio
+from faces.images import packing, recordio
+from faces.images.listing import check_source
+from faces.images.packing import FileChunk, ImageChunk
 from faces.images.recordio import Record, list_images, read_payload
 from faces.images.rejection import REASONS, Rejected, Rejection
 from faces.tables.sources import Source
@@ -82,11 +84,11 @@ def insightface(images: list[bytes], identities: list[tuple[int, int]]) -> list[
 
 
 def listed() -> list[tuple[str, str]]:
-    return [(file.subject, file.path) for file in list_images(ROOT).files]
+    return [(file.subject, file.path) for file in list_images(ROOT).records]
 
 
 def contents() -> list[bytes]:
-    return [file.source(ROOT) for file in list_images(ROOT).files]
+    return [file.source(ROOT) for file in list_images(ROOT).records]
 
 
 def payload_of(content: bytes, most: int = 10**9) -> bytes:
@@ -139,7 +141,7 @@ def test_a_broken_record_is_damaged(content: bytes, said: str) -> None:
 
 
 def test_no_more_is_read_of_a_record_than_an_image_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recordio, "RECORD_BYTES", 100)
+    monkeypatch.setattr(recordio, "MAX_RECORD_BYTES", 100)
     write([image(0, bytes(76)), image(1, bytes(77)), part(FIRST, image(2)) + part(MIDDLE, b"") * 50 + part(LAST, b"")])
     asked = []
 
@@ -201,7 +203,7 @@ def test_order_is_by_numbers() -> None:
 
 def test_a_slice_is_a_view_of_the_same_records() -> None:
     write(map(image, (4, 3, 2, 1, 0)))
-    files = list_images(ROOT).files
+    files = list_images(ROOT).records
     assert len(files) == 5
     assert list(files[1:4]) == list(files)[1:4]
     assert files[1:4].offsets.base is not None and files[-1] == list(files)[-1]
@@ -227,7 +229,7 @@ def test_a_payload_without_a_whole_header_is_damaged(payload: bytes) -> None:
 
 def test_a_record_without_an_image_is_empty() -> None:
     write([image(0), image(1, b""), image(2, b"", [3]), record(struct.pack("<IfQQf", 2**32 - 1, 0, 0, 0, 3) + b"abc")])
-    for file in list_images(ROOT).files[1:]:
+    for file in list_images(ROOT).records[1:]:
         with pytest.raises(Rejection, match="empty"):
             file.source(ROOT)
 
@@ -245,7 +247,7 @@ def test_another_number_of_classes_is_a_warning(capsys: pytest.CaptureFixture[st
 
 
 def check() -> None:
-    pack.check("faces", Source(path="rec", format="recordio"))
+    check_source("faces", Source(path="rec", format="recordio"))
 
 
 @pytest.mark.parametrize(
@@ -390,7 +392,7 @@ def read_all() -> str:
         return "refused"
     assert all(row.reason in REASONS and row.detail for row in listing.rejected)
     try:
-        for file in listing.files:
+        for file in listing.records:
             file.source(ROOT)
     except Rejection:
         return "rejected"
@@ -495,14 +497,14 @@ def test_a_file_that_changes_while_it_is_packed_is_noticed(
     name: str, gone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write([shade(0, 1), shade(1, 2), shade(2, 3)], properties="3,112,112")
-    real = pack.pack_part
+    real = packing.read_chunk
 
-    def pack_then_change(*arguments: Any) -> pack.Part:
-        part = real(*arguments)
+    def pack_then_change(*arguments: Any) -> ImageChunk:
+        chunk = real(*arguments)
         (ROOT / name).unlink(missing_ok=True) if gone else os.utime(ROOT / name, ns=(1, 1))
-        return part
+        return chunk
 
-    monkeypatch.setattr(pack, "pack_part", pack_then_change)
+    monkeypatch.setattr(packing, "read_chunk", pack_then_change)
     with pytest.raises(StageError, match=rf"path: 'rec': {name} changed while it was being packed \(1 in all\)"):
         pack_rec(workers=1)
     assert not Path("data").exists()
@@ -512,15 +514,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.Monkey
     write([shade(number % 4, number) for number in range(12)], properties="4,112,112")
     pack_rec()
     expected, rows = packed(), table("packed")
-    real, opened = pack.pack_part, list[str]()
+    real, opened = packing.read_chunk, list[str]()
 
-    def pack_or_stop(root: Path, read: Any, params: Any, part: pack.Slice) -> pack.Part:
-        opened.append(part.subject)
+    def pack_or_stop(root: Path, read: Any, limits: Any, chunk: FileChunk) -> ImageChunk:
+        opened.append(chunk.subject)
         if opened.count("2") == 1 and opened[-1] == "2":
             raise KeyboardInterrupt
-        return real(root, read, params, part)
+        return real(root, read, limits, chunk)
 
-    monkeypatch.setattr(pack, "pack_part", pack_or_stop)
+    monkeypatch.setattr(packing, "read_chunk", pack_or_stop)
     shutil.rmtree("models")
     with pytest.raises(KeyboardInterrupt):
         pack_rec(workers=1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faces.images.shards import draw, plan
+from faces.images.shards import hash_name, plan
 
 NAMES = [f"person {number}" for number in range(2000)]
 SIZES = np.random.default_rng(0).integers(1, 50, len(NAMES)).tolist()
@@ -16,7 +16,7 @@ def planned(names: list[str], sizes: list[int], most: int) -> list[list[str]]:
 def by_recursion(names: list[str], sizes: list[int], most: int) -> list[list[str]]:
     if sum(sizes) <= most or len(names) == 1:
         return [names]
-    cut = min(range(1, len(names)), key=lambda place: draw(names[place]))
+    cut = min(range(1, len(names)), key=lambda place: hash_name(names[place]))
     return by_recursion(names[:cut], sizes[:cut], most) + by_recursion(names[cut:], sizes[cut:], most)
 
 
@@ -46,6 +46,6 @@ def test_who_comes_or_goes_changes_few_shards() -> None:
     assert np.mean(changed) < 1.2 and len(before) > 80
 
 
-def test_numbers_are_those_of_the_hash() -> None:
+def test_the_hash_is_blake2b() -> None:
     # b2sum --length 64 of "a": 40f89e395b66422f
-    assert draw("a") == 0x40F89E395B66422F >> 1
+    assert hash_name("a") == 0x40F89E395B66422F >> 1
