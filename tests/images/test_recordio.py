@@ -55,7 +55,7 @@ def record(payload: bytes) -> bytes:
 
 
 def image(label: float, content: bytes = b"image", more_labels: Iterable[float] | None = None, key: int = 0) -> bytes:
-    """Return the record of an image, whose labels follow the header if there are more of them."""
+    """Return the record of an image; with `more_labels`, all its labels follow the header."""
     if more_labels is None:
         return record(struct.pack("<IfQQ", 0, label, key, 0) + content)
     labels = [label, *more_labels]
@@ -91,10 +91,10 @@ def contents() -> list[bytes]:
     return [file.source(ROOT) for file in list_images(ROOT).records]
 
 
-def payload_of(content: bytes, most: int = 10**9) -> bytes:
+def payload_of(content: bytes, max_bytes: int = 10**9) -> bytes:
     Path("one.rec").write_bytes(content)
     with open("one.rec", "rb") as file:
-        return read_payload(file.fileno(), 0, most)
+        return read_payload(file.fileno(), 0, max_bytes)
 
 
 # The parts of a record
@@ -107,8 +107,8 @@ def test_parts_are_joined_with_the_magic_between_them(words: str, rest: bytes) -
     content = record(payload)
     assert content.count(MAGIC) == 1 + words.count("M")  # each part has its own, in place of the one that it was cut at
     assert payload_of(content + image(7)) == payload
-    for most in range(len(payload) + 2):
-        assert payload_of(content, most) == payload[:most]
+    for max_bytes in range(len(payload) + 2):
+        assert payload_of(content, max_bytes) == payload[:max_bytes]
 
 
 def test_the_magic_between_words_is_no_end() -> None:
@@ -321,7 +321,7 @@ def test_a_wrong_line_of_the_index_is_named(line: bytes, said: bytes) -> None:
     assert "train.rec has 64 bytes" in message and len(message) < 300
 
 
-def test_line_ends_of_windows_or_none_are_no_matter() -> None:
+def test_windows_line_ends_and_a_missing_last_one_are_fine() -> None:
     write([image(0, bytes(0)), image(1, bytes(0))])
     (ROOT / "train.idx").write_bytes(b"0\t0\r\n1\t32")
     assert listed() == [("0", "000000000"), ("1", "000000001")]
@@ -341,9 +341,7 @@ def test_line_ends_of_windows_or_none_are_no_matter() -> None:
         ([image(4, b"", [6]), *[image(0)] * 3], [0, 1, 3, 4], "train.idx: lacks 1 of the keys 1 to 3"),
     ],
 )
-def test_what_leaves_open_where_the_images_are_is_an_error(
-    records: list[bytes], keys: list[int] | None, said: str
-) -> None:
+def test_an_ambiguous_index_is_an_error(records: list[bytes], keys: list[int] | None, said: str) -> None:
     write(records, keys)
     with pytest.raises(StageError) as error:
         check()
@@ -528,5 +526,5 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.Monkey
         pack_rec(workers=1)
     opened[:] = ["2"]
     pack_rec(workers=1)
-    assert opened[1:] == ["1", "2", "3"]  # that 1 is whole shows when 2 comes
+    assert opened[1:] == ["1", "2", "3"]  # 1 is known to be whole only once 2 comes
     assert packed() == expected and table("packed") == rows

@@ -1,4 +1,4 @@
-"""What is packed and counted; how a folder is listed and an image decoded has tests of its own."""
+"""What is packed and counted; listing and decoding have tests of their own in tests/images."""
 
 import errno
 import io
@@ -261,7 +261,7 @@ def test_a_second_run_leaves_the_same_bytes() -> None:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The subjects whose files were read since it was last emptied."""
+    """The subject of each chunk of files that is read."""
     real, subjects = packing.read_chunk, list[str]()
 
     def noting(root: Path, read: Any, limits: Any, chunk: FileChunk) -> ImageChunk:
@@ -273,7 +273,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def shards() -> list[list[str]]:
-    """Return the subjects of each shard, whose pixels must be the subject's colour."""
+    """Return the subjects of each shard; check that the pixels have the subject's colour."""
     found = []
     for path in sorted(Path("data/packed/faces").glob("*.npy")):
         rows = pd.read_csv(path.with_suffix(".csv"), dtype=str)
@@ -359,7 +359,7 @@ def test_a_file_that_can_be_read_again_is_packed(monkeypatch: pytest.MonkeyPatch
 
 
 def failing_once(read: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what reads as `read` does, but for the first file, which it takes for one on a disk that is away."""
+    """Return `read`, except that the first call fails as on a disk that is gone."""
     failures = iter([unreadable(OSError(5, "Input/output error"))])
 
     def fail_or_read(*arguments: Any) -> Any:
@@ -370,7 +370,7 @@ def failing_once(read: Callable[..., Any]) -> Callable[..., Any]:
     return fail_or_read
 
 
-def test_what_is_no_shard_is_left_alone() -> None:
+def test_other_files_among_the_kept_shards_stay() -> None:
     put_subject(1)
     put_subject(2)
     run_stage()
@@ -448,12 +448,12 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.Monkey
     assert opened[:3] == ["a", "b", "c"]
     opened[:] = ["c"]
     run_stage(**choice)
-    assert opened[1:] == ["b", "c", "d"]  # that b is whole shows when c comes
+    assert opened[1:] == ["b", "c", "d"]  # b is known to be whole only once c comes
     assert outputs() == expected
     assert paths() == ["a/x.png", "a/y.png", "c/x.png", "c/y.png", "d/x.png", "d/y.png"]
 
 
-def test_what_is_too_little_to_pack_is_an_error_and_leaves_no_file() -> None:
+def test_too_little_to_pack_is_an_error_and_leaves_no_file() -> None:
     where = "params.yaml: sources.faces.path: 'faces': "
     with pytest.raises(StageError, match=f"{where}there is no such folder"):
         run_stage()
@@ -487,7 +487,7 @@ def test_check_looks_at_names_alone() -> None:
 
 
 @pytest.mark.parametrize("path", ["a" * 5000, "a\0b", "no/such"])
-def test_a_path_that_cannot_be_is_missing(path: str) -> None:
+def test_an_impossible_path_is_missing(path: str) -> None:
     with pytest.raises(StageError, match="there is no such folder"):
         check_source("faces", Source(path=path))
 

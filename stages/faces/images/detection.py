@@ -23,7 +23,7 @@ from faces.images.rejection import Rejection
 
 PACKAGES = {"mtcnn": "mtcnn==1.0.0", "lz4": "lz4==4.4.5"}  # module -> requirement for pip
 MIN_FACE = 20  # pixels; with another value, mtcnn 1.0.0 may shrink the photo below its network's smallest input
-MARGIN = 0.25  # of the photo's longest side, added around it, or a face that fills the photo would not be found
+MARGIN = 0.25  # of the photo's longest side, added around it; without it a face that fills the photo is not found
 
 
 class PhotosParams(Params):
@@ -126,9 +126,9 @@ def _load_mtcnn() -> Any:
 
 
 def choose_face(faces: list[Face], params: PhotosParams) -> Face:
-    """Return the largest of the faces of a photo, sorted by size; Rejection if it is unclear or unusable.
+    """Return the largest face of a photo; Rejection if it is unusable, or another one is nearly as large.
 
-    Faces below `lowest_confidence` do not count.
+    `faces` are in descending size; those below `lowest_confidence` do not count.
     """
     confident = [face for face in faces if face.confidence >= params.lowest_confidence]
     if not confident:

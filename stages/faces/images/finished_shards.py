@@ -1,7 +1,7 @@
 """The files of packed shards: kept below models/checkpoints for later runs, and published to data/packed/<source>.
 
 A finished shard is a folder with its pixels, the table of its images, the table of what was rejected, and a file
-FINISHED that holds the sizes and dates of these three, so that a later run notices if one of them was changed.
+FINISHED that holds their sizes and modification times, so that a later run notices if one of them was changed.
 """
 
 import json
@@ -59,7 +59,7 @@ def finish_shard(folder: Path, images: list[tuple[str, str]], rejected: list[Rej
     shard = PackedShard(folder, len(images), len({subject for subject, _ in images}))
     write_csv(shard.table, pd.DataFrame(images, columns=list(TABLE_COLUMNS)))
     write_csv(shard.rejects, pd.DataFrame(rejected, columns=Rejected._fields))
-    write_text(folder / FINISHED, json.dumps([shard.images, shard.subjects, *_sizes_and_dates(shard)]))
+    write_text(folder / FINISHED, json.dumps([shard.images, shard.subjects, *_sizes_and_times(shard)]))
     return shard
 
 
@@ -71,7 +71,7 @@ def find_finished(folder: Path) -> PackedShard | None:
     try:
         images, subjects, *recorded = json.loads((folder / FINISHED).read_text(encoding="ascii"))
         shard = PackedShard(folder, images, subjects)
-        unchanged = recorded == _sizes_and_dates(shard)
+        unchanged = recorded == _sizes_and_times(shard)
     except (OSError, ValueError):
         return None
     if unchanged and all(row.reason != UNREADABLE for row in shard.read_rejects()):
@@ -79,7 +79,7 @@ def find_finished(folder: Path) -> PackedShard | None:
     return None
 
 
-def _sizes_and_dates(shard: PackedShard) -> list[int]:
+def _sizes_and_times(shard: PackedShard) -> list[int]:
     statuses = [path.stat() for path in (shard.pixels, shard.table, shard.rejects)]
     return [number for status in statuses for number in (status.st_size, status.st_mtime_ns)]
 

@@ -37,7 +37,7 @@ class ImageFile(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder with images of one subject: their number, and a hash of their names, sizes and dates."""
+    """A folder with images of one subject: their number, and a hash of their names, sizes and times."""
 
     path: str
     images: int
@@ -61,11 +61,11 @@ class FolderListing:
         found: list[ImageFile] = []
         for folder in self.subjects[subject]:
             with suppress(OSError), os.scandir(self.root / folder.path) as entries:  # the folder may be gone since
-                found += _images(entries, folder.path)
+                found += _find_images(entries, folder.path)
         return sorted(found)
 
     def count(self, subject: str) -> int:
-        """Return how many image files a subject has."""
+        """Return the number of image files of a subject."""
         return sum(folder.images for folder in self.subjects[subject])
 
     def stamp(self, subject: str) -> list[str]:
@@ -109,7 +109,7 @@ def _hash(images: list[ImageFile]) -> str:
     return hashlib.blake2b(json.dumps(sorted(images)).encode(), digest_size=16).hexdigest()
 
 
-def _images(entries: Iterable[os.DirEntry[str]], folder: str) -> Iterator[ImageFile]:
+def _find_images(entries: Iterable[os.DirEntry[str]], folder: str) -> Iterator[ImageFile]:
     """Yield the image files among the entries of a subject's folder, by the same rules as `_list_entry`."""
     for entry in entries:
         with suppress(Rejection, OSError):

@@ -147,7 +147,7 @@ def key_path(key: int) -> str:
 
 
 def stamps(root: Path) -> dict[str, str]:
-    """Return size and date of each of the three files that exists."""
+    """Return size and modification time of each of the three files that exists."""
     found = {name: (root / name).stat() for name in FILES if (root / name).is_file()}
     return {name: f"{status.st_size} {status.st_mtime_ns}" for name, status in found.items()}
 
