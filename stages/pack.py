@@ -55,13 +55,16 @@ from faces.tables.sources import Source, load_sources, packed_folder, rejects_pa
 
 
 class PackParams(SubjectParams, ShardParams):
-    """The section `pack:` of params.yaml."""
+    """The section `pack:` of params.yaml; each half stands beside the code that reads it."""
 
 
 def find_checkpoints(
     name: str, source: Source, params: PackParams, decoding: DecodingParams, photos: PhotosParams | None
 ) -> Path:
-    """Return the folder of the shards that these parameters give; a shard's own name says which images it has."""
+    """Return the folder in which shards packed with these parameters are kept.
+
+    ShardParams decide only which subjects a shard has, and the name of its own folder tells that.
+    """
     extra = [
         source.path,
         source.format,
