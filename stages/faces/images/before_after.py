@@ -11,7 +11,7 @@ from faces.images.decoding import Limits, read_photo, ready_to_read
 from faces.images.finished_shards import PackedShard
 from faces.images.listing import SourceListing
 from faces.images.rejection import PHOTO_REASONS, Rejected
-from faces.images.sheet import Cell, Section, draw_grid
+from faces.images.sheet import Cell, CellGroup, draw_grid
 from faces.tables.packed_images import open_shard
 from faces.tables.sources import sheet_path
 
@@ -50,7 +50,7 @@ def write_sheet(name: str, root: Path, listing: SourceListing, limits: Limits, s
             before = read_photo(file.source(root), limits)
             cells.append(Cell(before, sample.after, _printable(sample.caption)))
     with replacing(sheet_path(name)) as temporary:
-        draw_grid([Section(cells)]).save(temporary)
+        draw_grid([CellGroup(cells)]).save(temporary)
 
 
 def _printable(caption: str) -> str:

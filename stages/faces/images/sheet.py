@@ -25,34 +25,34 @@ class Cell(NamedTuple):
     caption: str
 
 
-class Section(NamedTuple):
+class CellGroup(NamedTuple):
     """Cells in rows, with a title above if there is one."""
 
     cells: Sequence[Cell]
     title: str = ""
 
 
-def draw_grid(sections: Sequence[Section]) -> Image.Image:
-    """Return the sections one below the other; a section without cells takes the room of one row."""
-    tops = np.cumsum([0, *(_section_height(section) for section in sections)]).tolist()
+def draw_grid(groups: Sequence[CellGroup]) -> Image.Image:
+    """Return the groups one below the other; a group without cells takes the room of one row."""
+    tops = np.cumsum([0, *(_group_height(group) for group in groups)]).tolist()
     picture = Image.new("RGB", (PER_ROW * WIDTH + GAP, tops[-1]), "white")
     draw = ImageDraw.Draw(picture)
-    for section, top in zip(sections, tops, strict=False):
-        if section.title:
-            draw.text((GAP, top + 8), section.title, fill="black")
-        top += _band_height(section)
-        for place, cell in enumerate(section.cells):
+    for group, top in zip(groups, tops, strict=False):
+        if group.title:
+            draw.text((GAP, top + 8), group.title, fill="black")
+        top += _band_height(group)
+        for place, cell in enumerate(group.cells):
             _draw_cell(picture, draw, cell, GAP + place % PER_ROW * WIDTH, top + place // PER_ROW * HEIGHT)
     return picture
 
 
-def _band_height(section: Section) -> int:
-    return TITLE if section.title else GAP
+def _band_height(group: CellGroup) -> int:
+    return TITLE if group.title else GAP
 
 
-def _section_height(section: Section) -> int:
-    rows = max(1, -(-len(section.cells) // PER_ROW))
-    return _band_height(section) + rows * HEIGHT
+def _group_height(group: CellGroup) -> int:
+    rows = max(1, -(-len(group.cells) // PER_ROW))
+    return _band_height(group) + rows * HEIGHT
 
 
 def _draw_cell(picture: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int, y: int) -> None:
