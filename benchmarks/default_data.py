@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.tables.packed_images import shards_of
+from faces.tables.packed_images import open_shards
 
 
 def image_files(most: int) -> list[Path]:
@@ -19,4 +19,4 @@ def image_files(most: int) -> list[Path]:
 
 def pixels(most: int) -> NDArray[np.uint8]:
     """Return the first packed images of the synthetic source: uint8 (most, 112, 112, 3)."""
-    return np.concatenate([shard.read(np.arange(shard.images)) for shard in shards_of("synthetic")])[:most]
+    return np.concatenate([shard.read(np.arange(shard.images)) for shard in open_shards("synthetic")])[:most]

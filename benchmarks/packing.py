@@ -1,4 +1,4 @@
-"""Packing a folder of PNG files: ours, one by one, and the decoding alone, which is the machine's limit."""
+"""Packing a folder of PNG files: by the stage, one by one, and decoding alone, which is the machine's limit."""
 
 import shutil
 import tempfile
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-import pack
 from benchmarks import notebook
 from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, table
@@ -16,6 +15,8 @@ from faces.core.params import load_params
 from faces.core.threads import available_cores
 from faces.images.decoding import DecodingParams, read_image, ready_to_read
 from faces.images.image_folder import list_images
+from faces.images.packing import Packing, face_reader, pack_source
+from pack import PackParams
 
 IMAGES = 3600
 
@@ -24,14 +25,14 @@ def main() -> None:
     """Print the table."""
     files = image_files(IMAGES)
     root = files[0].parent.parent
-    params = load_params("pack", pack.PackParams).model_copy(update={"max_images_per_subject": 0})
+    params = load_params("pack", PackParams).model_copy(update={"max_images_per_subject": 0})
     decoding = load_params("decoding", DecodingParams)
     read = partial(read_image, limits=decoding.limits, resize_filter="lanczos")
 
     def ours(folder: Path) -> None:
         shutil.rmtree(folder / "shards", ignore_errors=True)
-        packing = pack.Packing(root, list_images(root), pack.reader(decoding), params, decoding)
-        pack.pack(packing, folder / "shards", "packing")
+        packing = Packing(root, list_images(root), face_reader(decoding), params, decoding.workers)
+        pack_source(packing, params, folder / "shards", "packing")
 
     def decoding_alone() -> None:
         with ready_to_read(), ThreadPoolExecutor(available_cores()) as pool:

@@ -29,9 +29,9 @@ from faces.core.terminal import progress, say, warn
 from faces.core.threads import fixed_threads, load_threads
 from faces.search.thumbnails import THUMBNAIL_SHAPE, blocks, groups_of_copies, thumbnails
 from faces.tables.attributes import ATTRIBUTES_FOLDER
-from faces.tables.packed_images import Shard, shards_of
+from faces.tables.packed_images import PACKED, Shard, open_shards
 from faces.tables.packed_tables import DUPLICATES_COLUMNS, DUPLICATES_PATH, DuplicatesParams, packed_tables
-from faces.tables.sources import PACKED, load_sources
+from faces.tables.sources import load_sources
 
 
 def remove_unlisted(sources: list[str]) -> None:
@@ -77,7 +77,7 @@ def describe(copies: pd.DataFrame) -> dict[str, int]:
 
 def find_copies(sources: list[str], params: DuplicatesParams) -> pd.DataFrame:
     """Return which of all packed images have a copy: source, row, subject, path and a column `group`."""
-    shards = [shard for source in sorted(sources) for shard in shards_of(source)]
+    shards = [shard for source in sorted(sources) for shard in open_shards(source)]
     with fixed_threads(load_threads()), tempfile.TemporaryFile(dir=PACKED.parent) as file:
         small = write_thumbnails(shards, file)
         group = groups_of_copies(small, params.likeness, params.neighbours, params.exact_images)

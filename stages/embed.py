@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.checkpoints import checkpoint_folder, finish
+from faces.core.checkpoints import checkpoint_folder, finish_checkpoints
 from faces.core.files import replacing, write_metrics
 from faces.core.npy_files import open_npy
 from faces.core.params import load_params
@@ -93,7 +93,7 @@ def main() -> None:
     write_metrics(Path("metrics", called), describe(open_npy(embedded)))
     with replacing(embeddings_path(name) if name else EMBEDDINGS_PATH) as temporary:
         shutil.move(embedded, temporary)
-    finish(embedded.parent)
+    finish_checkpoints(embedded.parent)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.every_pair import EveryPair, every_pair
 from faces.evaluation.metrics import categories, group_figures
 from faces.evaluation.threshold import read_thresholds
-from faces.tables.attributes import read_known
+from faces.tables.attributes import read_packed_attributes
 from faces.tables.embeddings import UnitVectors, Vectors, read_embeddings
-from faces.tables.packed_images import PackedImages, shards_of
+from faces.tables.packed_images import PackedImages, open_shards
 from faces.tables.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
 
 FOLDER = Path("metrics/review")
@@ -124,7 +124,7 @@ def known_of_images(split: pd.DataFrame) -> pd.DataFrame:
     """Return the attributes of all images of the split, text by column, "" where unknown."""
     tables = []
     for source, rows in split.groupby("source", sort=False):
-        known = read_known(str(source), sum(shard.images for shard in shards_of(str(source))))
+        known = read_packed_attributes(str(source), sum(shard.images for shard in open_shards(str(source))))
         tables.append(known.iloc[rows["row"]].set_axis(rows.index))
     return pd.concat(tables).reindex(split.index).fillna("")
 

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.core.checkpoints import Epochs, checkpoint_folder, finish
+from faces.core.checkpoints import EpochCheckpoints, checkpoint_folder, finish_checkpoints
 from faces.core.errors import StageError
 from faces.core.files import write_metrics
 from faces.core.npy_files import open_npy
@@ -161,7 +161,7 @@ def train(
     positioned = train_pairs.assign(a=positions[:, 0], b=positions[:, 1])
     model = build(params, embeddings.shape[1])
     variables = [*model.variables, *model.optimizer.variables]
-    epochs = Epochs(checkpoints, keep=1)
+    epochs = EpochCheckpoints(checkpoints, keep=1)
     history = epochs.restore(variables)
     with open_curves(CURVES) as curves:
         for epoch in range(params.epochs):
@@ -195,7 +195,7 @@ def main() -> None:
     )  # TensorFlow takes seconds to import: errors above come first
 
     inputs = [SPLIT_PATH, EMBEDDINGS_PATH, TRAIN_TABLE, TEST_TABLE, ARCHITECTURE_PATH, WEIGHTS_PATH, *images.paths]
-    checkpoints = checkpoint_folder("similarity", params, inputs, seen=[flip, load_threads()])
+    checkpoints = checkpoint_folder("similarity", params, inputs, extra=[flip, load_threads()])
     with fixed_threads(load_threads()):
         model, figures = train(params, flip, images, embeddings, train_pairs, test_pairs, checkpoints)
     save_similarity(model)
@@ -204,7 +204,7 @@ def main() -> None:
         warn(f"the model calls every pair of {TEST_TABLE} {'the same' if answers.any() else 'different'}: of no use")
     majority = max(test_pairs["same"].mean(), 1 - test_pairs["same"].mean())
     write_metrics(Path("metrics/similarity.json"), {**figures, "test_majority_share": float(majority)})
-    finish(checkpoints)
+    finish_checkpoints(checkpoints)
 
 
 if __name__ == "__main__":

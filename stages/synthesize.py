@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from faces.core.checkpoints import checkpoint_folder, finish
+from faces.core.checkpoints import checkpoint_folder, finish_checkpoints
 from faces.core.csv_files import write_csv
 from faces.core.errors import StageError
 from faces.core.files import replacing, write_metrics, write_text
@@ -295,7 +295,7 @@ def main() -> None:
     write_csv(folder / "images" / ATTRIBUTES, table)
     write_metrics(METRICS, summarise(table, params.subjects))
     put_in_place(folder / "images", IMAGES)
-    finish(folder)
+    finish_checkpoints(folder)
     pace = len(table) / (time.monotonic() - started)
     say(f"{IMAGES}: {len(table)} images of {params.subjects} identities, {pace:.0f} a second")
 

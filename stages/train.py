@@ -27,7 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from faces.core.checkpoints import Epochs, checkpoint_folder, digest_of_work, finish
+from faces.core.checkpoints import EpochCheckpoints, checkpoint_folder, finish_checkpoints, work_fingerprint
 from faces.core.errors import StageError
 from faces.core.files import write_metrics
 from faces.core.params import load_params
@@ -407,9 +407,9 @@ def read_data(params: TrainParams, augment: AugmentParams) -> Data:
 def train(params: TrainParams, augment: AugmentParams, place: Place) -> Trained | None:
     """Train all epochs that a former run has not; None in a process that follows another."""
     data = read_data(params, augment)
-    work: Any = {"ignored": {"keep_checkpoints"}, "seen": [augment.model_dump(mode="json"), load_threads()]}
+    work: Any = {"ignored": {"keep_checkpoints"}, "extra": [augment.model_dump(mode="json"), load_threads()]}
     folder = checkpoint_folder("train", params, data.files, **work) if place.leads else None
-    digest = folder.name if folder else digest_of_work("train", params, data.files, **work)
+    digest = folder.name if folder else work_fingerprint("train", params, data.files, **work)
     model = build(params, data.classes, place)
     same_everywhere(model.devices, digest)
     trained = None
@@ -445,7 +445,7 @@ def follow(model: Model, data: Data, params: TrainParams) -> None:
 
 def lead(model: Model, data: Data, params: TrainParams, folder: Path) -> Trained:
     """Train, going on where a former run was cut off."""
-    checkpoints = Epochs(folder, params.keep_checkpoints)
+    checkpoints = EpochCheckpoints(folder, params.keep_checkpoints)
     history = model.devices.agree(checkpoints.restore(model.variables))
     model.take_over()
     trained, seconds = 0, 0.0
@@ -504,7 +504,7 @@ def main() -> None:
     write_metrics(Path("metrics/train.json"), trained.figures)
     if trained.images_per_second:
         write_metrics(Path("metrics/speed/train.json"), {"images_per_second": trained.images_per_second})
-    finish(trained.checkpoints, kept_for=WEIGHTS_PATH)
+    finish_checkpoints(trained.checkpoints, output=WEIGHTS_PATH)
 
 
 def train_with_others(params: TrainParams, augment: AugmentParams, place: Place) -> Trained | None:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from faces.core import checkpoints
-from faces.core.checkpoints import Epochs, GrownFile, checkpoint_folder, finish
+from faces.core.checkpoints import EpochCheckpoints, ResumableFile, checkpoint_folder, finish_checkpoints
 from faces.core.pipeline import code_files
 
 
@@ -25,24 +25,24 @@ stages:
 def test_a_folder_belongs_to_one_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dvc.yaml").write_text(DVC_YAML, encoding="utf-8")
     stages, table = tmp_path / "stages", tmp_path / "table.csv"
-    for folder in ("core", "drawing"):
-        (stages / "faces" / folder).mkdir(parents=True)
+    for room in ("core", "drawing"):
+        (stages / "faces" / room).mkdir(parents=True)
     for path in (stages / "train.py", stages / "embed.py", stages / "faces/core/files.py", table):
         path.write_text("one", encoding="utf-8")
     monkeypatch.setattr(checkpoints, "code_files", partial(code_files, root=tmp_path))
-    seen = [checkpoint_folder("train", Values(), [table]), checkpoint_folder("embed", Values(), [table])]
-    assert checkpoint_folder("train", Values(), [table]) == seen[0]
+    folders = [checkpoint_folder("train", Values(), [table]), checkpoint_folder("embed", Values(), [table])]
+    assert checkpoint_folder("train", Values(), [table]) == folders[0]
     (stages / "faces/drawing/head.py").write_text("of another stage", encoding="utf-8")
     (stages / "embed.py").write_text("two", encoding="utf-8")
-    assert checkpoint_folder("train", Values(), [table]) == seen[0]
-    seen.append(checkpoint_folder("train", Values(seed=1), [table]))
+    assert checkpoint_folder("train", Values(), [table]) == folders[0]
+    folders.append(checkpoint_folder("train", Values(seed=1), [table]))
     for path in (table, stages / "train.py", stages / "faces/core/files.py"):
         path.write_text("two", encoding="utf-8")
-        seen.append(checkpoint_folder("train", Values(), [table]))
+        folders.append(checkpoint_folder("train", Values(), [table]))
     monkeypatch.setattr(checkpoints, "version", "{}.0".format)
-    seen.append(checkpoint_folder("train", Values(), [table]))
-    assert len(set(seen)) == len(seen) == 7
-    assert all(folder.parent.parent == Path("models/checkpoints") for folder in seen)
+    folders.append(checkpoint_folder("train", Values(), [table]))
+    assert len(set(folders)) == len(folders) == 7
+    assert all(folder.parent.parent == Path("models/checkpoints") for folder in folders)
 
 
 def test_finished_work_goes_and_unfinished_work_of_others_stays(tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_finished_work_goes_and_unfinished_work_of_others_stays(tmp_path: Path) 
         return sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*"))
 
     (tmp_path / "output").touch()
-    finish(tmp_path / "embed/own", kept_for=tmp_path / "output")
+    finish_checkpoints(tmp_path / "embed/own", output=tmp_path / "output")
     assert left() == ["embed/cut_off", "embed/own", "train/other"]
-    finish(tmp_path / "embed/own")
+    finish_checkpoints(tmp_path / "embed/own")
     assert left() == ["embed/cut_off", "train/other"]
 
 
@@ -68,7 +68,7 @@ def test_a_stage_that_is_run_again_works_again(tmp_path: Path, monkeypatch: pyte
     (folder / "1.npy").touch()
     assert checkpoint_folder("train", Values()) == folder and (folder / "1.npy").exists()
     Path("output").write_bytes(b"abc")
-    finish(folder, kept_for=Path("output"))
+    finish_checkpoints(folder, output=Path("output"))
     Path("dvc.lock").write_text("md5: of something else\n", encoding="utf-8")
     # DVC was killed before it could record the output, which it removes before the stage runs again.
     assert checkpoint_folder("train", Values()) == folder and (folder / "1.npy").exists()
@@ -76,29 +76,29 @@ def test_a_stage_that_is_run_again_works_again(tmp_path: Path, monkeypatch: pyte
     assert checkpoint_folder("train", Values()) == folder and not folder.exists()
 
 
-def test_parameters_without_a_say_do_not_make_another_experiment() -> None:
+def test_ignored_parameters_do_not_change_the_folder() -> None:
     folders = {checkpoint_folder("train", Values(seed=seed), ignored={"seed"}) for seed in (1, 2)}
     assert len(folders) == 1
 
 
-def grow(path: Path, *pieces: bytes) -> list[int]:
-    """Append pieces with the number of bytes in each as a note; return the notes of former runs."""
-    with GrownFile(path) as grown:
+def append(path: Path, *pieces: bytes) -> list[int]:
+    """Append pieces, each with its length as the note; return the notes of earlier runs."""
+    with ResumableFile(path) as target:
         for piece in pieces:
-            grown.file.write(piece)
-            grown.note(len(piece))
-        return grown.notes
+            target.file.write(piece)
+            target.note(len(piece))
+        return target.notes
 
 
-def test_a_grown_file_goes_on_after_its_last_note(tmp_path: Path) -> None:
+def test_a_resumable_file_goes_on_after_its_last_note(tmp_path: Path) -> None:
     path = tmp_path / "work/file"
-    assert grow(path, b"one", b"three") == []
-    with pytest.raises(KeyboardInterrupt), GrownFile(path) as grown:
-        grown.file.write(b"four")
-        grown.note(4)
-        grown.file.write(b"half of the next")
+    assert append(path, b"one", b"three") == []
+    with pytest.raises(KeyboardInterrupt), ResumableFile(path) as target:
+        target.file.write(b"four")
+        target.note(4)
+        target.file.write(b"half of the next")
         raise KeyboardInterrupt
-    assert grow(path, b"seven") == [3, 5, 4]
+    assert append(path, b"seven") == [3, 5, 4]
     assert path.read_bytes() == b"onethreefourseven"
 
 
@@ -113,40 +113,40 @@ def test_an_interrupt_while_notes_are_written_does_not_write_them_twice(
             raise KeyboardInterrupt
         return real(note)
 
-    with pytest.raises(KeyboardInterrupt), GrownFile(path) as grown:
+    with pytest.raises(KeyboardInterrupt), ResumableFile(path) as target:
         for piece in (b"one", b"three"):
-            grown.file.write(piece)
-            grown.note(len(piece))
+            target.file.write(piece)
+            target.note(len(piece))
         monkeypatch.setattr(checkpoints.json, "dumps", interrupted)
-        grown._sync()
+        target._sync()
     monkeypatch.undo()
-    assert grow(path, b"seven") in ([], [3], [3, 5])
+    assert append(path, b"seven") in ([], [3], [3, 5])
     assert path.read_bytes() in (b"seven", b"oneseven", b"onethreeseven")
-    assert len(path.read_bytes()) == sum(grow(path))
+    assert len(path.read_bytes()) == sum(append(path))
 
 
-def test_notes_never_tell_of_what_is_not_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_note_is_written_before_its_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     monkeypatch.setattr(checkpoints, "SYNC_SECONDS", 0)
-    killed = GrownFile(path)
+    killed = ResumableFile(path)
     killed.file.write(b"synced")
     killed.note("synced")
     monkeypatch.setattr(checkpoints, "SYNC_SECONDS", 1000)
     killed.file.write(b" waiting")
     killed.note("waiting")
     killed.file.flush()  # and here the process is killed
-    with GrownFile(path) as grown:
-        assert grown.notes == ["synced"] and path.read_bytes() == b"synced"
+    with ResumableFile(path) as target:
+        assert target.notes == ["synced"] and path.read_bytes() == b"synced"
     killed.file.close()
 
 
 @pytest.mark.parametrize("notes", [b"[3, 3]\n[8, 5", b"[3, 3]\n[8, 5]", b"[3, 3]\n\0\0\0\n", b"[3, 3]\n[9, 5]\n"])
 def test_a_torn_note_and_what_follows_do_not_count(tmp_path: Path, notes: bytes) -> None:
     path = tmp_path / "file"
-    grow(path, b"one", b"three")
+    append(path, b"one", b"three")
     (tmp_path / "file.notes").write_bytes(notes)
-    assert grow(path, b"seven") == [3]
-    assert grow(path) == [3, 5]
+    assert append(path, b"seven") == [3]
+    assert append(path) == [3, 5]
     assert path.read_bytes() == b"oneseven"
 
 
@@ -162,7 +162,7 @@ class Variable:
 
 
 def test_the_newest_epochs_are_kept_and_restored(tmp_path: Path) -> None:
-    epochs = Epochs(tmp_path / "key", keep=2)
+    epochs = EpochCheckpoints(tmp_path / "key", keep=2)
     assert epochs.restore([Variable(0)]) == []
     for epoch in (1, 2, 3):
         epochs.save([Variable(epoch), Variable(10 * epoch)], [{"loss": 1 / n} for n in range(1, epoch + 1)])
@@ -173,7 +173,7 @@ def test_the_newest_epochs_are_kept_and_restored(tmp_path: Path) -> None:
 
 
 def test_epochs_are_in_order_beyond_four_digits(tmp_path: Path) -> None:
-    epochs = Epochs(tmp_path, keep=2)
+    epochs = EpochCheckpoints(tmp_path, keep=2)
     for epoch in (9999, 10000, 10001):
         epochs.save([Variable(epoch)], [{"loss": 1.0}] * epoch)
     variables = [Variable(0)]
@@ -182,7 +182,7 @@ def test_epochs_are_in_order_beyond_four_digits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nothing", None])
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: bytes | None) -> None:
-    epochs = Epochs(tmp_path, keep=2)
+    epochs = EpochCheckpoints(tmp_path, keep=2)
     for epoch in (1, 2):
         epochs.save([Variable(epoch)], [{"loss": 1.0}] * epoch)
     newest = tmp_path / "epoch_0002.npz"

@@ -13,15 +13,17 @@ import pytest
 import yaml
 from PIL import Image
 
-import pack
 import synthesize
 from faces.commands import recognition
 from faces.commands.main import dispatch
 from faces.core.errors import StageError
+from faces.images import packing
 from faces.images.alignment import TEMPLATE
 from faces.images.decoding import Limits, read_photo
-from faces.images.detection import Detector, Face, PhotosParams, aligned, check_installed, the_face, turn_of
+from faces.images.detection import Detector, Face, PhotosParams, check_installed, choose_face, crop_face, head_turn
+from faces.images.listing import check_source
 from faces.images.rejection import Rejection
+from faces.tables.sources import load_sources
 from small_project import ROOT, run_stage, small_params, working_in
 
 PARAMS = PhotosParams.model_validate(small_params()["photos"])
@@ -85,19 +87,19 @@ def test_the_crop_is_what_the_landmarks_say_to_a_solver_of_its_own() -> None:
     landmarks = landmarks_at(100, 33, 150 + 120j)
     matrix, _ = cv2.estimateAffinePartial2D(landmarks, TEMPLATE.astype(np.float64))
     expected = cv2.warpAffine(photo, matrix, (112, 112), flags=cv2.INTER_CUBIC)
-    np.testing.assert_allclose(aligned(photo, landmarks).astype(int), expected, atol=2)
+    np.testing.assert_allclose(crop_face(photo, landmarks).astype(int), expected, atol=2)
 
 
 def test_a_large_face_is_averaged_not_sampled() -> None:
     checks = (np.indices((896, 896)).sum(axis=0) % 2 * 255).astype(np.uint8)  # black and white pixels by turns
-    crop = aligned(np.stack([checks] * 3, axis=-1), TEMPLATE * 8.0 + 3.5)
+    crop = crop_face(np.stack([checks] * 3, axis=-1), TEMPLATE * 8.0 + 3.5)
     assert np.abs(crop[8:-8, 8:-8].astype(int) - 127).max() <= 2
 
 
 def test_which_face_a_photo_is_of() -> None:
-    assert the_face([face(100)], PARAMS).size == 100
-    assert the_face([face(100), face(59, x=300)], PARAMS).size == 100
-    assert the_face([face(100), face(90, 300, confidence=0.5)], PARAMS).size == 100  # it may be none
+    assert choose_face([face(100)], PARAMS).size == 100
+    assert choose_face([face(100), face(59, x=300)], PARAMS).size == 100
+    assert choose_face([face(100), face(90, 300, confidence=0.5)], PARAMS).size == 100  # it may be none
     for faces, reason in {
         (): "no_face",
         (100, 0.5): "no_face",
@@ -106,17 +108,17 @@ def test_which_face_a_photo_is_of() -> None:
     }.items():
         sizes, confidences = faces[::2], faces[1::2]
         with pytest.raises(Rejection) as rejection:
-            the_face([face(size, 0, sure) for size, sure in zip(sizes, confidences, strict=True)], PARAMS)
+            choose_face([face(size, 0, sure) for size, sure in zip(sizes, confidences, strict=True)], PARAMS)
         assert rejection.value.reason == reason and rejection.value.detail
     turned = face(100)._replace(landmarks=np.array([[0.0, 0], [40, 0], [36, 20], [5, 40], [35, 40]]))
     with pytest.raises(Rejection, match="a turn of 0.40"):
-        the_face([turned], PARAMS)
+        choose_face([turned], PARAMS)
 
 
 def test_turn_by_hand() -> None:
     eyes_and_nose = np.array([[10.0, 10], [10, 50], [30, 30]])  # the head lies on its side, the nose in the middle
-    assert turn_of(eyes_and_nose) == 0
-    assert turn_of(eyes_and_nose + np.array([[0, 0], [0, 0], [9.0, 20]])) == 0.5  # before an eye, however far below
+    assert head_turn(eyes_and_nose) == 0
+    assert head_turn(eyes_and_nose + np.array([[0, 0], [0, 0], [9.0, 20]])) == 0.5  # before an eye, however far below
 
 
 def test_a_photo_is_turned_upright_as_its_camera_says(tmp_path: Path) -> None:
@@ -165,11 +167,11 @@ def test_a_source_of_photos(project: Path, detector: Detector, monkeypatch: pyte
     }
     photos = [np.asarray(Image.open(f"photos/{path}")) for path in pd.read_csv("data/packed/mine/00000.csv")["path"]]
     for found, photo in zip(packed, photos, strict=True):
-        np.testing.assert_array_equal(found, aligned(photo, detector(photo)[0].landmarks))
+        np.testing.assert_array_equal(found, crop_face(photo, detector(photo)[0].landmarks))
     with Image.open("metrics/pack/mine.png") as sheet:
         assert sheet.size == (4 * 236 + 12, 2 * 142 + 12)  # four faces, and a second row of rejected photos
     before = Path("data/packed/mine/00000.npy").read_bytes()
-    monkeypatch.setattr(pack, "available_cores", lambda: 1)
+    monkeypatch.setattr(packing, "available_cores", lambda: 1)
     run_stage("pack", "mine")
     assert Path("data/packed/mine/00000.npy").read_bytes() == before
 
@@ -199,6 +201,6 @@ def test_a_detector_that_is_not_installed_is_named_before_anything_runs(
     with pytest.raises(StageError, match=r"not installed: pip install --no-deps mtcnn==1.0.0$"):
         check_installed()
     with pytest.raises(StageError, match="sources.mine"):
-        pack.check("mine", pack.load_sources()["mine"])
+        check_source("mine", load_sources()["mine"])
     with pytest.raises(StageError, match="not installed"):
         run_stage("pack", "mine")

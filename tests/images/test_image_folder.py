@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from faces.images.image_folder import ImageFile, Listing, list_images, stamps
+from faces.images.image_folder import FolderListing, ImageFile, list_images, stamps
 from faces.images.rejection import REASONS
 from image_files import put
 
@@ -18,7 +18,7 @@ def _in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("faces").mkdir()
 
 
-def listing() -> Listing:
+def listing() -> FolderListing:
     return list_images(Path("faces"))
 
 

@@ -18,7 +18,9 @@ from PIL import Image
 
 import pack
 from faces.core.errors import StageError
-from faces.images import recordio
+from faces.images import packing, recordio
+from faces.images.listing import check_source
+from faces.images.packing import FileChunk, ImageChunk
 from faces.images.recordio import Record, list_images, read_payload
 from faces.images.rejection import REASONS, Rejected, Rejection
 from faces.tables.sources import Source
@@ -53,7 +55,7 @@ def record(payload: bytes) -> bytes:
 
 
 def image(label: float, content: bytes = b"image", more_labels: Iterable[float] | None = None, key: int = 0) -> bytes:
-    """Return the record of an image, whose labels follow the header if there are more of them."""
+    """Return the record of an image; with `more_labels`, all its labels follow the header."""
     if more_labels is None:
         return record(struct.pack("<IfQQ", 0, label, key, 0) + content)
     labels = [label, *more_labels]
@@ -82,17 +84,17 @@ def insightface(images: list[bytes], identities: list[tuple[int, int]]) -> list[
 
 
 def listed() -> list[tuple[str, str]]:
-    return [(file.subject, file.path) for file in list_images(ROOT).files]
+    return [(file.subject, file.path) for file in list_images(ROOT).records]
 
 
 def contents() -> list[bytes]:
-    return [file.source(ROOT) for file in list_images(ROOT).files]
+    return [file.source(ROOT) for file in list_images(ROOT).records]
 
 
-def payload_of(content: bytes, most: int = 10**9) -> bytes:
+def payload_of(content: bytes, max_bytes: int = 10**9) -> bytes:
     Path("one.rec").write_bytes(content)
     with open("one.rec", "rb") as file:
-        return read_payload(file.fileno(), 0, most)
+        return read_payload(file.fileno(), 0, max_bytes)
 
 
 # The parts of a record
@@ -105,8 +107,8 @@ def test_parts_are_joined_with_the_magic_between_them(words: str, rest: bytes) -
     content = record(payload)
     assert content.count(MAGIC) == 1 + words.count("M")  # each part has its own, in place of the one that it was cut at
     assert payload_of(content + image(7)) == payload
-    for most in range(len(payload) + 2):
-        assert payload_of(content, most) == payload[:most]
+    for max_bytes in range(len(payload) + 2):
+        assert payload_of(content, max_bytes) == payload[:max_bytes]
 
 
 def test_the_magic_between_words_is_no_end() -> None:
@@ -139,7 +141,7 @@ def test_a_broken_record_is_damaged(content: bytes, said: str) -> None:
 
 
 def test_no_more_is_read_of_a_record_than_an_image_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recordio, "RECORD_BYTES", 100)
+    monkeypatch.setattr(recordio, "MAX_RECORD_BYTES", 100)
     write([image(0, bytes(76)), image(1, bytes(77)), part(FIRST, image(2)) + part(MIDDLE, b"") * 50 + part(LAST, b"")])
     asked = []
 
@@ -201,7 +203,7 @@ def test_order_is_by_numbers() -> None:
 
 def test_a_slice_is_a_view_of_the_same_records() -> None:
     write(map(image, (4, 3, 2, 1, 0)))
-    files = list_images(ROOT).files
+    files = list_images(ROOT).records
     assert len(files) == 5
     assert list(files[1:4]) == list(files)[1:4]
     assert files[1:4].offsets.base is not None and files[-1] == list(files)[-1]
@@ -227,7 +229,7 @@ def test_a_payload_without_a_whole_header_is_damaged(payload: bytes) -> None:
 
 def test_a_record_without_an_image_is_empty() -> None:
     write([image(0), image(1, b""), image(2, b"", [3]), record(struct.pack("<IfQQf", 2**32 - 1, 0, 0, 0, 3) + b"abc")])
-    for file in list_images(ROOT).files[1:]:
+    for file in list_images(ROOT).records[1:]:
         with pytest.raises(Rejection, match="empty"):
             file.source(ROOT)
 
@@ -245,7 +247,7 @@ def test_another_number_of_classes_is_a_warning(capsys: pytest.CaptureFixture[st
 
 
 def check() -> None:
-    pack.check("faces", Source(path="rec", format="recordio"))
+    check_source("faces", Source(path="rec", format="recordio"))
 
 
 @pytest.mark.parametrize(
@@ -319,7 +321,7 @@ def test_a_wrong_line_of_the_index_is_named(line: bytes, said: bytes) -> None:
     assert "train.rec has 64 bytes" in message and len(message) < 300
 
 
-def test_line_ends_of_windows_or_none_are_no_matter() -> None:
+def test_windows_line_ends_and_a_missing_last_one_are_fine() -> None:
     write([image(0, bytes(0)), image(1, bytes(0))])
     (ROOT / "train.idx").write_bytes(b"0\t0\r\n1\t32")
     assert listed() == [("0", "000000000"), ("1", "000000001")]
@@ -339,9 +341,7 @@ def test_line_ends_of_windows_or_none_are_no_matter() -> None:
         ([image(4, b"", [6]), *[image(0)] * 3], [0, 1, 3, 4], "train.idx: lacks 1 of the keys 1 to 3"),
     ],
 )
-def test_what_leaves_open_where_the_images_are_is_an_error(
-    records: list[bytes], keys: list[int] | None, said: str
-) -> None:
+def test_an_ambiguous_index_is_an_error(records: list[bytes], keys: list[int] | None, said: str) -> None:
     write(records, keys)
     with pytest.raises(StageError) as error:
         check()
@@ -390,7 +390,7 @@ def read_all() -> str:
         return "refused"
     assert all(row.reason in REASONS and row.detail for row in listing.rejected)
     try:
-        for file in listing.files:
+        for file in listing.records:
             file.source(ROOT)
     except Rejection:
         return "rejected"
@@ -495,14 +495,14 @@ def test_a_file_that_changes_while_it_is_packed_is_noticed(
     name: str, gone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write([shade(0, 1), shade(1, 2), shade(2, 3)], properties="3,112,112")
-    real = pack.pack_part
+    real = packing.read_chunk
 
-    def pack_then_change(*arguments: Any) -> pack.Part:
-        part = real(*arguments)
+    def pack_then_change(*arguments: Any) -> ImageChunk:
+        chunk = real(*arguments)
         (ROOT / name).unlink(missing_ok=True) if gone else os.utime(ROOT / name, ns=(1, 1))
-        return part
+        return chunk
 
-    monkeypatch.setattr(pack, "pack_part", pack_then_change)
+    monkeypatch.setattr(packing, "read_chunk", pack_then_change)
     with pytest.raises(StageError, match=rf"path: 'rec': {name} changed while it was being packed \(1 in all\)"):
         pack_rec(workers=1)
     assert not Path("data").exists()
@@ -512,19 +512,19 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.Monkey
     write([shade(number % 4, number) for number in range(12)], properties="4,112,112")
     pack_rec()
     expected, rows = packed(), table("packed")
-    real, opened = pack.pack_part, list[str]()
+    real, opened = packing.read_chunk, list[str]()
 
-    def pack_or_stop(root: Path, read: Any, params: Any, part: pack.Slice) -> pack.Part:
-        opened.append(part.subject)
+    def pack_or_stop(root: Path, read: Any, limits: Any, chunk: FileChunk) -> ImageChunk:
+        opened.append(chunk.subject)
         if opened.count("2") == 1 and opened[-1] == "2":
             raise KeyboardInterrupt
-        return real(root, read, params, part)
+        return real(root, read, limits, chunk)
 
-    monkeypatch.setattr(pack, "pack_part", pack_or_stop)
+    monkeypatch.setattr(packing, "read_chunk", pack_or_stop)
     shutil.rmtree("models")
     with pytest.raises(KeyboardInterrupt):
         pack_rec(workers=1)
     opened[:] = ["2"]
     pack_rec(workers=1)
-    assert opened[1:] == ["1", "2", "3"]  # that 1 is whole shows when 2 comes
+    assert opened[1:] == ["1", "2", "3"]  # 1 is known to be whole only once 2 comes
     assert packed() == expected and table("packed") == rows

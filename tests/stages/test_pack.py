@@ -1,4 +1,4 @@
-"""What is packed and counted; how a folder is listed and an image decoded has tests of its own."""
+"""What is packed and counted; listing and decoding have tests of their own in tests/images."""
 
 import errno
 import io
@@ -19,8 +19,10 @@ from PIL import Image
 
 import pack
 from faces.core.errors import StageError
-from faces.images import decoding
-from faces.images.rejection import OF_PHOTOS, REASONS, unreadable
+from faces.images import decoding, packing
+from faces.images.listing import check_source, list_source
+from faces.images.packing import FileChunk, ImageChunk
+from faces.images.rejection import PHOTO_REASONS, REASONS, unreadable
 from faces.tables.sources import Source
 from image_files import GREEN, RED, encoded, flat, noise, pack_settings, put
 
@@ -123,7 +125,7 @@ def test_every_reason_is_listed_and_counted_and_stops_nothing_else(monkeypatch: 
         "stray.png": "outside_subject",
     }
     assert list(rejected().items()) == list(expected.items())  # sorted
-    assert set(expected.values()) == set(REASONS) - set(OF_PHOTOS)
+    assert set(expected.values()) == set(REASONS) - set(PHOTO_REASONS)
     assert metrics()["rejected"] == 10
     assert {reason: metrics()[f"rejected_{reason}"] for reason in expected.values()} == dict.fromkeys(
         expected.values(), 1
@@ -211,8 +213,8 @@ def test_limits_keep_the_first_that_can_be_used() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 4])
-def test_a_subject_in_several_parts_is_one_subject(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    monkeypatch.setattr(pack, "PART_FILES", 2)
+def test_a_subject_in_several_chunks_is_one_subject(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(packing, "CHUNK_FILES", 2)
     for subject, base in (("a", 0), ("b", 100), ("c", 200)):
         for number in range(3 if subject == "b" else 5):
             shade(f"{subject}/{number}.png", base + number)
@@ -259,19 +261,19 @@ def test_a_second_run_leaves_the_same_bytes() -> None:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The subjects whose files were read since it was last emptied."""
-    real, subjects = pack.pack_part, list[str]()
+    """The subject of each chunk of files that is read."""
+    real, subjects = packing.read_chunk, list[str]()
 
-    def noting(root: Path, read: Any, params: Any, part: pack.Slice) -> pack.Part:
-        subjects.append(part.subject)
-        return real(root, read, params, part)
+    def noting(root: Path, read: Any, limits: Any, chunk: FileChunk) -> ImageChunk:
+        subjects.append(chunk.subject)
+        return real(root, read, limits, chunk)
 
-    monkeypatch.setattr(pack, "pack_part", noting)
+    monkeypatch.setattr(packing, "read_chunk", noting)
     return subjects
 
 
 def shards() -> list[list[str]]:
-    """Return the subjects of each shard, whose pixels must be the subject's colour."""
+    """Return the subjects of each shard; check that the pixels have the subject's colour."""
     found = []
     for path in sorted(Path("data/packed/faces").glob("*.npy")):
         rows = pd.read_csv(path.with_suffix(".csv"), dtype=str)
@@ -349,7 +351,7 @@ def test_a_file_that_can_be_read_again_is_packed(monkeypatch: pytest.MonkeyPatch
     put_subject(1)
     put_subject(2)
     with monkeypatch.context() as patch:
-        patch.setattr(pack, "read_image", failing_once(pack.read_image))
+        patch.setattr(packing, "read_image", failing_once(packing.read_image))
         run_stage()
     assert metrics()["images"] == 7 and metrics()["rejected_unreadable"] == 1
     run_stage()
@@ -357,7 +359,7 @@ def test_a_file_that_can_be_read_again_is_packed(monkeypatch: pytest.MonkeyPatch
 
 
 def failing_once(read: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what reads as `read` does, but for the first file, which it takes for one on a disk that is away."""
+    """Return `read`, except that the first call fails as on a disk that is gone."""
     failures = iter([unreadable(OSError(5, "Input/output error"))])
 
     def fail_or_read(*arguments: Any) -> Any:
@@ -368,7 +370,7 @@ def failing_once(read: Callable[..., Any]) -> Callable[..., Any]:
     return fail_or_read
 
 
-def test_what_is_no_shard_is_left_alone() -> None:
+def test_other_files_among_the_kept_shards_stay() -> None:
     put_subject(1)
     put_subject(2)
     run_stage()
@@ -407,15 +409,15 @@ def test_a_folder_that_changes_while_it_is_packed_is_noticed(name: str, monkeypa
         put(path)
     run_stage()
     before = outputs()
-    real = pack.pack_part
+    real = packing.read_chunk
 
-    def pack_then_change(*arguments: Any) -> pack.Part:
-        part = real(*arguments)
-        if part.paths[0].startswith("b/"):
+    def pack_then_change(*arguments: Any) -> ImageChunk:
+        chunk = real(*arguments)
+        if chunk.paths[0].startswith("b/"):
             CHANGES[name]()
-        return part
+        return chunk
 
-    monkeypatch.setattr(pack, "pack_part", pack_then_change)
+    monkeypatch.setattr(packing, "read_chunk", pack_then_change)
     shutil.rmtree("models")  # else nothing would be left to pack
     folder = name.split("/")[0]
     with pytest.raises(StageError, match=rf"sources.faces.path: 'faces': {folder} changed while .* \(1 in all\)"):
@@ -430,15 +432,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.Monkey
     choice = {"min_images_per_subject": 2, "max_subjects": 3, "workers": 1}
     run_stage(**choice)
     expected = outputs()
-    real, opened = pack.pack_part, list[str]()
+    real, opened = packing.read_chunk, list[str]()
 
-    def pack_or_stop(root: Path, read: Any, params: Any, part: pack.Slice) -> pack.Part:
-        opened.append(part.subject)
+    def pack_or_stop(root: Path, read: Any, limits: Any, chunk: FileChunk) -> ImageChunk:
+        opened.append(chunk.subject)
         if opened.count("c") == 1 and opened[-1] == "c":
             raise KeyboardInterrupt
-        return real(root, read, params, part)
+        return real(root, read, limits, chunk)
 
-    monkeypatch.setattr(pack, "pack_part", pack_or_stop)
+    monkeypatch.setattr(packing, "read_chunk", pack_or_stop)
     shutil.rmtree("data")
     shutil.rmtree("models")
     with pytest.raises(KeyboardInterrupt):
@@ -446,12 +448,12 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.Monkey
     assert opened[:3] == ["a", "b", "c"]
     opened[:] = ["c"]
     run_stage(**choice)
-    assert opened[1:] == ["b", "c", "d"]  # that b is whole shows when c comes
+    assert opened[1:] == ["b", "c", "d"]  # b is known to be whole only once c comes
     assert outputs() == expected
     assert paths() == ["a/x.png", "a/y.png", "c/x.png", "c/y.png", "d/x.png", "d/y.png"]
 
 
-def test_what_is_too_little_to_pack_is_an_error_and_leaves_no_file() -> None:
+def test_too_little_to_pack_is_an_error_and_leaves_no_file() -> None:
     where = "params.yaml: sources.faces.path: 'faces': "
     with pytest.raises(StageError, match=f"{where}there is no such folder"):
         run_stage()
@@ -480,14 +482,14 @@ def test_what_is_too_little_to_pack_is_an_error_and_leaves_no_file() -> None:
 def test_check_looks_at_names_alone() -> None:
     put("a/x.png", b"broken")
     put("b/deep/y.JPG", b"broken")
-    pack.check("faces", Source(path="faces"))
-    assert list(pack.list_source("faces", Source(path="faces")).subjects) == ["a", "b"]
+    check_source("faces", Source(path="faces"))
+    assert list(list_source("faces", Source(path="faces")).subjects) == ["a", "b"]
 
 
 @pytest.mark.parametrize("path", ["a" * 5000, "a\0b", "no/such"])
-def test_a_path_that_cannot_be_is_missing(path: str) -> None:
+def test_an_impossible_path_is_missing(path: str) -> None:
     with pytest.raises(StageError, match="there is no such folder"):
-        pack.check("faces", Source(path=path))
+        check_source("faces", Source(path=path))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from faces.core.csv_files import write_csv
 from faces.core.errors import StageError
 from faces.core.npy_files import write_npy
-from faces.tables.packed_images import PackedImages, shards_of
+from faces.tables.packed_images import PackedImages, open_shards
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def test_a_shard_that_is_not_what_the_list_says_is_named(packed: tuple[Path, dic
     folder, arrays = packed
     write_npy(folder / "a/00001.npy", arrays["a"][:2])
     with pytest.raises(StageError, match=r"a/00001.npy holds 2 images; .*a/shards.csv says 1"):
-        shards_of("a", folder)
+        open_shards("a", folder)
     (folder / "a/00001.npy").unlink()
     with pytest.raises(StageError, match=r"a/00001.npy is missing"):
-        shards_of("a", folder)
+        open_shards("a", folder)
 
 
 def test_a_source_that_does_not_fit_the_split_is_named(packed: tuple[Path, dict[str, np.ndarray]]) -> None:
@@ -78,11 +78,11 @@ def test_a_list_of_no_shard_or_of_one_twice_is_named(
     folder, _ = packed
     write_csv(folder / "b/shards.csv", pd.DataFrame(rows, columns=["shard", "images"]))
     with pytest.raises(StageError, match=r"b/shards.csv: lists no shard, or one twice"):
-        shards_of("b", folder)
+        open_shards("b", folder)
 
 
 def test_an_array_with_columns_first_is_named(packed: tuple[Path, dict[str, np.ndarray]]) -> None:
     folder, arrays = packed
     np.save(folder / "b/00000.npy", np.asfortranarray(arrays["b"]))
     with pytest.raises(StageError, match=r"b/00000.npy: columns come first"):
-        shards_of("b", folder)
+        open_shards("b", folder)

@@ -24,6 +24,7 @@ from faces.core.threads import RuntimeParams
 from faces.evaluation.metrics import FiguresParams
 from faces.images.decoding import DecodingParams
 from faces.images.detection import PhotosParams
+from faces.images.listing import check_source
 from faces.tables.external_sets import load_test_sets
 from faces.tables.sources import load_sources
 from faces.training.augmentation import AugmentParams
@@ -72,7 +73,7 @@ def check_sources() -> None:
         if (other := names.setdefault(path.resolve(), name)) != name:
             raise StageError(f"{PARAMS_FILE}: sources.{name}.path: {source.path!r}: is packed already as {other!r}")
         if path.exists() or not made_by_dvc(path):
-            script("pack").check(name, source)
+            check_source(name, source)
 
 
 def check_test_sets() -> None:

@@ -34,7 +34,7 @@ def enrol(options: argparse.Namespace) -> Answer:
             images.append(read(options.folder / file.path))
             subjects.append(file.subject)
         except Rejection as rejection:
-            rejected.append(rejection.of(file.path))
+            rejected.append(rejection.row(file.path))
         if len(images) == BATCH_IMAGES:
             embeddings.append(model.embed(images))
             images.clear()

@@ -1,7 +1,8 @@
-"""What an interrupted stage goes on from: finished pieces of its work, in a folder that no other experiment shares.
+"""Checkpoints, from which an interrupted stage resumes: one folder per stage and fingerprint of its work.
 
-The folder's name is a hash of all that the work depends on. It lies outside the outputs, which DVC removes before a
-stage starts. Deleting models/checkpoints is always safe: it only costs the work in it.
+The fingerprint is a hash of everything that the work depends on, so no two experiments share a folder. The folders lie
+outside the outputs, which DVC removes before a stage starts. Deleting models/checkpoints is always safe: it only costs
+the work in it.
 """
 
 import hashlib
@@ -39,10 +40,10 @@ LIBRARIES = (
     "scipy",
     "tensorflow",
 )
-FINISHED = "finished"  # the name of the file that says so, with the MD5 by which DVC records what was made of it
+FINISHED = "finished"  # file that marks finished work; holds the MD5 under which DVC records the output
 LOCK = Path("dvc.lock")
 DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # what reading half a checkpoint raises
-SYNC_SECONDS = 2.0  # the most work that a grown file loses
+SYNC_SECONDS = 2.0  # a crash loses at most this much work on a ResumableFile
 
 
 def checkpoint_folder(
@@ -50,34 +51,39 @@ def checkpoint_folder(
     params: BaseModel,
     inputs: Iterable[Path] = (),
     ignored: set[str] | None = None,
-    seen: object = None,
-    of: str = "",
+    extra: object = None,
+    source: str = "",
 ) -> Path:
-    """Return the folder of a stage's work, named by `digest_of_work`, which has the other arguments.
+    """Return the folder of a stage's checkpoints, named by `work_fingerprint` of the arguments that they share.
 
-    `of` names a source, if each has work of its own. What a finished run has left there is cleared if DVC has recorded
-    its output, so that a stage that is run again, as by `dvc repro --force`, works again. If DVC was killed before it
-    could, the work is still there.
+    `source` is for a stage that runs once per source: each source has a folder of its own. If an earlier run finished
+    and DVC has recorded its output, its checkpoints are deleted first, so that a forced rerun (`dvc repro --force`)
+    works anew. If DVC was killed before it recorded the output, the checkpoints are still there.
     """
-    folder = CHECKPOINTS / stage / of / digest_of_work(stage, params, inputs, ignored, seen)
+    folder = CHECKPOINTS / stage / source / work_fingerprint(stage, params, inputs, ignored, extra)
     if (folder / FINISHED).exists() and _recorded((folder / FINISHED).read_text(encoding="ascii")):
         shutil.rmtree(folder)
     return folder
 
 
-def digest_of_work(
+def work_fingerprint(
     stage: str,
     params: BaseModel,
     inputs: Iterable[Path] = (),
     ignored: set[str] | None = None,
-    seen: object = None,
+    extra: object = None,
 ) -> str:
-    """Return a hash of a stage's parameters, the code that dvc.yaml lists for it, libraries and its inputs' content.
+    """Return a hash of a stage's parameters, code (by dvc.yaml), library versions and the content of its inputs.
 
-    Parameters in `ignored` have no say in the result; `seen`, anything that JSON can hold, has.
+    Args:
+        stage: its name in dvc.yaml.
+        params: its parameters.
+        inputs: files that it reads.
+        ignored: names of parameters that do not change the result.
+        extra: anything else that changes the result, as JSON can hold it.
     """
     versions = {name: version(name) for name in LIBRARIES}
-    facts = [params.model_dump(mode="json", exclude=ignored), versions, sys.version, seen]
+    facts = [params.model_dump(mode="json", exclude=ignored), versions, sys.version, extra]
     digest = hashlib.blake2b(json.dumps(facts).encode(), digest_size=8)
     for path in [*code_files(stage), *inputs]:
         with open(path, "rb") as file:
@@ -89,30 +95,31 @@ def _recorded(md5: str) -> bool:
     return LOCK.exists() and md5 in LOCK.read_text(encoding="utf-8")
 
 
-def finish(folder: Path, kept_for: Path | None = None) -> None:
-    """Mark work as finished and remove it, and older finished work of the stage.
+def finish_checkpoints(folder: Path, output: Path | None = None) -> None:
+    """Mark the work of a folder as finished; delete it and all older finished work of the stage.
 
-    With `kept_for`, the output that the work is for, it is kept until it is done again or other work is finished.
+    With `output`, the file that the work produced, the folder stays until the stage does other work, or until DVC has
+    recorded the output and the stage runs again.
     """
     md5 = ""
-    if kept_for:
-        with open(kept_for, "rb") as file:
+    if output:
+        with open(output, "rb") as file:
             md5 = hashlib.file_digest(file, "md5").hexdigest()
     write_text(folder / FINISHED, md5)
     for other in folder.parent.iterdir():
-        if (other / FINISHED).exists() and not (kept_for and other == folder):
+        if (other / FINISHED).exists() and not (output and other == folder):
             shutil.rmtree(other)
 
 
-class GrownFile(AbstractContextManager["GrownFile"]):
-    """A file that is written piece by piece, with a note on each piece, and that a later run goes on writing.
+class ResumableFile(AbstractContextManager["ResumableFile"]):
+    """A file that is written piece by piece, with a note on each piece; a later run resumes after the last note.
 
-    A note is written down only when its piece is safely on disk, so after a crash the notes may lack the last pieces,
-    but never tell of one that is not there.
+    A note is written only once its piece is safely on disk. After a crash the notes may lack the last pieces, but never
+    name a piece that is not there.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open `path`, without what was written after the last note; `notes` holds those of former runs, in order."""
+        """Open `path` and cut off what was written after the last note; `notes` holds earlier runs' notes, in order."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._notes_path = path, path.with_name(f"{path.name}.notes")
         self.notes: list[Any] = []
@@ -136,13 +143,13 @@ class GrownFile(AbstractContextManager["GrownFile"]):
         self._synced = time.monotonic()
 
     def note(self, note: object) -> None:
-        """Say that the piece up to here is whole; `note` is anything that JSON can hold."""
+        """Mark the piece that ends here as whole; `note` is anything that JSON can hold."""
         self._waiting.append((self.file.tell(), note))
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self._sync()
 
     def _sync(self) -> None:
-        waiting, self._waiting = self._waiting, []  # first: an interrupt must not have them written twice
+        waiting, self._waiting = self._waiting, []  # first, so that an interrupt cannot write them twice
         lines = "".join(f"{json.dumps(line)}\n" for line in waiting)
         self.file.flush()
         os.fsync(self.file.fileno())
@@ -153,9 +160,9 @@ class GrownFile(AbstractContextManager["GrownFile"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the file, with all notes written down unless the disk is full."""
+        """Write the waiting notes, unless the disk is full, and close the file."""
         if isinstance(error, OSError):
-            error.filename = error.filename or str(self.path)  # a full disk does not say which file it stopped
+            error.filename = error.filename or str(self.path)  # a full disk names no file
             with suppress(OSError):
                 self.file.close()
             return
@@ -164,14 +171,14 @@ class GrownFile(AbstractContextManager["GrownFile"]):
 
 
 @dataclass
-class Epochs:
-    """Checkpoints of a training: all variables and the figures so far, a file an epoch."""
+class EpochCheckpoints:
+    """Checkpoints of a training, one file per epoch: all variables and the history of metrics."""
 
     folder: Path
-    keep: int  # the newest so many files; older ones are removed
+    keep: int  # how many of the newest files are kept
 
     def save(self, variables: list[Any], history: list[dict[str, float]], kept: int = 0) -> None:
-        """Write the state after epoch `len(history)`, whole or not at all; epoch `kept` outlives newer ones."""
+        """Write the state after epoch `len(history)`, whole or not at all; delete old files except that of `kept`."""
         arrays = {f"variable_{index:04d}": np.asarray(variable) for index, variable in enumerate(variables)}
         with replacing(self._path(len(history))) as temporary:
             np.savez(temporary, history=np.array(json.dumps(history)), **arrays)
@@ -180,7 +187,7 @@ class Epochs:
                 old.unlink()
 
     def restore(self, variables: list[Any]) -> list[dict[str, float]]:
-        """Set `variables` to the newest whole checkpoint and return its history; an empty one if there is none."""
+        """Set `variables` from the newest undamaged checkpoint and return its history; [] if there is none."""
         for path in reversed(self._files()):
             try:
                 history = self._read(path, variables)
@@ -192,7 +199,7 @@ class Epochs:
         return []
 
     def load(self, epoch: int, variables: list[Any]) -> None:
-        """Set `variables` to what they were after `epoch`; StageError if its checkpoint is gone or damaged."""
+        """Set `variables` to their values after `epoch`; StageError if its checkpoint is missing or damaged."""
         path = self._path(epoch)
         try:
             self._read(path, variables)

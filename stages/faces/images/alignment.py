@@ -1,7 +1,7 @@
-"""The field's standard crop of a face, 112 x 112, and the transform that brings five landmarks to their places in it.
+"""The field's standard crop of a face, 112 x 112, and the similarity transform that brings five landmarks into place.
 
-The places are those of ArcFace's data sets (Deng et al. 2019, "ArcFace", arXiv:1801.07698, whose code has them as
-`arcface_src` in two decimals more), rounded.
+The landmarks of the crop are those of ArcFace's data sets (Deng et al. 2019, "ArcFace", arXiv:1801.07698; `arcface_src`
+in its code), rounded to one decimal.
 """
 
 import numpy as np
@@ -12,9 +12,10 @@ TEMPLATE = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70
 
 
 def similarity_transform(source: NDArray[np.floating], target: NDArray[np.floating]) -> tuple[complex, complex]:
-    """Return (a, b) with target = a * source + b, least squares, points (K, 2) as complex x + iy: turn, scale, shift.
+    """Return the least-squares (a, b) with target = a * source + b, where points (K, 2) are complex numbers x + iy.
 
-    S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991, in the plane.
+    `a` turns and scales, `b` shifts: S. Umeyama, "Least-squares estimation of transformation parameters between two
+    point patterns", 1991, for the plane.
     """
     s = source[:, 0].astype(np.float64) + 1j * source[:, 1]
     t = target[:, 0].astype(np.float64) + 1j * target[:, 1]

@@ -1,8 +1,8 @@
-"""Any image file as 112 x 112 pixels in RGB.
+"""From an image file to 112 x 112 pixels in RGB.
 
-What becomes of it: the first frame of an animation; 16-bit grey by its high byte; transparent pixels over black, which
-is what face alignment puts beyond the edge of a photo; then RGB, without regard to colour profiles; then stretched to
-112 x 112, without a crop, by a filter that averages when it shrinks; then turned upright as EXIF says.
+The steps: take the first frame of an animation; reduce 16-bit grey to its high byte; put transparent pixels over black,
+which face alignment also uses beyond the edge of a photo; convert to RGB, ignoring colour profiles; stretch to 112 x
+112, without a crop, by a filter that averages when it shrinks; turn upright as EXIF says.
 """
 
 import errno
@@ -22,10 +22,10 @@ from faces.core.image_size import SIDE
 from faces.core.params import Params
 from faces.images.rejection import Rejection, unreadable
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # no others: some of Pillow's run programs or read further files
-PILLOW_MEGAPIXELS = 178  # beyond it Pillow refuses on its own
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # no others: some of Pillow's decoders run programs or read other files
+PILLOW_MEGAPIXELS = 178  # Pillow itself refuses larger images
 ORIENTATION = 0x0112  # the EXIF tag
-MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # say nothing about the file
+MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # errors of the machine, which say nothing about the file
 
 ResizeFilter = Literal["box", "bilinear", "bicubic", "lanczos"]
 
@@ -36,7 +36,7 @@ RESIZE_FILTERS: dict[ResizeFilter, Image.Resampling] = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-# What turns an image upright, by EXIF orientation; ROTATE_ is counterclockwise.
+# EXIF orientation -> the turn that makes the image upright; ROTATE_ is counterclockwise.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,31 +49,31 @@ TURNS = {
 
 
 class Limits(NamedTuple):
-    """The sizes of image that are taken, as the file has them; known from its header, before any pixel is decoded."""
+    """The sizes that an image may have, checked by its header, before any pixel is decoded."""
 
     min_side: int  # pixels
-    max_megapixels: float  # PILLOW_MEGAPIXELS at most
+    max_megapixels: float  # at most PILLOW_MEGAPIXELS
 
 
 class DecodingParams(Params):
-    """What a stage that decodes images lets its user choose."""
+    """The section `decoding:` of params.yaml."""
 
     resize_filter: ResizeFilter
     min_side: int = Field(ge=1)
     max_megapixels: float = Field(gt=0, le=PILLOW_MEGAPIXELS)
-    workers: int = Field(ge=0, le=256)
+    workers: int = Field(ge=0, le=256)  # threads; 0: one per core
 
     @property
     def limits(self) -> Limits:
-        """Return the sizes of image that are taken."""
+        """The sizes that an image may have."""
         return Limits(self.min_side, self.max_megapixels)
 
 
 @contextmanager
 def ready_to_read() -> Iterator[None]:
-    """Let `read_image` be called in several threads, and silence Pillow's warnings on files that it reads all the same.
+    """Make `read_image` and `read_photo` thread-safe, and silence Pillow's warnings on files that it can read.
 
-    Both are settings of the whole process: enter it once, around all threads.
+    Both are settings of the whole process: enter this context once, around all threads.
     """
     Image.init()  # finds the formats; not safe in several threads at once
     with warnings.catch_warnings():
@@ -82,19 +82,22 @@ def ready_to_read() -> Iterator[None]:
 
 
 def read_image(source: Path | bytes, limits: Limits, resize_filter: ResizeFilter) -> NDArray[np.uint8]:
-    """Return an image file, or its content, as uint8 (112, 112, 3), RGB; Rejection says why it cannot be.
+    """Return an image file, or its content, as uint8 (112, 112, 3), RGB; Rejection if it cannot be used.
 
-    OSError if the machine is out of file handles or memory, which says nothing about the file.
+    OSError if the machine has no file handles or memory left, which says nothing about the file.
     """
-    return _decoded(source, limits, lambda image: to_pixels(image, RESIZE_FILTERS[resize_filter]))
+    return _decode(source, limits, lambda image: to_pixels(image, RESIZE_FILTERS[resize_filter]))
 
 
 def read_photo(source: Path | bytes, limits: Limits) -> NDArray[np.uint8]:
-    """Return an image file, or its content, whole and upright as uint8 (height, width, 3), RGB; as `read_image`."""
-    return _decoded(source, limits, _whole)
+    """Return an image file, or its content, upright and in full size: uint8 (height, width, 3), RGB.
+
+    Errors are those of `read_image`.
+    """
+    return _decode(source, limits, _full_size)
 
 
-def _decoded(
+def _decode(
     source: Path | bytes, limits: Limits, convert: Callable[[Image.Image], NDArray[np.uint8]]
 ) -> NDArray[np.uint8]:
     try:
@@ -112,7 +115,7 @@ def _decoded(
         if error.errno in MACHINE_ERRORS:
             raise
         raise (unreadable(error) if error.errno else Rejection("damaged", str(error))) from None
-    except Exception as error:  # a broken file leads decoders to raise anything
+    except Exception as error:  # decoders of a broken file may raise anything
         raise Rejection("damaged", str(error) or type(error).__name__) from None
 
 
@@ -127,17 +130,17 @@ def to_pixels(image: Image.Image, resize_filter: Image.Resampling) -> NDArray[np
     """Return an image of any mode and size as uint8 (112, 112, 3), RGB, upright."""
     small = to_rgb(image).resize((SIDE, SIDE), resize_filter)
     turn = TURNS.get(_orientation(image))
-    # Turned last, when there is least to turn: the frame is a square, so the picture comes out the same.
+    # Turned last, when the image is smallest; the frame is a square, so the result is the same.
     return np.asarray(small if turn is None else small.transpose(turn))
 
 
-def _whole(image: Image.Image) -> NDArray[np.uint8]:
+def _full_size(image: Image.Image) -> NDArray[np.uint8]:
     turn, pixels = TURNS.get(_orientation(image)), to_rgb(image)
     return np.asarray(pixels if turn is None else pixels.transpose(turn))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return the image in mode RGB, 8 bits a channel."""
+    """Return the image in mode RGB, 8 bits per channel."""
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
@@ -160,5 +163,5 @@ def _to_8_bits(grey: NDArray[Any]) -> NDArray[np.uint8]:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # a broken EXIF block is no reason to lose the pixels
+    except Exception:  # the pixels are usable without the EXIF block
         return 1

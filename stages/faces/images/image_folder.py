@@ -1,8 +1,8 @@
-"""The image files of a folder `<root>/<subject>/…/<image>`, listed without opening one.
+"""The source formats `folder` and `photos`: image files `<root>/<subject>/…/<image>`, listed without opening one.
 
-What counts as an image is a file with one of `ENDINGS`, in any case. Other files, and hidden files and folders, are
-ignored and counted. Links to files and folders are followed; a folder that is reached twice is listed once. Subjects
-are the folders directly in the root, named as they are on disk (é in one code point and in two are two subjects).
+An image is a file with one of `ENDINGS`, in any case. Other files, and hidden files and folders, are ignored and
+counted. Links to files and folders are followed; a folder that is reached twice is listed once. Subjects are the
+folders directly in the root, named as they are on disk (é in one code point and é in two are two subjects).
 """
 
 import hashlib
@@ -24,7 +24,7 @@ SUBJECT = f"each a folder of {', '.join(ENDINGS)} files"
 
 
 class ImageFile(NamedTuple):
-    """A file that is called like an image; sorted by subject, then path, in order of code points."""
+    """A file with the name of an image; sorted by subject, then path, in order of code points."""
 
     subject: str
     path: str  # relative to the root
@@ -32,12 +32,12 @@ class ImageFile(NamedTuple):
     mtime_ns: int
 
     def source(self, root: Path) -> Path:
-        """Return what `read_image` takes."""
+        """Return the file, for `read_image` or `read_photo`."""
         return root / self.path
 
 
 class Folder(NamedTuple):
-    """A folder with images of a subject: how many, and a hash of their names, sizes and dates."""
+    """A folder with images of one subject: their number, and a hash of their names, sizes and times."""
 
     path: str
     images: int
@@ -45,14 +45,14 @@ class Folder(NamedTuple):
 
 
 @dataclass
-class Listing:
-    """What a folder holds, before any file is opened; `rejected` is in no order.
+class FolderListing:
+    """The images below a folder, before any file is opened; a SourceListing (faces/images/listing.py).
 
-    It remembers folders, not files: those of a subject are listed again when they are asked for.
+    It remembers folders, not files: `images` lists the files of a subject again. `rejected` is in no order.
     """
 
     root: Path
-    subjects: dict[str, list[Folder]] = field(default_factory=dict)  # that have an image, in order of code points
+    subjects: dict[str, list[Folder]] = field(default_factory=dict)  # those with an image, in order of code points
     rejected: list[Rejected] = field(default_factory=list)
     ignored: int = 0
 
@@ -60,30 +60,30 @@ class Listing:
         """Return the image files of a subject, sorted by path."""
         found: list[ImageFile] = []
         for folder in self.subjects[subject]:
-            with suppress(OSError), os.scandir(self.root / folder.path) as entries:  # gone: it has changed since
-                found += _images(entries, folder.path)
+            with suppress(OSError), os.scandir(self.root / folder.path) as entries:  # the folder may be gone since
+                found += _find_images(entries, folder.path)
         return sorted(found)
 
     def count(self, subject: str) -> int:
-        """Return how many image files a subject has."""
+        """Return the number of image files of a subject."""
         return sum(folder.images for folder in self.subjects[subject])
 
     def stamp(self, subject: str) -> list[str]:
-        """Return what differs if a file of the subject was written to."""
+        """Return texts that change when a file of the subject is written to."""
         return [part for folder in self.subjects[subject] for part in (folder.path, folder.stamp)]
 
     @property
     def stamps(self) -> dict[str, str]:
-        """Return what differs if a file was written to, by folder."""
+        """Return a text for each folder that changes when a file in it is written to."""
         return {folder.path: folder.stamp for folders in self.subjects.values() for folder in folders}
 
 
-def list_images(root: Path) -> Listing:
-    """Return what image files are below `root`; nothing is opened.
+def list_images(root: Path) -> FolderListing:
+    """Return the image files below `root`; no file is opened.
 
-    Links to folders wait until all else is listed, so that a folder keeps its own name rather than a link's.
+    Links to folders are followed last, so that a folder is listed under its own name rather than that of a link.
     """
-    listing = Listing(root)
+    listing = FolderListing(root)
     folders, links = [""], list[str]()
     seen: set[tuple[int, int]] = set()
     while folders or links:
@@ -93,7 +93,7 @@ def list_images(root: Path) -> Listing:
             for entry in _entries(root / folder, seen):
                 _list_entry(entry, folder, listing, images, folders, links)
         except Rejection as rejection:
-            listing.rejected.append(rejection.of(folder or "."))
+            listing.rejected.append(rejection.row(folder or "."))
         if images:
             listing.subjects.setdefault(images[0].subject, []).append(Folder(folder, len(images), _hash(images)))
     listing.subjects = {subject: sorted(listing.subjects[subject]) for subject in sorted(listing.subjects)}
@@ -101,7 +101,7 @@ def list_images(root: Path) -> Listing:
 
 
 def stamps(root: Path) -> dict[str, str]:
-    """Return what differs if a file below `root` was added, removed, resized or touched, by folder."""
+    """Return a text for each folder below `root` that changes when a file is added, removed, resized or touched."""
     return list_images(root).stamps
 
 
@@ -109,19 +109,20 @@ def _hash(images: list[ImageFile]) -> str:
     return hashlib.blake2b(json.dumps(sorted(images)).encode(), digest_size=16).hexdigest()
 
 
-def _images(entries: Iterable[os.DirEntry[str]], folder: str) -> Iterator[ImageFile]:
-    """Yield those entries of a subject's folder that `_list_entry` takes for images."""
+def _find_images(entries: Iterable[os.DirEntry[str]], folder: str) -> Iterator[ImageFile]:
+    """Yield the image files among the entries of a subject's folder, by the same rules as `_list_entry`."""
     for entry in entries:
         with suppress(Rejection, OSError):
-            if _is_called_like_an_image(entry) and not stat.S_ISDIR((status := entry.stat()).st_mode):
+            if _has_image_name(entry) and not stat.S_ISDIR((status := entry.stat()).st_mode):
                 yield _image_file(f"{folder}/{entry.name}", status)
 
 
-def _is_called_like_an_image(entry: os.DirEntry[str]) -> bool:
+def _has_image_name(entry: os.DirEntry[str]) -> bool:
     return entry.name.lower().endswith(ENDINGS) and not entry.name.startswith(".")
 
 
 def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder; Rejection if it was listed before (is in `seen`) or cannot be read."""
     try:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
@@ -136,11 +137,12 @@ def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]
 def _list_entry(
     entry: os.DirEntry[str],
     folder: str,
-    listing: Listing,
+    listing: FolderListing,
     images: list[ImageFile],
     folders: list[str],
     links: list[str],
 ) -> None:
+    """Add an entry of `folder` to the list that it belongs to; `links` is a heap."""
     path = f"{folder}/{entry.name}" if folder else entry.name
     if path == ATTRIBUTES:
         return
@@ -153,18 +155,19 @@ def _list_entry(
             heapq.heappush(links, path)
         elif stat.S_ISDIR(status.st_mode):
             folders.append(path)
-        elif not _is_called_like_an_image(entry):
+        elif not _has_image_name(entry):
             listing.ignored += 1
         else:
             images.append(_image_file(path, status))
     except Rejection as rejection:
-        listing.rejected.append(rejection.of(path))
+        listing.rejected.append(rejection.row(path))
     except OSError as error:
         broken_link = Rejection("link", str(error.strerror))
-        listing.rejected.append((broken_link if entry.is_symlink() else unreadable(error)).of(path))
+        listing.rejected.append((broken_link if entry.is_symlink() else unreadable(error)).row(path))
 
 
 def _image_file(path: str, status: os.stat_result) -> ImageFile:
+    """Return the image at a path relative to the root; Rejection if it cannot be packed."""
     subject, _, below = path.partition("/")
     if path != path.encode("utf-8", "ignore").decode("utf-8"):
         raise Rejection("bad_name", "not UTF-8")

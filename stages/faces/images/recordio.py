@@ -1,31 +1,31 @@
-"""The images of a data set in InsightFace's form: a folder with `train.rec`, `train.idx` and `property`.
+"""The source format `recordio`, of InsightFace's data sets: a folder with `train.rec`, `train.idx` and `property`.
 
-train.rec   dmlc's RecordIO, all numbers little-endian; of each record
+train.rec   records of dmlc's RecordIO, all numbers little-endian:
                 uint32   0xced7230a, the magic
-                uint32   upper 3 bits: 0 a whole record, 1 its first part, 2 a middle one, 3 the last; lower 29: length
-                payload  of that length, then zeros to a multiple of 4 bytes
-            Parts are joined with the magic between them: a payload is cut where it holds the magic. Of each payload
-                uint32   flag: how many labels follow the header; 0: the label is in it
+                uint32   upper 3 bits: 0 a whole record, 1 its first part, 2 a middle part, 3 the last; lower 29: length
+                payload  `length` bytes, then zeros to a multiple of 4 bytes
+            A payload that contains the magic is cut there; its parts are joined with the magic between them. A payload:
+                uint32   flag: the number of labels after the header; 0: the only label is in the header
                 float32  label
-                uint64   id, and another; not needed
-                float32  labels, if any; the first counts
-                image    a file, as of one of the formats of faces/images/decoding.py
-train.idx   <key>, a tab, <offset in bytes>: a line a record
-property    <classes>,<height>,<width>; the sizes are not needed
+                uint64   id, and another; both unused
+                float32  labels, if any; only the first is used
+                image    an image file in one of the formats of faces/images/decoding.py
+train.idx   one line per record: <key>, a tab, <offset in bytes>
+property    <classes>,<height>,<width>; the sizes are unused
 
-If record 0 has two labels or more, it is no image: images have the keys from 1 to below its first label; behind them
-come records on identities, which are not needed. Else every record is an image.
+If record 0 has two labels or more, it is a header: the images have the keys from 1 up to its first label, exclusive,
+and the records after them describe identities, which are unused. Otherwise every record is an image.
 
-The subject of an image is its label in decimal digits, its path the key in nine: 000000017. Subjects are in order of
-labels, the images of one in order of keys. The labels are read first, in one pass over the headers; images are read one
-by one when they are asked for.
+The subject of an image is its label in decimal digits; its path is its key in nine digits, such as 000000017. Subjects
+are in order of labels, the images of a subject in order of keys. Listing reads the labels, in one pass over the record
+headers; each image is read when it is packed.
 """
 
 import os
 import re
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,11 +48,11 @@ LENGTH_BITS = 29
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 HEADER = struct.Struct("<IfQQ")
 LABEL = struct.Struct("<f")
-RECORD_BYTES = 2**25  # of a payload, so that a hostile file does not fill the memory; faces take some 10 kB
+MAX_RECORD_BYTES = 2**25  # of a payload, so that a hostile file cannot fill the memory; a face takes some 10 kB
 
-LINE_BYTES = 64  # what is read of a line of train.idx: two numbers of 18 digits fit
+MAX_LINE_BYTES = 64  # of a line of train.idx; two numbers of 18 digits fit
 LINE = re.compile(rb"([0-9]{1,18})\t([0-9]{1,18})\r?\n?")
-PROPERTY_BYTES = 100
+MAX_PROPERTY_BYTES = 100
 PROPERTIES = re.compile(rb"([0-9]+),[0-9]+,[0-9]+\s*")
 
 
@@ -64,16 +64,16 @@ class Record(NamedTuple):
     offset: int
 
     def source(self, root: Path) -> bytes:
-        """Return the image file in the record, for `read_image`; Rejection if it is damaged. Safe in threads."""
+        """Return the image file in the record, for `read_image`; Rejection if there is none. Thread-safe."""
         try:
             with open(root / REC, "rb", buffering=0) as file:
-                payload = read_payload(file.fileno(), self.offset, RECORD_BYTES + 1)
+                payload = read_payload(file.fileno(), self.offset, MAX_RECORD_BYTES + 1)
         except OSError as error:
             if error.errno in MACHINE_ERRORS:
                 raise
             raise unreadable(error) from None
-        if len(payload) > RECORD_BYTES:
-            raise Rejection("too_large", f"a record of over {RECORD_BYTES} bytes")
+        if len(payload) > MAX_RECORD_BYTES:
+            raise Rejection("too_large", f"a record of over {MAX_RECORD_BYTES} bytes")
         labels, _ = read_label(payload)
         image = payload[HEADER.size + LABEL.size * labels :]
         if not image:
@@ -83,14 +83,14 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Records(Sequence[Record]):
-    """Many records in 20 bytes each: a slice is a view, a single one is made when it is asked for. All arrays (N,)."""
+    """N records in 20 bytes each, as arrays (N,): a slice is a view, an item is made on demand."""
 
     keys: NDArray[np.int64]
     labels: NDArray[np.float32]
     offsets: NDArray[np.int64]
 
     def __len__(self) -> int:
-        """Return how many records there are."""
+        """Return the number of records."""
         return len(self.keys)
 
     @overload
@@ -98,79 +98,84 @@ class Records(Sequence[Record]):
     @overload
     def __getitem__(self, which: slice) -> "Records": ...
     def __getitem__(self, which: int | slice) -> "Record | Records":
-        """Return one record, or a view of some."""
+        """Return one record, or a view of several."""
         if isinstance(which, slice):
             return Records(self.keys[which], self.labels[which], self.offsets[which])
-        return Record(subject_of(self.labels[which]), path_of(self.keys[which]), int(self.offsets[which]))
+        return Record(subject_name(self.labels[which]), key_path(self.keys[which]), int(self.offsets[which]))
 
 
 @dataclass
-class Listing:
-    """What the file holds, known from the headers of its records."""
+class RecordListing:
+    """The images in train.rec, by the headers of its records; a SourceListing (faces/images/listing.py)."""
 
-    files: Records  # by subject
-    subjects: dict[str, slice]  # of `files`
+    records: Records  # sorted by subject, then key
+    subjects: dict[str, slice]  # of `records`
     rejected: list[Rejected]
-    ignored: int  # records that are no images
+    ignored: int  # number of records that are no images
     stamps: dict[str, str]
 
     def images(self, subject: str) -> Records:
         """Return the records of a subject, in order of keys."""
-        return self.files[self.subjects[subject]]
+        return self.records[self.subjects[subject]]
 
     def count(self, subject: str) -> int:
-        """Return how many records a subject has."""
+        """Return the number of records of a subject."""
         return self.subjects[subject].stop - self.subjects[subject].start
 
     def stamp(self, subject: str) -> list[str]:
-        """Return what differs if a record of the subject was written: it shows on the whole file alone."""
+        """Return texts that change when a record of the subject is written to: those of the whole file."""
         return [subject, *self.stamps.values()]
 
 
 class Index(NamedTuple):
-    """Where the images are, in order of keys; both arrays (N,)."""
+    """Keys and byte offsets of the images, arrays (N,), sorted by key."""
 
     keys: NDArray[np.int64]
     offsets: NDArray[np.int64]
-    ignored: int  # records that are no images
-    classes: int
+    ignored: int  # number of records that are no images
+    classes: int  # number of subjects, by `property`
 
 
-def subject_of(label: float) -> str:
-    """Return the name of the subject with a label that is a whole number."""
+def subject_name(label: float) -> str:
+    """Return the name of the subject with a label, which must be a whole number."""
     return str(int(label))
 
 
-def path_of(key: int) -> str:
-    """Return what stands for the path of an image: the key, such that keys below 10**9 sort as numbers do."""
+def key_path(key: int) -> str:
+    """Return the key of an image as its path, padded with zeros so that keys below 10**9 sort as numbers."""
     return f"{key:09d}"
 
 
 def stamps(root: Path) -> dict[str, str]:
-    """Return size and date of those of the three files that are there."""
+    """Return size and modification time of each of the three files that exists."""
     found = {name: (root / name).stat() for name in FILES if (root / name).is_file()}
     return {name: f"{status.st_size} {status.st_mtime_ns}" for name, status in found.items()}
 
 
-def list_images(root: Path) -> Listing:
-    """Return the images in the file, by label and key, after one pass over the headers; warn of a wrong `property`."""
+def read_paths(root: Path) -> Iterator[str]:
+    """Return the paths of all images, from the index alone; StageError if a file is missing or the index wrong."""
+    return map(key_path, read_index(root).keys)
+
+
+def list_images(root: Path) -> RecordListing:
+    """Return the images by label and key, after one pass over the record headers; warn if `property` does not fit."""
     before = stamps(root)
     index = read_index(root)
     labels, rejected = _read_labels(root / REC, index)
-    order = np.argsort(labels, kind="stable")[: len(labels) - len(rejected)]  # NaN, of the rejected, comes last
+    order = np.argsort(labels, kind="stable")[: len(labels) - len(rejected)]  # the NaN of rejected ones come last
     records = Records(index.keys[order], labels[order], index.offsets[order])
     found, starts = np.unique(records.labels, return_index=True)
     ends = [*starts[1:].tolist(), len(records)]
     subjects = {
-        subject_of(label): slice(start, end) for label, start, end in zip(found, starts.tolist(), ends, strict=False)
+        subject_name(label): slice(start, end) for label, start, end in zip(found, starts.tolist(), ends, strict=False)
     }
     if len(subjects) != index.classes:
         warn(f"{root / PROPERTY} tells of {index.classes} classes, but {REC} has images of {len(subjects)}")
-    return Listing(records, subjects, rejected, index.ignored, before)
+    return RecordListing(records, subjects, rejected, index.ignored, before)
 
 
 def _read_labels(path: Path, index: Index) -> tuple[NDArray[np.float32], list[Rejected]]:
-    """Return the label of each image, NaN where it is rejected, and why."""
+    """Return the label of each image, float32 (N,), NaN if it is rejected; and the rejected."""
     labels = np.full(len(index.keys), np.nan, np.float32)
     rejected = []
     with open(path, "rb", buffering=0) as file:
@@ -178,9 +183,9 @@ def _read_labels(path: Path, index: Index) -> tuple[NDArray[np.float32], list[Re
             try:
                 labels[row] = _read_whole_label(file.fileno(), int(offset))
             except Rejection as rejection:
-                rejected.append(rejection.of(path_of(index.keys[row])))
+                rejected.append(rejection.row(key_path(index.keys[row])))
             except OSError as error:
-                rejected.append(unreadable(error).of(path_of(index.keys[row])))
+                rejected.append(unreadable(error).row(key_path(index.keys[row])))
     return labels, rejected
 
 
@@ -192,7 +197,7 @@ def _read_whole_label(file: int, offset: int) -> float:
 
 
 def read_label(payload: bytes) -> tuple[int, float]:
-    """Return how many labels follow the header of a payload, and the label that counts."""
+    """Return the number of labels after the header of a payload, and the label of the image."""
     if len(payload) < HEADER.size:
         raise Rejection("damaged", f"a payload of {len(payload)} bytes: too short for its header")
     labels, label, _, _ = HEADER.unpack_from(payload)
@@ -203,26 +208,26 @@ def read_label(payload: bytes) -> tuple[int, float]:
     return labels, LABEL.unpack_from(payload, HEADER.size)[0]
 
 
-def read_payload(file: int, offset: int, most: int) -> bytes:
-    """Return the payload of the record at an offset, joined from its parts, or its first `most` bytes.
+def read_payload(file: int, offset: int, max_bytes: int) -> bytes:
+    """Return the payload of the record at an offset, joined from its parts, or its first `max_bytes` bytes.
 
-    `file` is a descriptor, whose position is neither used nor moved. Rejection if there is no whole record.
+    `file` is a descriptor; its position is neither used nor moved. Rejection if there is no whole record.
     """
-    size, payload, going_on = os.fstat(file).st_size, bytearray(), False
+    size, payload, continued = os.fstat(file).st_size, bytearray(), False
     while True:
         magic, kind_and_length = PREFIX.unpack(_read(file, PREFIX.size, offset))
         kind, length = kind_and_length >> LENGTH_BITS, kind_and_length % 2**LENGTH_BITS
-        if magic != MAGIC or kind not in ((MIDDLE, LAST) if going_on else (WHOLE, FIRST)):
-            raise Rejection("damaged", f"no {'further part of the ' if going_on else ''}record at byte {offset}")
+        if magic != MAGIC or kind not in ((MIDDLE, LAST) if continued else (WHOLE, FIRST)):
+            raise Rejection("damaged", f"no {'further part of the ' if continued else ''}record at byte {offset}")
         offset += PREFIX.size
         if length > size - offset:
             raise Rejection("damaged", f"{length} bytes from byte {offset} on, where the file has {size} in all")
-        payload += _read(file, min(length, max(most - len(payload), 0)), offset)
-        if kind in (WHOLE, LAST) or len(payload) >= most:
-            return bytes(payload[:most])
+        payload += _read(file, min(length, max(max_bytes - len(payload), 0)), offset)
+        if kind in (WHOLE, LAST) or len(payload) >= max_bytes:
+            return bytes(payload[:max_bytes])
         payload += MAGIC.to_bytes(4, "little")
         offset += length + -length % 4
-        going_on = True
+        continued = True
 
 
 def _read(file: int, count: int, offset: int) -> bytes:
@@ -233,9 +238,9 @@ def _read(file: int, count: int, offset: int) -> bytes:
 
 
 def read_index(root: Path) -> Index:
-    """Return where the images are, from `train.idx` and record 0.
+    """Return where the images are, by `train.idx` and record 0.
 
-    StageError names what is missing of the three files, or the line of `train.idx` that is wrong.
+    StageError names the missing files, or the wrong line of `train.idx`.
     """
     missing = [name for name in FILES if not (root / name).is_file()]
     if missing:
@@ -250,10 +255,10 @@ def read_index(root: Path) -> Index:
 
 
 def _read_lines(path: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return keys and offsets, sorted by key; every offset leaves room for a record in a file of `size` bytes."""
+    """Return keys and offsets, sorted by key; StageError if a line is wrong for a train.rec of `size` bytes."""
     numbers = array("q")
     with open(path, "rb") as file:
-        for count, line in enumerate(iter(partial(file.readline, LINE_BYTES), b""), start=1):
+        for count, line in enumerate(iter(partial(file.readline, MAX_LINE_BYTES), b""), start=1):
             match = LINE.fullmatch(line)
             if not match or int(match[2]) > size - PREFIX.size:
                 raise StageError(
@@ -273,7 +278,7 @@ def _read_lines(path: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def _end_of_images(path: Path, offset: int) -> float | None:
-    """Return the first key that is no image, or None if record 0 is an image like any other."""
+    """Return the first key behind the images, from record 0; None if that is an image like any other."""
     try:
         with open(path, "rb", buffering=0) as file:
             labels, label = read_label(read_payload(file.fileno(), offset, HEADER.size + LABEL.size))
@@ -288,7 +293,7 @@ def _end_of_images(path: Path, offset: int) -> float | None:
 
 def _classes(path: Path) -> int:
     with open(path, "rb") as file:
-        content = file.read(PROPERTY_BYTES)
+        content = file.read(MAX_PROPERTY_BYTES)
     match = PROPERTIES.fullmatch(content)
     if not match:
         raise StageError(f"{PROPERTY}: {content!r}: should be <classes>,<height>,<width>")

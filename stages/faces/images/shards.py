@@ -1,9 +1,9 @@
-"""Which subjects of a source are packed into one file: shards of a bounded size that a new subject leaves as they are.
+"""Which subjects of a source share a shard: shards have a bounded size, and a new subject changes only one of them.
 
-Subjects stay in their order. A range of them that is too large for one shard is cut before the subject with the least
-of the numbers that hashes of names give, and so on with both halves: the shape of a treap (Seidel, Aragon 1996,
-"Randomized Search Trees"). So where a cut falls depends on the subjects of its range alone, and one who comes or goes
-changes the shard that they are in, or makes it two, or one of two; very rarely, if their number is low, more.
+Subjects stay in order. A range of subjects that is too large for one shard is cut before the subject with the smallest
+hash of its name, and so on with both halves: the shape of a treap (Seidel, Aragon 1996, "Randomized Search Trees").
+Where a range is cut therefore depends only on the subjects in it. Adding or removing a subject changes one shard,
+splits one in two or merges two; very rarely, if the subject's hash is small, it changes more.
 """
 
 import hashlib
@@ -12,26 +12,26 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 
-def plan(subjects: Sequence[str], sizes: Sequence[int], most: int) -> Iterator[Sequence[str]]:
-    """Yield the subjects of one shard after another; shards are half full on average.
+def plan(subjects: Sequence[str], sizes: Sequence[int], max_images: int) -> Iterator[Sequence[str]]:
+    """Yield the subjects of each shard, in order; shards are half full on average.
 
     Args:
         subjects: names, in order; at least one.
-        sizes: images of each.
-        most: images in a shard; a subject who has more has a shard of their own.
+        sizes: number of images of each subject.
+        max_images: of a shard; a subject with more has a shard of its own.
     """
-    numbers = np.array([draw(subject) for subject in subjects])
+    hashes = np.array([hash_name(subject) for subject in subjects])
     ends = np.cumsum([0, *sizes])
     ranges = [(0, len(subjects))]
     while ranges:
         start, stop = ranges.pop()
-        if ends[stop] - ends[start] <= most or stop - start == 1:
+        if ends[stop] - ends[start] <= max_images or stop - start == 1:
             yield subjects[start:stop]
         else:
-            cut = start + 1 + int(numbers[start + 1 : stop].argmin())
+            cut = start + 1 + int(hashes[start + 1 : stop].argmin())
             ranges += [(cut, stop), (start, cut)]
 
 
-def draw(subject: str) -> int:
-    """Return a number below 2^63 that is uniform over names and fixed for each."""
+def hash_name(subject: str) -> int:
+    """Return a hash of a name, uniform over 0 to 2^63 - 1 and the same on every machine."""
     return int.from_bytes(hashlib.blake2b(subject.encode("utf-8"), digest_size=8).digest(), "big") >> 1

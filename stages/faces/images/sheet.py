@@ -1,5 +1,6 @@
-"""A picture of some images before and after they were packed."""
+"""A grid of pictures in pairs, with captions, as one image for a person to look at."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,31 +9,56 @@ from PIL import Image, ImageDraw
 
 from faces.core.image_size import SIDE
 
-GAP, CAPTION, PER_ROW = 12, 18, 4
-LONGEST_CAPTION = 38  # letters that fit below two images
+GAP, CAPTION, TITLE = 12, 18, 32  # pixels: between cells, and of the bands for a caption and a title
+PER_ROW = 4  # cells
+WIDTH, HEIGHT = 2 * SIDE + GAP, SIDE + CAPTION + GAP  # of a cell, pixels
 
 
 class Cell(NamedTuple):
-    """An image as it was (height, width, 3), as it is packed (112, 112, 3) or None, and what to call it."""
+    """Two images side by side, uint8 (height, width, 3), RGB, and the text below them.
 
-    before: NDArray[np.uint8]
-    after: NDArray[np.uint8] | None
+    The left one may have any size and is shrunk to fit; the right one is (112, 112, 3), or None.
+    """
+
+    left: NDArray[np.uint8]
+    right: NDArray[np.uint8] | None
     caption: str
 
 
-def draw_cells(cells: list[Cell]) -> Image.Image:
-    """Return the cells as a picture, some in a row: each image as it was, shrunk to fit, beside what became of it."""
-    width, height = 2 * SIDE + GAP, SIDE + CAPTION + GAP
-    rows = max(1, -(-len(cells) // PER_ROW))
-    picture = Image.new("RGB", (PER_ROW * width + GAP, rows * height + GAP), "white")
+class CellGroup(NamedTuple):
+    """Cells in rows, with a title above if there is one."""
+
+    cells: Sequence[Cell]
+    title: str = ""
+
+
+def draw_grid(groups: Sequence[CellGroup]) -> Image.Image:
+    """Return the groups one below the other; a group without cells takes the room of one row."""
+    tops = np.cumsum([0, *(_group_height(group) for group in groups)]).tolist()
+    picture = Image.new("RGB", (PER_ROW * WIDTH + GAP, tops[-1]), "white")
     draw = ImageDraw.Draw(picture)
-    for place, cell in enumerate(cells):
-        left, top = GAP + place % PER_ROW * width, GAP + place // PER_ROW * height
-        before = Image.fromarray(cell.before)
-        before.thumbnail((SIDE, SIDE))
-        picture.paste(before, (left + (SIDE - before.width) // 2, top + (SIDE - before.height) // 2))
-        if cell.after is not None:
-            picture.paste(Image.fromarray(cell.after), (left + SIDE, top))
-        printable = cell.caption.encode("ascii", "replace").decode()  # Pillow's own font has no other letters
-        draw.text((left, top + SIDE + 2), printable[:LONGEST_CAPTION], fill="black")
+    for group, top in zip(groups, tops, strict=False):
+        if group.title:
+            draw.text((GAP, top + 8), group.title, fill="black")
+        top += _band_height(group)
+        for place, cell in enumerate(group.cells):
+            _draw_cell(picture, draw, cell, GAP + place % PER_ROW * WIDTH, top + place // PER_ROW * HEIGHT)
     return picture
+
+
+def _band_height(group: CellGroup) -> int:
+    return TITLE if group.title else GAP
+
+
+def _group_height(group: CellGroup) -> int:
+    rows = max(1, -(-len(group.cells) // PER_ROW))
+    return _band_height(group) + rows * HEIGHT
+
+
+def _draw_cell(picture: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int, y: int) -> None:
+    left = Image.fromarray(cell.left)
+    left.thumbnail((SIDE, SIDE))
+    picture.paste(left, (x + (SIDE - left.width) // 2, y + (SIDE - left.height) // 2))
+    if cell.right is not None:
+        picture.paste(Image.fromarray(cell.right), (x + SIDE, y))
+    draw.text((x, y + SIDE + 2), cell.caption, fill="black")

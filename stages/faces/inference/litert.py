@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.checkpoints import GrownFile
+from faces.core.checkpoints import ResumableFile
 from faces.core.npy_files import write_npy_header
 from faces.core.quiet import quiet_stderr
 from faces.core.terminal import progress, say
@@ -51,7 +51,7 @@ def embed(
         title: what a progress bar is labelled with.
         checkpoints: folder of the file, which a run that is cut off goes on writing.
     """
-    with GrownFile(checkpoints / "embeddings.npy") as grown, ThreadPoolExecutor(1) as worker:
+    with ResumableFile(checkpoints / "embeddings.npy") as grown, ThreadPoolExecutor(1) as worker:
         done = len(grown.notes) * CHUNK
         if done:
             say(f"going on after {min(done, total)} of {total} images, from {checkpoints}")

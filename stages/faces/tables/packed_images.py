@@ -1,6 +1,6 @@
 """The pixels behind data/split.csv, read from the shards of packed arrays a batch at a time.
 
-They are read, not mapped: what a process holds is the batch that it asked for, however large the files are.
+They are read, not mapped, so a process holds only the batch that it asked for, however large the files are.
 """
 
 import math
@@ -18,9 +18,9 @@ from faces.core.image_size import IMAGE_SHAPE
 from faces.core.npy_files import open_npy
 from faces.tables.split_table import SPLIT_PATH
 
-PACKED_DIRECTORY = Path("data/packed")
+PACKED = Path("data/packed")
 IMAGE_BYTES = math.prod(IMAGE_SHAPE)
-SHARDS = "shards.csv"  # the list of a source's shards: each one's name and number of images
+SHARDS = "shards.csv"  # a source's shards, in order: name and number of images
 SHARDS_COLUMNS = {"shard": str, "images": np.int64}
 
 
@@ -33,14 +33,14 @@ def open_packed(path: Path) -> NDArray[np.uint8]:
 
 
 class Shard(NamedTuple):
-    """A file of packed images, and the byte at which the pixels of the first of them begin."""
+    """A file of packed images; `offset` is the byte at which the pixels of the first one begin."""
 
     path: Path
     images: int
     offset: int
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return images by their row in the file, in that order: uint8 (n, 112, 112, 3); rows in a run at once."""
+        """Return the images at `rows` of the file, in that order: uint8 (n, 112, 112, 3); a run of rows is one read."""
         pixels = np.empty((len(rows), *IMAGE_SHAPE), dtype=np.uint8)
         runs = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1)
         with open(self.path, "rb", buffering=0) as file:
@@ -58,15 +58,15 @@ class Shard(NamedTuple):
 
 
 def open_shard(path: Path) -> Shard:
-    """Return what is in a file of packed images; StageError if that is anything else."""
+    """Open a file of packed images; StageError if it holds anything else."""
     array = open_packed(path)
     if not array.flags.c_contiguous:
-        raise StageError(f"{path}: columns come first; expected an image after the other")
+        raise StageError(f"{path}: columns come first; expected one image after another")
     return Shard(path, len(array), array.offset)  # type: ignore[attr-defined]
 
 
-def shards_of(source: str, directory: Path = PACKED_DIRECTORY) -> list[Shard]:
-    """Return the shards of a source in order; StageError if one is missing, or is not what their list says."""
+def open_shards(source: str, directory: Path = PACKED) -> list[Shard]:
+    """Open the shards of a source, in order; StageError if one is missing or differs from their list."""
     index = directory / source / SHARDS
     listed = read_csv(index, SHARDS_COLUMNS)
     if len(listed) == 0 or listed["shard"].duplicated().any():
@@ -79,25 +79,25 @@ def shards_of(source: str, directory: Path = PACKED_DIRECTORY) -> list[Shard]:
 
 
 class PackedImages:
-    """All images of a split, by image number; pixels stay on disk until they are asked for."""
+    """All images of a split, by image number; pixels stay on disk until they are read."""
 
-    def __init__(self, split: pd.DataFrame, directory: Path = PACKED_DIRECTORY) -> None:
-        """Look up the shards of every source in `split`; StageError if those of one do not fit the split."""
+    def __init__(self, split: pd.DataFrame, directory: Path = PACKED) -> None:
+        """Open the shards of every source in `split`; StageError if a source has fewer images than the split needs."""
         names, source = np.unique(split["source"], return_inverse=True)
         self._shards: list[Shard] = []
-        self._place = split["row"].to_numpy().copy()  # among all images of all shards
+        self._place = split["row"].to_numpy().copy()  # image number -> position among the images of all shards
         for number, name in enumerate(names):
-            shards, of_source = shards_of(str(name), directory), source == number
+            shards, in_source = open_shards(str(name), directory), source == number
             images = sum(shard.images for shard in shards)
-            if (last := self._place[of_source].max()) >= images:
+            if (last := self._place[in_source].max()) >= images:
                 raise StageError(f"{directory / str(name)} holds {images} images; {SPLIT_PATH} asks for row {last}")
-            self._place[of_source] += sum(shard.images for shard in self._shards)
+            self._place[in_source] += sum(shard.images for shard in self._shards)
             self._shards += shards
         self._ends = np.cumsum([shard.images for shard in self._shards])
 
     @property
     def paths(self) -> list[Path]:
-        """The files that the pixels are in."""
+        """The files that hold the pixels."""
         return [shard.path for shard in self._shards]
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ from pydantic import Field
 from faces.core.csv_files import read_csv
 from faces.core.errors import StageError
 from faces.core.params import Params
-from faces.tables.packed_images import shards_of
+from faces.tables.packed_images import open_shards
 
 DUPLICATES_PATH = Path("data/duplicates.csv")
 DUPLICATES_COLUMNS = {"source": str, "row": np.int64, "group": np.int64}  # of every image that has a copy
@@ -31,7 +31,7 @@ def packed_tables(sources: list[str]) -> Iterator[pd.DataFrame]:
     """
     for source in sorted(sources):
         first, seen = 0, set[str]()
-        for shard in shards_of(source):
+        for shard in open_shards(source):
             path = shard.path.with_suffix(".csv")
             table = read_csv(path, {"subject": str, "path": str})
             if len(table) != shard.images:

@@ -1,0 +1,128 @@
+"""What a source holds, whatever its format; no image is opened.
+
+To add a format: write a module that has what a row of FORMATS names, return an object that follows SourceListing from
+its `list_images`, add the row here, and add the name to `Format` in faces/tables/sources.py.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from faces.core.errors import StageError
+from faces.images import image_folder, recordio
+from faces.images.detection import check_installed
+from faces.images.rejection import Rejected, summarise_rejects
+from faces.tables.attributes import check_rows, find_attributes, key_column
+from faces.tables.sources import Format, Source
+
+
+class SourceFile(Protocol):
+    """What should be one image: a file, or a record of a file."""
+
+    @property
+    def path(self) -> str: ...  # relative to the source's folder, or a key; unique in the source
+    def source(self, root: Path) -> Path | bytes: ...  # the image file, or its content; Rejection if there is none
+
+
+class SourceListing(Protocol):
+    """The subjects of a source and their images, before any image is opened.
+
+    A stamp is a text that changes when what it stands for is written to.
+    """
+
+    @property
+    def subjects(self) -> Collection[str]: ...  # those with an image, in the order in which they are packed
+    @property
+    def stamps(self) -> Mapping[str, str]: ...  # of the whole source: folder or file -> stamp
+    @property
+    def rejected(self) -> list[Rejected]: ...  # what cannot be used, as far as shows without opening it
+    @property
+    def ignored(self) -> int: ...  # number of files or records that are no images
+    def images(self, subject: str) -> Sequence[SourceFile]: ...  # in the order in which they are packed
+    def count(self, subject: str) -> int: ...  # number of `images`
+    def stamp(self, subject: str) -> list[str]: ...  # changes when an image of the subject does
+
+
+class SourceFormat(NamedTuple):
+    """How one format of source is read."""
+
+    subject: str  # what a subject is in this format, for an error message
+    list_images: Callable[[Path], SourceListing]  # folder of the source -> its images; StageError if it is unusable
+    stamps: Callable[[Path], Mapping[str, str]]  # the same as `SourceListing.stamps`, as of now
+    quick_paths: Callable[[Path], Iterable[str]] | None = None  # paths of all images, if `list_images` takes minutes
+    photos: bool = False  # whether faces have to be found in the images
+
+
+FORMATS: dict[Format, SourceFormat] = {
+    "folder": SourceFormat(image_folder.SUBJECT, image_folder.list_images, image_folder.stamps),
+    "photos": SourceFormat(image_folder.SUBJECT, image_folder.list_images, image_folder.stamps, photos=True),
+    "recordio": SourceFormat(recordio.SUBJECT, recordio.list_images, recordio.stamps, recordio.read_paths),
+}
+
+
+def list_source(name: str, source: Source) -> SourceListing:
+    """Return what a source holds; StageError unless at least two subjects have an image."""
+    source_format, root = FORMATS[source.format], Path(source.path)
+    with _errors_name_the_source(name, source):
+        if source_format.photos:
+            check_installed()
+        attributes = find_attributes(root)
+        listing = source_format.list_images(root)
+        if len(listing.subjects) < 2:
+            raise StageError(
+                f"images of {len(listing.subjects)} subject(s); needed: two at least, {source_format.subject}"
+                f"{summarise_rejects(listing.rejected)}"
+            )
+        if attributes is not None:
+            check_rows(attributes, _paths(listing) if key_column(attributes) == "path" else listing.subjects)
+    return listing
+
+
+def _paths(listing: SourceListing) -> Iterator[str]:
+    for subject in listing.subjects:
+        yield from (file.path for file in listing.images(subject))
+
+
+def check_source(name: str, source: Source) -> None:
+    """Raise StageError if a source cannot be packed, as far as a few seconds can tell."""
+    source_format, root = FORMATS[source.format], Path(source.path)
+    if source_format.quick_paths is None:
+        list_source(name, source)
+        return
+    with _errors_name_the_source(name, source):
+        attributes = find_attributes(root)
+        paths = source_format.quick_paths(root)
+        if attributes is not None and key_column(attributes) == "path":
+            check_rows(attributes, paths)
+
+
+def check_unchanged(name: str, source: Source, listing: SourceListing) -> None:
+    """Raise StageError if a file of the source was added, removed, resized or touched since it was listed."""
+    now = FORMATS[source.format].stamps(Path(source.path))
+    changed = {place for place, _ in now.items() ^ listing.stamps.items()}
+    if changed:
+        raise StageError(
+            f"{path_parameter(name, source)}: {min(changed)} changed while it was being packed "
+            f"({len(changed)} in all); run again when nothing writes to the folder"
+        )
+
+
+@contextmanager
+def _errors_name_the_source(name: str, source: Source) -> Iterator[None]:
+    """Put the parameter before the message of a StageError; raise one if the source's folder is missing."""
+    parameter = path_parameter(name, source)
+    if not os.path.exists(source.path):
+        raise StageError(f"{parameter}: there is no such folder")
+    if not os.path.isdir(source.path):
+        raise StageError(f"{parameter}: not a folder")
+    try:
+        yield
+    except StageError as error:
+        raise StageError(f"{parameter}: {error}") from None
+
+
+def path_parameter(name: str, source: Source) -> str:
+    """Return the parameter that names a source's folder, with its value, for error messages."""
+    return f"params.yaml: sources.{name}.path: {source.path!r}"
