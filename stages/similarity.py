@@ -71,7 +71,8 @@ def embed_views(
     They stay on disk until rows are asked for.
     """
     from faces.inference.embedder import Embedder
-    from faces.inference.litert import convert, embed
+    from faces.inference.embedding import embed_in_chunks
+    from faces.inference.litert import convert
 
     augmenter = Augmenter()
     repeated = np.repeat(numbers, params.augmented_views)
@@ -80,7 +81,7 @@ def embed_views(
         return augmenter(images[repeated[start:stop]], (params.seed, start))
 
     title = "embedding augmented views"
-    embedded = embed(Embedder(convert(backbone), flip=flip), load, len(repeated), title, checkpoints)
+    embedded = embed_in_chunks(Embedder(convert(backbone), flip=flip), load, len(repeated), title, checkpoints)
     views: Any = open_npy(embedded)
     return views
 

@@ -36,7 +36,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mine": {"hyperplanes": 8, "neighbours": 10, "queries": 20, "recall_queries": 5},
     "review": {"tsne_subjects": 2, "worst_pairs": 3},
     "similarity": {"hidden_units": 8, "augmented_views": 2},
-    "export": {"calibration_images": 4, "compared_pairs": 8, "timed_rounds": 1, "lowest_cosine_int8": 0.0},
+    "export": {"calibration_images": 4, "compared_pairs": 8, "lowest_cosine_int8": 0.0},
 }
 
 

@@ -18,7 +18,7 @@ from small_project import ROOT, dvc, needs_synthetic
 
 pytestmark = needs_synthetic
 
-SCRIPTS = {"embed_test": "embed"}  # of the stages that are not called like their script
+SECTIONS = {"gather": "decoding", "embed_test": "embed"}  # of stages that have no section of their own
 AFTER_EVALUATE = "evaluate score review export card"
 AFTER_TRAIN = f"embed embed_test identify mine similarity {AFTER_EVALUATE}"
 AFTER_SPLIT = f"train {AFTER_TRAIN} pairs"
@@ -62,7 +62,7 @@ STAND_IN = """
 import hashlib, sys, yaml
 from pathlib import Path
 
-name = "embed_test" if "--test-set" in sys.argv else Path(sys.argv[0]).stem
+name = Path(sys.argv[0]).stem
 with open("ran.txt", "a") as log:
     log.write(name + "\\n")
 home = Path("data/synthetic/dvc.yaml" if name == "synthesize" else "dvc.yaml")
@@ -124,7 +124,7 @@ def covers(dep: str, path: Path) -> bool:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_deps_cover_the_script_and_what_it_imports_and_nothing_else(name: str) -> None:
-    script = ROOT / f"stages/{SCRIPTS.get(name, name)}.py"
+    script = ROOT / f"stages/{name}.py"
     code = {script, *imported(script, set())}
     listed = [dep for dep in stage_of(name)["deps"] if dep.startswith("stages/")]
     for path in code:  # once: a file beside its own folder would be a second entry for the same content
@@ -135,23 +135,23 @@ def test_deps_cover_the_script_and_what_it_imports_and_nothing_else(name: str) -
 
 def test_every_shared_file_is_used() -> None:
     commands = set((ROOT / "stages/faces/commands").glob("*.py"))
-    scripts = {ROOT / f"stages/{SCRIPTS.get(name, name)}.py" for name in STAGES} | commands
+    scripts = {ROOT / f"stages/{name}.py" for name in STAGES} | commands
     used = commands.union(*(imported(script, set()) for script in scripts))
     modules = {path for path in (ROOT / "stages/faces").rglob("*.py") if path.name != "__init__.py"}
     assert used - modules == {ROOT / "stages/faces/commands/__init__.py"}
     assert modules <= used
 
 
-@pytest.mark.parametrize("name", [name for name in STAGES if name not in SCRIPTS])
+@pytest.mark.parametrize("name", STAGES)
 def test_one_name_everywhere(name: str) -> None:
     stage = stage_of(name)
     assert stage["cmd"].split()[:2] == ["python", f"stages/{name}.py"]
     if name == "card":  # it reads all parameters and metrics, and has no figures of its own
         assert names(stage["params"]) == ["params.yaml"] and "metrics" not in stage
     else:
-        assert name in stage["params"] or name == "gather"  # whose only parameters are those of `decoding`
+        assert {name, SECTIONS.get(name)} & {*stage["params"]}
         assert any(Path(path).name.split("@")[0].removesuffix(".json") == name for path in names(stage["metrics"]))
-    assert name in yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")) or name == "gather"
+    assert name in yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")) or name in SECTIONS
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -177,7 +177,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stand_in") / "project"
     shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     for name in STAGES:
-        (folder / f"stages/{SCRIPTS.get(name, name)}.py").write_text(STAND_IN, encoding="utf-8")
+        (folder / f"stages/{name}.py").write_text(STAND_IN, encoding="utf-8")
     (folder / "data/synthetic").mkdir(parents=True)
     (folder / "models").mkdir()
     for path in ("data/synthetic/dvc.yaml", "dvc.yaml", "params.yaml", "models/from_scratch", ".dvcignore"):

@@ -124,8 +124,8 @@ def long_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train={"epochs": 4},
         similarity={"epochs": 20},
     )
-    inference = folder / "stages/faces/inference/litert.py"
-    inference.write_text(inference.read_text().replace("CHUNK = 1024", "CHUNK = 4"), encoding="utf-8")
+    inference = folder / "stages/faces/inference/embedding.py"
+    inference.write_text(inference.read_text().replace("CHUNK_IMAGES = 1024", "CHUNK_IMAGES = 4"), encoding="utf-8")
     commit(folder, "with work enough")
     dvc(folder, "repro")
     return folder

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embed import describe
 from faces.core.errors import StageError
+from faces.inference.embedding import embedding_metrics
 from faces.network.backbone import load_backbone
 from faces.tables.split_table import read_split
 from small_project import run_stage, write_params
 
 
 def test_describe_by_hand() -> None:
-    figures = describe(np.array([[3, 4], [0, 1]], dtype=np.float32))
-    assert figures == {
+    metrics = embedding_metrics(np.array([[3, 4], [0, 1]], dtype=np.float32))
+    assert metrics == {
         "images": 2,
         "embedding_size": 2,
         "norm_mean": 3.0,
@@ -28,7 +28,7 @@ def test_describe_by_hand() -> None:
 @pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
 def test_a_useless_embedding_is_an_error(bad: float) -> None:
     with pytest.raises(StageError, match="embedding of image 1 is zero or not finite: training diverged"):
-        describe(np.array([[3, 4], [bad, bad]], dtype=np.float32))
+        embedding_metrics(np.array([[3, 4], [bad, bad]], dtype=np.float32))
 
 
 def test_row_i_is_the_embedding_of_image_i(project: Path) -> None:
@@ -41,8 +41,8 @@ def test_row_i_is_the_embedding_of_image_i(project: Path) -> None:
     for number in (0, 4, 5, 35):
         pixels = np.asarray(Image.open(Path("images") / paths[number]))[np.newaxis]
         np.testing.assert_allclose(np.asarray(backbone(pixels))[0], embeddings[number], rtol=1e-3, atol=1e-4)
-    figures = json.loads(Path("metrics/embed.json").read_text())
-    assert figures["norm_mean"] == pytest.approx(np.linalg.norm(embeddings, axis=1).mean(), rel=1e-5)
+    metrics = json.loads(Path("metrics/embed.json").read_text())
+    assert metrics["norm_mean"] == pytest.approx(np.linalg.norm(embeddings, axis=1).mean(), rel=1e-5)
 
 
 def test_the_same_bytes_again(project: Path) -> None:

@@ -13,13 +13,17 @@ from ai_edge_litert.interpreter import Interpreter
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 import export
+from faces.core.params import load_params
 from faces.inference import formats
+from faces.inference.comparison import draw_compared_pairs
 from faces.network import backbone, mobilefacenet
+from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import read_split
 from small_project import run_stage, write_params
 
 RANDOM = np.random.default_rng(0)
-LITERT = {name: path for name, path in export.FILES.items() if path.suffix == ".tflite"}
+FILES = {name: known.path for name, known in formats.FORMATS.items()}
+LITERT = {name: path for name, path in FILES.items() if path.suffix == ".tflite"}
 
 
 def by_litert(path: Path, images: np.ndarray) -> np.ndarray:
@@ -46,7 +50,7 @@ def test_every_format_gives_what_the_network_gives(project: Path) -> None:
     images = RANDOM.integers(0, 256, (3, 112, 112, 3)).astype(np.uint8)
     expected = np.asarray(backbone.load_backbone()(images.astype(np.float32)))
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(by_onnx(export.FILES["onnx"], images), expected, rtol=0, atol=1e-4 * scale)
+    np.testing.assert_allclose(by_onnx(FILES["onnx"], images), expected, rtol=0, atol=1e-4 * scale)
     np.testing.assert_allclose(by_litert(LITERT["float32"], images), expected, rtol=0, atol=1e-4 * scale)
     # 16 bits have 3 digits, of which sums of 50 layers keep two.
     np.testing.assert_allclose(by_litert(LITERT["float16"], images), expected, rtol=0, atol=1e-2 * scale)
@@ -55,10 +59,10 @@ def test_every_format_gives_what_the_network_gives(project: Path) -> None:
 
 def test_figures_are_those_of_the_files(project: Path) -> None:
     metrics = json.loads(Path("metrics/export.json").read_text())
-    assert metrics.keys() == export.FILES.keys()
-    compared = export.compared_pairs(
-        export.PackedImages(read_split()), len(read_split()), export.load_params("export", export.ExportParams)
-    )
+    assert metrics.keys() == FILES.keys()
+    params = load_params("export", export.ExportParams)
+    images = PackedImages(read_split())
+    compared = draw_compared_pairs(images, len(read_split()), params.compared_pairs, params.seed)
     assert compared.same.tolist().count(1) == compared.same.tolist().count(0) == 4
     threshold = json.loads(Path("models/threshold.json").read_text())["threshold"]
     mirrored = compared.images[:, :, ::-1]
@@ -92,15 +96,15 @@ def test_a_program_without_this_project_reads_all_it_needs(project: Path) -> Non
     subprocess.run([sys.executable, "-I", "-c", script], check=True, capture_output=True)
     expected = np.asarray(backbone.load_backbone()(images))
     np.testing.assert_allclose(np.load("found.npy"), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    operators = {node.domain for node in onnx.load(export.FILES["onnx"]).graph.node}
+    operators = {node.domain for node in onnx.load(FILES["onnx"]).graph.node}
     assert operators <= {"", "ai.onnx"}  # none of anybody's own
 
 
 def test_the_same_bytes_again(project: Path) -> None:
-    before = {path: path.read_bytes() for path in [*export.FILES.values(), Path("metrics/export.json")]}
+    before = {path: path.read_bytes() for path in [*FILES.values(), Path("metrics/export.json")]}
     run_stage("export")
     assert {path: path.read_bytes() for path in before} == before
-    with zipfile.ZipFile(export.FILES["keras"]) as archive:
+    with zipfile.ZipFile(FILES["keras"]) as archive:
         assert {member.date_time[0] for member in archive.infolist()} == {1980}
         assert b"date_saved" not in archive.read("metadata.json")
 
@@ -109,23 +113,23 @@ def test_the_same_bytes_again(project: Path) -> None:
 def test_a_format_too_far_from_the_network_ends_the_stage(
     key: str, project: Path, fails_with: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {name: path.read_bytes() for name, path in export.FILES.items()}
+    files = {name: path.read_bytes() for name, path in FILES.items()}
     files["float16"] = files["int8"]
     monkeypatch.setattr(export, "make_files", lambda *_: files)
     write_params(project, export={"lowest_cosine": 0.5} | {key: 0.99999})
     said = fails_with("export")
     name = "int8" if key.endswith("int8") else "float16"
-    assert f"error: {export.FILES[name]}: an embedding has a cosine of 0." in said
+    assert f"error: {FILES[name]}: an embedding has a cosine of 0." in said
     assert f"params.yaml: export.{key} asks for 0.99999 at least" in said
 
 
 def test_without_a_limit_any_format_is_taken(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {name: path.read_bytes() for name, path in export.FILES.items()}
+    files = {name: path.read_bytes() for name, path in FILES.items()}
     files["float16"] = files["int8"]
     monkeypatch.setattr(export, "make_files", lambda *_: files)
     write_params(project, export={"lowest_cosine": 0.0})
     run_stage("export")
-    assert export.FILES["float16"].read_bytes() == files["int8"]
+    assert FILES["float16"].read_bytes() == files["int8"]
 
 
 def test_one_kind_of_pair_is_not_enough(project: Path, fails_with: Callable[..., str]) -> None:
@@ -137,6 +141,6 @@ def test_one_kind_of_pair_is_not_enough(project: Path, fails_with: Callable[...,
 def test_the_notebooks_head_is_exported_too() -> None:
     network = mobilefacenet.build(0.125, 8, head="notebook", pixel_range="unit")
     images = RANDOM.integers(0, 256, (2, 112, 112, 3)).astype(np.float32)
-    found = formats.onnx_session(formats.as_onnx(network))(images)
+    found = formats.run_onnx(formats.as_onnx(network))(images)
     expected = np.asarray(network(images))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())

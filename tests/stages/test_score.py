@@ -61,7 +61,7 @@ def write_test_sets(folder: Path, people: int = 8, images: int = 4) -> dict[str,
 
 def score(name: str) -> dict[str, float]:
     run_stage("gather", name)
-    run_stage("embed", "--test-set", name)
+    run_stage("embed_test", name)
     run_stage("score", name)
     return json.loads(Path(f"metrics/score@{name}.json").read_text())
 
@@ -159,7 +159,7 @@ def test_what_is_missing_is_named(
 ) -> None:
     run_stage("gather", "as_lfw")
     if what == "name":
-        for command in (["gather", "nobody"], ["embed", "--test-set", "nobody"], ["score", "nobody"]):
+        for command in (["gather", "nobody"], ["embed_test", "nobody"], ["score", "nobody"]):
             said = "params.yaml: test_sets: 'nobody' is not among them; allowed: as_bin, as_csv, as_lfw"
             assert said in fails_with(*command)
         return

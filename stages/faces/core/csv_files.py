@@ -50,6 +50,8 @@ def read_csv_pieces(
     records = _records(path, complete=True)
     header = next(records)
     if header.cells != list(columns):
+        if not header.cells:
+            raise StageError(f"{path}: is empty")
         raise StageError(f"{path}: columns are {', '.join(header.cells)[:200]}; expected {', '.join(columns)}")
     count, lines = 0, list[str]()
     for count, record in enumerate(records, start=1):
@@ -166,5 +168,5 @@ def _lines(file: Iterable[str], taken: list[str], complete: bool) -> Iterator[st
             raise ValueError("holds a zero byte")
         taken.append(line)
         yield line
-    if complete and not line.endswith("\n"):
-        raise ValueError("is cut short: the last line has no end" if line else "is empty")
+    if complete and line and not line.endswith("\n"):
+        raise ValueError("is cut short: the last line has no end")

@@ -1,5 +1,6 @@
 """The trained network in the formats that other programs take, the same bytes from the same weights.
 
+FORMATS at the end lists them: a new format is a row there, with a function that writes it and one that runs it.
 Every model takes pixel values float32 (n, 112, 112, 3), RGB, 0 to 255, and gives embeddings float32 (n, D), not
 normalised; n is 1 for LiteRT, and any number else. None needs this project's code.
 """
@@ -12,23 +13,26 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.quiet import quiet_stderr
+from faces.inference.embedder import Embedder
+from faces.inference.embedding import Embed
 from faces.inference.litert import convert
+from faces.inference.model import EXPORT
 from faces.network.layers import BatchNormalization
 from faces.network.runtime import keras, tf
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file knows
-NOTHING_SAVED = re.compile(r"date_saved|shared_object_id")  # keys that differ from run to run and that nothing needs
+CHANGING_KEYS = re.compile(r"date_saved|shared_object_id")  # differ from run to run, and nothing needs them
 
 
 def as_keras(network: keras.Model) -> bytes:
     """Return the network as a .keras file of Keras's own layers."""
-    plain = keras.models.clone_model(network, clone_function=_stock)
+    plain = keras.models.clone_model(network, clone_function=_stock_layer)
     plain.set_weights(network.get_weights())
     written, rewritten = io.BytesIO(), io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
@@ -38,24 +42,24 @@ def as_keras(network: keras.Model) -> bytes:
         for name in sorted(source.namelist()):
             content = source.read(name)
             if name.endswith(".json"):
-                content = json.dumps(_same_every_time(json.loads(content))).encode()
+                content = json.dumps(_without_changing_keys(json.loads(content))).encode()
             target.writestr(zipfile.ZipInfo(name, ZIP_DATE), content)
     return rewritten.getvalue()
 
 
-def _stock(layer: keras.layers.Layer) -> keras.layers.Layer:
+def _stock_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
     kind = keras.layers.BatchNormalization if isinstance(layer, BatchNormalization) else type(layer)
     return kind.from_config(layer.get_config())
 
 
-def _same_every_time(value: Any) -> Any:
+def _without_changing_keys(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _same_every_time(part) for key, part in value.items() if not NOTHING_SAVED.fullmatch(key)}
-    return [_same_every_time(part) for part in value] if isinstance(value, list) else value
+        return {key: _without_changing_keys(part) for key, part in value.items() if not CHANGING_KEYS.fullmatch(key)}
+    return [_without_changing_keys(part) for part in value] if isinstance(value, list) else value
 
 
 def as_float16(network: keras.Model) -> bytes:
-    """Return a LiteRT model with weights of 16 bits, which computes in 32 where a processor has no 16."""
+    """Return a LiteRT model with 16-bit weights; it computes in 32 bits on a processor without 16-bit arithmetic."""
 
     def adjust(converter: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -65,9 +69,9 @@ def as_float16(network: keras.Model) -> bytes:
 
 
 def as_int8(network: keras.Model, calibration: NDArray[np.uint8]) -> bytes:
-    """Return a LiteRT model that computes in 8 bits, but for its input and output.
+    """Return a LiteRT model that computes in 8 bits; input and output are float32.
 
-    `calibration` (n, 112, 112, 3) are images by which the range of every layer's outputs is chosen.
+    `calibration` are images (n, 112, 112, 3) from which the converter takes the range of every layer's outputs.
     """
 
     def adjust(converter: Any) -> None:
@@ -79,9 +83,9 @@ def as_int8(network: keras.Model, calibration: NDArray[np.uint8]) -> bytes:
 
 
 def as_onnx(network: keras.Model) -> bytes:
-    """Return an ONNX model, of tf2onnx by way of Keras, with names and an order of its own.
+    """Return an ONNX model, made by tf2onnx through Keras, with its nodes renamed and reordered.
 
-    tf2onnx numbers what it makes, and orders it by hashes of names: both differ from run to run.
+    tf2onnx's names and order depend on counters and hashes that differ from run to run.
     """
     import onnx
 
@@ -99,7 +103,7 @@ def as_onnx(network: keras.Model) -> bytes:
 
 
 def _put_in_order(graph: Any) -> None:
-    """Order the nodes of an ONNX graph as its outputs need them, and call tensors by their place in that order."""
+    """Sort the nodes of an ONNX graph by depth-first search from its outputs, and name tensors by that order."""
     makers = {output: node for node in graph.node for output in node.output}
     constants = {constant.name: constant for constant in graph.initializer}
     ordered: list[Any] = []
@@ -149,11 +153,48 @@ def _copy(message: Any) -> Any:
     return copied
 
 
-def onnx_session(content: bytes, threads: int = 1) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return what calls an ONNX model: pixels (n, 112, 112, 3) -> embeddings (n, D)."""
+def run_onnx(content: bytes, threads: int = 1) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return a function that runs an ONNX model: pixels (n, 112, 112, 3) -> embeddings (n, D)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return lambda pixels: session.run(None, {"images": pixels})[0]
+
+
+def _embed_by_onnx(content: bytes, threads: int) -> Embed:
+    session = run_onnx(content, threads)
+    return lambda images: np.concatenate([session(image[np.newaxis].astype(np.float32)) for image in images])
+
+
+def _embed_by_litert(content: bytes, threads: int) -> Embed:
+    return Embedder(content, workers=1, threads=threads)
+
+
+class Format(NamedTuple):
+    """A format of the exported model.
+
+    write: (network, calibration images uint8 (n, 112, 112, 3)) -> content of the file.
+    embed: (content, threads) -> a function that embeds images one at a time; None for Keras, which is the reference.
+    limit: key of the section `export:` with the lowest cosine to Keras that is accepted.
+    """
+
+    file: str
+    write: Callable[[keras.Model, NDArray[np.uint8]], bytes]
+    embed: Callable[[bytes, int], Embed] | None = _embed_by_litert
+    limit: str = "lowest_cosine"
+
+    @property
+    def path(self) -> Path:
+        """Return the file in the project."""
+        return EXPORT / self.file
+
+
+FORMATS = {
+    "keras": Format("backbone.keras", lambda network, _: as_keras(network), embed=None),
+    "float32": Format("backbone_float32.tflite", lambda network, _: convert(network)),
+    "float16": Format("backbone_float16.tflite", lambda network, _: as_float16(network)),
+    "int8": Format("backbone_int8.tflite", as_int8, limit="lowest_cosine_int8"),
+    "onnx": Format("backbone.onnx", lambda network, _: as_onnx(network), embed=_embed_by_onnx),
+}

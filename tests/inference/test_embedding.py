@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faces.inference import litert as inference
+from faces.inference import embedding
 from faces.inference.embedder import Embedder
-from faces.inference.litert import convert, embed
+from faces.inference.embedding import embed_in_chunks
+from faces.inference.litert import convert
 from faces.network import mobilefacenet
 
 NOISE = np.random.default_rng(0).integers(0, 256, (7, 112, 112, 3))
@@ -54,7 +55,7 @@ def mean_colours(images: np.ndarray) -> np.ndarray:
 
 
 def test_an_interrupted_embedding_goes_on_from_the_last_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "CHUNK", 2)
+    monkeypatch.setattr(embedding, "CHUNK_IMAGES", 2)
     loaded: list[int] = []
 
     def load(start: int, stop: int) -> np.ndarray:
@@ -64,10 +65,10 @@ def test_an_interrupted_embedding_goes_on_from_the_last_chunk(tmp_path: Path, mo
         return IMAGES[start:stop]
 
     with pytest.raises(KeyboardInterrupt):
-        embed(mean_colours, load, 7, "embedding", tmp_path)
+        embed_in_chunks(mean_colours, load, 7, "embedding", tmp_path)
     loaded[:] = [4]
-    resumed = embed(mean_colours, load, 7, "embedding", tmp_path)
+    resumed = embed_in_chunks(mean_colours, load, 7, "embedding", tmp_path)
     assert loaded[1:] == [4, 6]
     np.testing.assert_array_equal(np.load(resumed), mean_colours(IMAGES))
-    whole = embed(mean_colours, lambda start, stop: IMAGES[start:stop], 7, "embedding", tmp_path / "again")
+    whole = embed_in_chunks(mean_colours, lambda start, stop: IMAGES[start:stop], 7, "embedding", tmp_path / "again")
     assert whole.read_bytes() == resumed.read_bytes()

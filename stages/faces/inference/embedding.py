@@ -1,0 +1,90 @@
+"""Embedding many images by the trained backbone, in chunks, so that an interrupted run resumes."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.core.checkpoints import ResumableFile, checkpoint_folder
+from faces.core.files import write_metrics
+from faces.core.npy_files import write_npy_header
+from faces.core.params import load_params
+from faces.core.terminal import progress, say
+from faces.core.threads import in_order
+from faces.tables.embeddings import EmbedParams, lengths
+
+CHUNK_IMAGES = 1024  # between checkpoints: some seconds of work
+
+Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images (n, 112, 112, 3) -> embeddings (n, D)
+Load = Callable[[int, int], NDArray[np.uint8]]  # (start, stop) -> images (stop - start, 112, 112, 3)
+
+
+def embed_in_chunks(embed: Embed, load: Load, total: int, title: str, checkpoints: Path) -> Path:
+    """Embed `total` images while the next ones are loaded; return a .npy file of float32 (total, D).
+
+    Args:
+        embed: embeds images.
+        load: loads images by their numbers; called on another thread.
+        total: number of images.
+        title: label of the progress bar.
+        checkpoints: folder of the file, which a later run goes on writing if this one is interrupted.
+    """
+    with ResumableFile(checkpoints / "embeddings.npy") as file, ThreadPoolExecutor(1) as worker:
+        done = len(file.notes) * CHUNK_IMAGES
+        if done:
+            say(f"going on after {min(done, total)} of {total} images, from {checkpoints}")
+        starts = range(done, total, CHUNK_IMAGES)
+        loaded = in_order(worker, lambda start: load(start, min(start + CHUNK_IMAGES, total)), starts, ahead=2)
+        for start, images in zip(starts, progress(loaded, title, len(starts), "chunk"), strict=True):
+            embeddings = np.ascontiguousarray(embed(images), dtype="<f4")
+            if start == 0:
+                write_npy_header(file.file, "<f4", (total, embeddings.shape[1]))
+            file.file.write(embeddings.data)
+            file.note(start)
+    return file.path
+
+
+def embed_by_backbone(stage: str, load: Load, total: int, inputs: list[Path], speed: Path) -> Path:
+    """Return a .npy file with the backbone's embeddings of `total` images, float32 (total, D).
+
+    The file lies in the stage's checkpoints.
+
+    Args:
+        stage: name of the stage that embeds.
+        load: loads images by their numbers.
+        total: number of images.
+        inputs: the files that the images come from.
+        speed: metrics file for images a second; not written if an earlier run embedded some of them.
+    """
+    from faces.inference.embedder import Embedder
+    from faces.inference.litert import convert
+    from faces.network import backbone, runtime  # TensorFlow takes seconds to import: errors in the images come first
+
+    params = load_params("embed", EmbedParams)
+    runtime.find_devices()
+    embedder = Embedder(convert(backbone.load_backbone()), params.workers, params.flip)
+    inputs = [*inputs, backbone.WEIGHTS_PATH, backbone.ARCHITECTURE_PATH]
+    checkpoints = checkpoint_folder(stage, params, inputs, ignored={"workers"})
+    resumed = checkpoints.exists()
+    began = time.perf_counter()
+    embedded = embed_in_chunks(embedder, load, total, "embedding", checkpoints)
+    if not resumed:
+        write_metrics(speed, {"images_per_second": total / (time.perf_counter() - began)})
+    return embedded
+
+
+def embedding_metrics(embeddings: NDArray[Any]) -> dict[str, float | int]:
+    """Return number, size and lengths of embeddings (N, D); StageError if one is not finite or has length 0."""
+    norms = lengths(embeddings, "the embedding of image", ": training diverged; lower train.learning_rate")
+    return {
+        "images": len(embeddings),
+        "embedding_size": embeddings.shape[1],
+        "norm_mean": float(norms.mean()),
+        "norm_std": float(norms.std()),
+        "norm_min": float(norms.min()),
+        "norm_max": float(norms.max()),
+    }
