@@ -20,10 +20,10 @@ from faces.training.augmentation import Augmenter
 @contextmanager
 def stock_layers() -> Iterator[None]:
     """Have `mobilefacenet.build` build its network of Keras's own layers, as the notebook does."""
-    from faces.network import mobilefacenet
+    from faces.network import blocks
     from faces.network.runtime import keras
 
-    with patch.object(mobilefacenet, "BatchNormalization", keras.layers.BatchNormalization):
+    with patch.object(blocks, "BatchNormalization", keras.layers.BatchNormalization):
         yield
 
 
