@@ -12,7 +12,7 @@ from benchmarks.timing import alternate, table
 from faces.core.params import load_params
 from faces.core.threads import load_threads
 from faces.network import mobilefacenet, runtime
-from faces.training.augmentation import Augmenter
+from faces.training.augmentation import NotebookAugmenter
 
 PAIRS, IMAGES, BATCH, NOTEBOOK_BATCHES = 100_000, 2000, 32, 3
 
@@ -38,8 +38,8 @@ def main() -> None:
     vectors = random.standard_normal((IMAGES * params.augmented_views, 512)).astype(np.float32)
     comparisons = pd.DataFrame(random.integers(0, IMAGES, (PAIRS, 2)), columns=["a", "b"])
     comparisons["same"] = random.integers(0, 2, PAIRS)
-    ours, theirs = stage.build(params, 512), notebook_model(runtime.keras)
-    files, augmenter = image_files(2 * BATCH), Augmenter()
+    ours, theirs = stage.build_siamese(params, 512), notebook_model(runtime.keras)
+    files, augmenter = image_files(2 * BATCH), NotebookAugmenter()
 
     def two_passes() -> None:
         for number in range(NOTEBOOK_BATCHES):
@@ -47,7 +47,7 @@ def main() -> None:
             theirs.train_on_batch([both[:BATCH], both[BATCH:]], np.ones(BATCH))  # type: ignore[attr-defined]
 
     ways = {
-        "ours": lambda: stage.train_epoch(ours, comparisons, vectors, params.augmented_views, 0, params),
+        "ours": lambda: stage.train_siamese_epoch(ours, comparisons, vectors, params.augmented_views, 0, params),
         "notebook: two backbone passes a pair": two_passes,
     }
     seconds = alternate(ways, rounds=3)

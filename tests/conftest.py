@@ -42,11 +42,11 @@ def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def fails_with(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a stage that must fail as a user sees it: exit code 1, `error:` lines, no traceback. Returns its stderr."""
-    from faces.core.run import _finish
+    from faces.core.run import run_and_exit
 
     def check(name: str, *arguments: str) -> str:
         with pytest.raises(SystemExit) as exit_:
-            _finish(lambda: run_stage(name, *arguments))
+            run_and_exit(lambda: run_stage(name, *arguments))
         assert exit_.value.code == 1
         printed = capsys.readouterr().err
         assert "error: " in printed and "Traceback" not in printed
