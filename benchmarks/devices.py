@@ -60,8 +60,8 @@ def train_together(folder: Path, processes: int) -> None:
     started = []
     for index in range(processes):
         config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        command = [sys.executable, Path("stages/train.py").resolve()]
-        environment = os.environ | {"TF_CONFIG": json.dumps(config)}
+        command = [sys.executable, str(Path("stages/train.py").resolve())]
+        environment = os.environ | ({"TF_CONFIG": json.dumps(config)} if processes > 1 else {})
         started.append(subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL))
     if any([process.wait() for process in started]):
         sys.exit("training failed")

@@ -52,9 +52,7 @@ def test_an_epoch_uses_every_pair_once_with_a_view_of_its_own_images(project: Pa
     small = params(batch_size=2, features="concatenation")
     for epoch in range(40):
         seen.clear()
-        similarity.train_siamese_epoch(
-            Recorder(), pairs, vectors, 3, epoch, params(batch_size=2, features="concatenation")
-        )
+        similarity.train_siamese_epoch(Recorder(), pairs, vectors, 3, epoch, small)
         assert sorted(seen) == sorted(pairs.itertuples(index=False, name=None))
     # Either image comes first as often: 200 draws, standard deviation 0.035.
     assert abs(np.mean(swapped) - 0.5) < 0.15
