@@ -27,7 +27,7 @@ def _random_cosines(rows: int = 40, classes: int = 7) -> tuple[np.ndarray, np.nd
 
 
 @pytest.mark.parametrize("margin", [0.1, MARGIN, 0.5, math.pi / 2])
-def test_loss_is_that_of_the_definition(margin: float) -> None:
+def test_loss_equals_the_definition(margin: float) -> None:
     cosines, labels = _random_cosines()
     rows = np.arange(len(labels))
     cosines[rows[:5], labels[:5]] = -0.9999  # 0.014 radians from pi, so the second line of the definition is met
@@ -59,8 +59,8 @@ def test_a_larger_angle_never_gives_a_larger_logit(margin: float) -> None:
     assert (np.diff(f) <= 1e-6).all()  # neighbours may round to the same or the next float32
 
 
-def test_the_plain_margin_would_turn_back() -> None:
-    """So the test above can fail: cos(theta + m) has its least value at pi - m."""
+def test_the_plain_margin_would_rise_again() -> None:
+    """So that the test above can fail: cos(theta + m) has its minimum at pi - m."""
     theta = np.linspace(0, np.pi, 20_001)
     assert (np.diff(np.cos(theta + MARGIN)) > 1e-6).any()
 
@@ -115,8 +115,8 @@ def test_head_regularizes_and_comes_back_from_its_configuration() -> None:
     assert (loss.scale, loss.margin) == (8.0, 0.2)
 
 
-def test_they_learn_in_fit() -> None:
-    """Three axes of space, 90 degrees apart, one a class: separable by angle with a margin of 17 degrees."""
+def test_head_and_loss_learn_in_fit() -> None:
+    """One class along each of three orthogonal axes: separable by angle with a margin of 17 degrees."""
     keras.utils.set_random_seed(3)
     labels = np.arange(60) % 3
     embeddings = (np.eye(3)[labels] + np.random.default_rng(4).normal(0, 0.1, (60, 3))).astype(np.float32)

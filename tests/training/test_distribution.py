@@ -42,13 +42,13 @@ def alone(shared: Path) -> tuple[list[float], np.ndarray]:
 
 
 @pytest.mark.parametrize("sharing", [{"devices": 2}, {"processes": 2}])
-def test_the_curve_and_the_embeddings_are_those_of_one_device(
+def test_curve_and_embeddings_equal_those_of_one_device(
     shared: Path, alone: tuple[list[float], np.ndarray], sharing: dict[str, int]
 ) -> None:
-    """In float64, for in float32 each step multiplies what rounding has left by five to ten.
+    """In float64: every step multiplies rounding errors by five to ten, too much for the digits of float32.
 
-    Sums in another order differ by some 1e-16; 14 steps make 1e-6 of that at the worst. With `local` batch norm, which
-    is another training, the first loss of all differs by 4 %.
+    Sums in another order differ by about 1e-16; 9 steps make at most 1e-7 of that. With `local` batch norm, which is
+    another training, even the first loss differs by 4 %.
     """
     losses, weights = trained(shared, **NINE_STEPS, **sharing)
     np.testing.assert_allclose(losses, alone[0], rtol=1e-6)
@@ -83,10 +83,10 @@ np.savez("found.npz", outputs=outputs, gradients=gradients, mean=layer.moving_me
 """
 
 
-def test_synchronized_batch_norm_is_that_of_the_whole_batch(tmp_path: Path) -> None:
-    """Against NumPy in float64, at a mean fifty times the deviation, where means of squares would lose four digits.
+def test_synchronized_batch_norm_equals_that_of_the_whole_batch(tmp_path: Path) -> None:
+    """Against NumPy in float64, with a mean of fifty deviations, where means of squares would lose four digits.
 
-    The mean of 60 numbers near 50 is off by some units of the last place of their sum, 2e-4 / 60.
+    The mean of 60 numbers near 50 is wrong by a few units in the last place of their sum, 2e-4 / 60.
     """
     random = np.random.default_rng(0)
     inputs = random.normal(50, 1, (6, 5, 4, 3)).astype(np.float32)
@@ -114,7 +114,7 @@ def test_synchronized_batch_norm_is_that_of_the_whole_batch(tmp_path: Path) -> N
     "changes",
     [{"flip": True, "shift_pixels": 3.0, "brightness": 20.0, "erase_probability": 0.5}, {"one_of_seven": True}],
 )
-def test_a_share_of_a_batch_is_what_it_is_in_the_whole(project: Path, changes: dict[str, object]) -> None:
+def test_shares_of_a_batch_make_up_the_whole_batch(project: Path, changes: dict[str, object]) -> None:
     batches = project_batches(NO_CHANGE.model_copy(update=changes))
     order = batches.order(0)
     whole, labels = batches.load(0, 0, order)
@@ -173,7 +173,7 @@ def test_processes_without_gpus_are_one_device_each() -> None:
 
 
 @pytest.mark.parametrize(("changes", "images"), [({"epoch_images": 5}, 5), ({"batch_size": 6}, 6)])
-def test_the_images_of_a_batch(project: Path, changes: dict[str, int], images: int) -> None:
+def test_images_per_batch(project: Path, changes: dict[str, int], images: int) -> None:
     batches = project_batches(NO_CHANGE, **changes)
     assert batches.images_per_batch == images == len(batches.load(0, 0, batches.order(0))[0])
 

@@ -16,7 +16,7 @@ def losses_of(model: TrainingModel, steps: int, classes: int) -> list[float]:
     return [float(model.train_on_batch(images, labels, (step,))["loss"]) for step in range(steps)]
 
 
-def test_a_sample_of_all_classes_is_no_sample(project: Path) -> None:
+def test_a_sample_of_all_classes_trains_like_the_whole_head(project: Path) -> None:
     from faces.training.partial_fc import SampledDirections
 
     plain = build_model(train_params(), 20)

@@ -47,7 +47,7 @@ def whole_batch(images: int) -> slice:
 
 @dataclass
 class Batches:
-    """The batches of any epoch. They depend on the seed and the epoch alone, so a resumed run sees the same ones.
+    """The batches of every epoch. They depend only on the seed and the epoch, so a resumed run sees the same ones.
 
     Attributes:
         images: All images of the split.
@@ -76,7 +76,7 @@ class Batches:
         return min(self.params.batch_size, len(self.groups) * self._images_per_group)
 
     def __len__(self) -> int:
-        """Batches an epoch. Images that fill no whole batch wait for another epoch, which has another order."""
+        """Batches an epoch; images that fill no whole batch are left to other epochs, whose order differs."""
         return max(1, len(self.groups) * self._images_per_group // self.params.batch_size)
 
     @property
@@ -103,9 +103,10 @@ class Batches:
         return pixels.astype(np.float32), self.labels[chosen]
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Return the image numbers of an epoch in order: `epoch_images` of them, or all; groups take turns.
+        """Return the image numbers of an epoch in order: `epoch_images` of them, or all; the groups alternate.
 
-        Each group has an endless row of its images, shuffled anew after every pass; an epoch takes the next ones of it.
+        Each group has an endless row of its images, shuffled anew for every pass over them; every epoch takes the next
+        ones of that row.
         """
         count = self._images_per_group
         by_group = [self._from_row(group, epoch * count, count) for group in range(len(self.groups))]
