@@ -12,7 +12,7 @@ from faces.training.model import TrainingModel
 from training_projects import project_batches, train_params
 
 
-def test_an_epochs_figures_are_means_over_its_batches(project: Path) -> None:
+def test_an_epochs_metrics_are_means_over_its_batches(project: Path) -> None:
     class Trained:
         class optimizer:
             learning_rate = 0.0
@@ -25,5 +25,5 @@ def test_an_epochs_figures_are_means_over_its_batches(project: Path) -> None:
 
     devices = Devices(tf.distribute.get_strategy(), ALONE)
     model = TrainingModel(None, Trained(), step, embed=np.asarray, sampled=None, devices=devices)
-    figures = train_epoch(model, project_batches(batch_size=5), 0, train_params())
-    assert figures == {"loss": 3.0, "train_accuracy": pytest.approx(0.3)}
+    metrics = train_epoch(model, project_batches(batch_size=5), 0, train_params())
+    assert metrics == {"loss": 3.0, "train_accuracy": pytest.approx(0.3)}

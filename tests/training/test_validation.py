@@ -27,9 +27,9 @@ def test_validation_is_verification_of_held_out_images(project: Path) -> None:
     labels = labels_of(split)[validation.numbers]
     pairs = [(float(vectors[i] @ vectors[j]), labels[i] == labels[j]) for i in range(6) for j in range(i + 1, 6)]
     scores, same = map(np.array, zip(*pairs, strict=True))
-    figures = validation.measure(first_pixels)
-    assert figures["validation_auc"] == pytest.approx(area_under_roc(scores, same))
-    assert figures["validation_eer"] == pytest.approx(equal_error_rate(scores, same))
+    metrics = validation.measure(first_pixels)
+    assert metrics["validation_auc"] == pytest.approx(area_under_roc(scores, same))
+    assert metrics["validation_eer"] == pytest.approx(equal_error_rate(scores, same))
 
 
 def test_validation_goes_by_the_images_set_aside_for_it(project: Path) -> None:

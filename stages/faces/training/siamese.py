@@ -10,7 +10,6 @@ from pydantic import Field
 from faces.core.params import Params
 from faces.core.terminal import progress
 from faces.evaluation.similarity_model import Features, SimilarityModel, feature_count, pair_features, prepared
-from faces.training.batches import Seed
 
 
 class SiameseParams(Params):
@@ -21,7 +20,7 @@ class SiameseParams(Params):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
-    seed: Seed
+    seed: int = Field(ge=0, lt=2**32)
 
 
 def build_siamese(params: SiameseParams, embedding_size: int) -> Any:
