@@ -1,20 +1,22 @@
 """A training step of one device, of two that share the processor, and of two processes, by kind of batch norm.
 
 Run     python -m benchmarks.devices     # after `make repro`
-Prints  seconds a step of each, and how many times as long it takes as one device with two threads, in rounds by turns
+Prints  seconds a step of each way, and the ratio to one device with two threads, in rounds by turns
 
-The devices are parts of one processor: this is what sharing costs, not what more devices bring. A step's time is the
-difference between a long and a short epoch, so that no start is in it.
+All devices are parts of one processor: the table shows what sharing costs, not what more devices bring. The seconds of
+a step are the difference between a long and a short epoch, so they leave out everything that happens once.
 """
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -22,24 +24,55 @@ from benchmarks.timing import ratio
 from faces.core.params import read_params
 
 BATCH, SHORT, LONG, ROUNDS = 64, 5, 25, 2
-WAYS: dict[str, dict[str, Any]] = {
-    "one device, two threads": {"threads": 2},
-    "two devices": {"threads": 2, "devices": 2},
-    "two processes of one thread": {"threads": 1, "processes": 2},
-    "two processes, local batch norm": {"threads": 1, "processes": 2, "batch_norm": "local"},
+
+
+class Way(NamedTuple):
+    """How a step is shared: processes, threads of each, and changes to the section `train:`."""
+
+    processes: int
+    threads: int
+    changes: dict[str, Any]
+
+
+WAYS = {
+    "one device, two threads": Way(1, 2, {}),
+    "two devices": Way(1, 2, {"devices": 2}),
+    "two processes of one thread": Way(2, 1, {}),
+    "two processes, local batch norm": Way(2, 1, {"batch_norm": "local"}),
 }
 
 
-def epoch_seconds(folder: Path, steps: int, changes: dict[str, Any]) -> float:
-    """Train an epoch of so many steps in a project; return the seconds that it took."""
+def epoch_seconds(folder: Path, steps: int, way: Way) -> float:
+    """Train an epoch of `steps` steps in a project; return the seconds that the steps took."""
     params = read_params()
-    params["train"] |= {"epochs": 1, "epoch_images": steps * BATCH, "batch_size": BATCH} | changes
+    params["runtime"] |= {"threads": way.threads}
+    params["train"] |= {"epochs": 1, "epoch_images": steps * BATCH, "batch_size": BATCH} | way.changes
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     shutil.rmtree(folder / "models/checkpoints", ignore_errors=True)
-    script = Path("stages/train.py").resolve()
-    subprocess.run([sys.executable, script], cwd=folder, check=True, stderr=subprocess.DEVNULL)
+    train_together(folder, way.processes)
     speed = json.loads((folder / "metrics/speed/train.json").read_text(encoding="utf-8"))["images_per_second"]
     return steps * BATCH / speed
+
+
+def train_together(folder: Path, processes: int) -> None:
+    """Run stages/train.py in processes that share the training, each with its TF_CONFIG."""
+    workers = [f"localhost:{free_port()}" for _ in range(processes)]
+    started = []
+    for index in range(processes):
+        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        command = [sys.executable, str(Path("stages/train.py").resolve())]
+        environment = os.environ | ({"TF_CONFIG": json.dumps(config)} if processes > 1 else {})
+        started.append(subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL))
+    if any([process.wait() for process in started]):
+        sys.exit("training failed")
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on."""
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        port: int = one.getsockname()[1]
+        return port
 
 
 def main() -> None:
@@ -53,14 +86,14 @@ def main() -> None:
         shutil.copy("data/split.csv", folder / "data")
         shutil.copy("models/from_scratch", folder / "models")
         for _ in range(ROUNDS):
-            for name, changes in WAYS.items():
-                both = [epoch_seconds(folder, steps, changes) for steps in (SHORT, LONG)]
-                seconds[name].append((both[1] - both[0]) / (LONG - SHORT))
+            for name, way in WAYS.items():
+                short, long = (epoch_seconds(folder, steps, way) for steps in (SHORT, LONG))
+                seconds[name].append((long - short) / (LONG - SHORT))
     print(f"\ntraining step of the default network, batch {BATCH}\n")
     print("| way | seconds a step | times as long as one device |\n|---|---|---|")
     one = seconds["one device, two threads"]
-    for name, of_way in seconds.items():
-        print(f"| {name} | {median(of_way):.2f} | {ratio(one, of_way)} |", flush=True)
+    for name, measured in seconds.items():
+        print(f"| {name} | {median(measured):.2f} | {ratio(one, measured)} |", flush=True)
 
 
 if __name__ == "__main__":

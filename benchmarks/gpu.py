@@ -1,8 +1,8 @@
-"""What a GPU asks for: images a second of the training step in PyTorch on one, and of the threads that feed it.
+"""How fast images must come for a GPU: images a second of a training step in PyTorch, and of threads that make batches.
 
 Run     python -m benchmarks.gpu
 
-TensorFlow is not asked for. Without a GPU the first table is left out.
+It does not use TensorFlow. Without a GPU the first table is left out.
 """
 
 import tempfile
@@ -32,7 +32,7 @@ FED_BATCH, FED_BATCHES = 512, 32
 
 
 def train(batch: int, dtype: torch.dtype) -> float:
-    """Return images a second: the median over rounds of steps that take about a second."""
+    """Return images a second, the median over rounds of about a second each."""
     step = make_step(batch, CLASSES, "cuda", dtype)
     steps = max(3, 8192 // batch)
 
@@ -49,13 +49,13 @@ def train(batch: int, dtype: torch.dtype) -> float:
 
 
 def load(shard: Shard, augment: PhotoAugmenter, index: int) -> NDArray[np.float32]:
-    """Return a batch, as `train` makes them."""
+    """Return a batch, made as in `train`."""
     rows = np.random.default_rng(index).choice(shard.images, FED_BATCH, replace=False)
     return augment(shard.read(rows), (0, index)).astype(np.float32)
 
 
 def feed(make: Callable[[int], Any], threads: int) -> float:
-    """Return images a second that so many threads make."""
+    """Return images a second made by `threads` threads."""
     began = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
         for _ in in_order(pool, make, range(FED_BATCHES), ahead=threads + 1):

@@ -6,26 +6,28 @@ from statistics import median
 
 import numpy as np
 
-import train
 from benchmarks import notebook
 from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, ratio, table
 from faces.core.params import load_params
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import labels_of, read_split, training_identities
-from faces.training.augmentation import Augmenter, AugmentParams, PhotoAugmenter
+from faces.training.augmentation import AugmentParams, NotebookAugmenter, PhotoAugmenter
+from faces.training.batches import Batches, image_groups
+from faces.training.model import TrainingModel, build_model
+from train import TrainParams
 
 BATCH, STEPS, ROUNDS = 64, 12, 7
 
 
 def main() -> None:
-    """Print one table of batches made, and one line a width of how fast training runs on them."""
+    """Print a table of the speed of making batches, and a line on the speed of training with them."""
     split = read_split()
-    params = load_params("train", train.TrainParams).model_copy(update={"batch_size": BATCH})
+    params = load_params("train", TrainParams).model_copy(update={"batch_size": BATCH})
     augment = PhotoAugmenter(load_params("augment", AugmentParams))
-    batches = train.Batches(PackedImages(split), train.groups_of(split, params), labels_of(split), params, augment)
+    batches = Batches(PackedImages(split), image_groups(split, params), labels_of(split), params, augment)
     files = image_files(BATCH)
-    augmenter = Augmenter()
+    augmenter = NotebookAugmenter()
     order = np.random.default_rng(0).permutation(batches.groups[0])
     ways = {
         "ours, the notebook's changes": lambda: augmenter(batches.images[order[:BATCH]], (0,)),
@@ -42,12 +44,12 @@ def main() -> None:
     )
     classes = training_identities(split)
     width = float(sys.argv[1]) if len(sys.argv) > 1 else params.width
-    model = train.build(params.model_copy(update={"width": width}), classes)
-    share(model, batches, width)
+    model = build_model(params.model_copy(update={"width": width}), classes)
+    print_share(model, batches, width)
 
 
-def share(model: train.Model, batches: train.Batches, width: float) -> None:
-    """Print how fast training runs on augmented batches, as a share of its speed on one batch that never changes."""
+def print_share(model: TrainingModel, batches: Batches, width: float) -> None:
+    """Print the speed of training on augmented batches as a share of its speed on a fixed batch."""
     images, labels = batches.load(0, 0, batches.groups[0])
     fixed, fed = [], []
     for epoch in range(ROUNDS + 1):

@@ -1,7 +1,8 @@
-"""The ArcFace head on 10,575 and 1,000,000 classes, whole and sampled: memory, and seconds a step.
+"""The ArcFace head on 10,575 to 1,000,000 classes, whole and sampled: memory, and seconds a step.
 
-The head alone, on embeddings of 512 in batches of 64: the backbone's share is the same for any number of classes. Each
-case runs in a process of its own, for its peak of memory; one that needs more than is free is computed, not run.
+Only the head, on embeddings of 512 numbers in batches of 64: the backbone takes the same for any number of classes.
+Each case runs in its own process, so that its peak of memory can be read; a case that needs more memory than is free
+gets only the number by formula.
 """
 
 import resource
@@ -13,8 +14,8 @@ from statistics import median
 
 SIZE, BATCH, STEPS = 512, 64, 5
 CASES = [(10_575, 1.0), (10_575, 0.1), (100_000, 1.0), (100_000, 0.1), (1_000_000, 1.0), (1_000_000, 0.1)]
-ARRAYS = 6  # of classes x size float32: directions, momentum, their gradient, unit length, and two of the way there
-BASE = 0.6  # GB that TensorFlow takes itself
+ARRAYS = 6  # of classes x size float32: directions, momentum, gradient, unit directions, and two temporary ones
+BASE = 0.6  # GB that TensorFlow itself takes
 
 
 def computed_gigabytes(classes: int, rate: float) -> float:
@@ -24,7 +25,7 @@ def computed_gigabytes(classes: int, rate: float) -> float:
 
 
 def free_gigabytes() -> float:
-    """Return the memory that could be used without swapping."""
+    """Return the memory that is available without swapping."""
     lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 1e6
 
@@ -34,7 +35,8 @@ def measure(classes: int, rate: float) -> None:
     import numpy as np
 
     from faces.network import runtime
-    from faces.training.arcface import ArcFaceLoss, CosineHead, SampledDirections
+    from faces.training.arcface import ArcFaceLoss, CosineHead
+    from faces.training.partial_fc import SampledDirections
 
     runtime.start(2)
     keras = runtime.keras
@@ -64,11 +66,11 @@ def main() -> None:
     print("| classes | sample rate | seconds a step | peak GB | GB by formula |\n|---|---|---|---|---|")
     for classes, rate in CASES:
         need = computed_gigabytes(classes, rate)
-        figures = "not run: too large for this machine | "
+        measured = "not run: too large for this machine | "
         if need < free_gigabytes():
             command = [sys.executable, "-m", "benchmarks.many_identities", str(classes), str(rate)]
-            figures = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-        print(f"| {classes:,} | {rate} | {figures} | {need:.2g} |", flush=True)
+            measured = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        print(f"| {classes:,} | {rate} | {measured} | {need:.2g} |", flush=True)
 
 
 if __name__ == "__main__":

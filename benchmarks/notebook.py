@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import pairwise_distances
 
-from faces.training.augmentation import Augmenter
+from faces.training.augmentation import NotebookAugmenter
 
 
 @contextmanager
 def stock_layers() -> Iterator[None]:
     """Have `mobilefacenet.build` build its network of Keras's own layers, as the notebook does."""
-    from faces.network import mobilefacenet
+    from faces.network import blocks
     from faces.network.runtime import keras
 
-    with patch.object(mobilefacenet, "BatchNormalization", keras.layers.BatchNormalization):
+    with patch.object(blocks, "BatchNormalization", keras.layers.BatchNormalization):
         yield
 
 
@@ -32,7 +32,9 @@ def load_files(paths: list[Path]) -> NDArray[np.float32]:
     return np.stack([np.asarray(Image.open(path), dtype=np.float32) for path in paths])
 
 
-def training_batch(paths: list[Path], subjects: int, augmenter: Augmenter, number: int) -> tuple[list[Any], Any]:
+def training_batch(
+    paths: list[Path], subjects: int, augmenter: NotebookAugmenter, number: int
+) -> tuple[list[Any], Any]:
     """Return what its data generator returns: images in 0..1 and one-hot labels, the subject being the folder."""
     images = augmenter(load_files(paths).astype(np.uint8), (0, number)).astype(np.float32)
     labels = np.zeros((len(paths), subjects), dtype=np.float32)

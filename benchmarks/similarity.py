@@ -5,20 +5,21 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-import similarity as stage
 from benchmarks import notebook
 from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, table
 from faces.core.params import load_params
 from faces.core.threads import load_threads
 from faces.network import mobilefacenet, runtime
-from faces.training.augmentation import Augmenter
+from faces.training.augmentation import NotebookAugmenter
+from faces.training.siamese import build_siamese, train_siamese_epoch
+from similarity import SimilarityParams
 
 PAIRS, IMAGES, BATCH, NOTEBOOK_BATCHES = 100_000, 2000, 32, 3
 
 
 def notebook_model(keras: object) -> object:
-    """Return its Siamese network: the frozen backbone on both images, then two dense layers."""
+    """Return the notebook's Siamese network: the frozen backbone on both images, then two dense layers."""
     with notebook.stock_layers():
         backbone = mobilefacenet.build(width=1.0)
     backbone.trainable = False
@@ -31,15 +32,15 @@ def notebook_model(keras: object) -> object:
 
 
 def main() -> None:
-    """Print the table, and the seconds of our epoch; embedding the views, once for all epochs, is not in them."""
-    params = load_params("similarity", stage.SimilarityParams)
+    """Print the table, and the seconds of our epoch without the embedding of views, done once for all epochs."""
+    params = load_params("similarity", SimilarityParams)
     runtime.start(load_threads())
     random = np.random.default_rng(0)
     vectors = random.standard_normal((IMAGES * params.augmented_views, 512)).astype(np.float32)
     comparisons = pd.DataFrame(random.integers(0, IMAGES, (PAIRS, 2)), columns=["a", "b"])
     comparisons["same"] = random.integers(0, 2, PAIRS)
-    ours, theirs = stage.build(params, 512), notebook_model(runtime.keras)
-    files, augmenter = image_files(2 * BATCH), Augmenter()
+    ours, theirs = build_siamese(params, 512), notebook_model(runtime.keras)
+    files, augmenter = image_files(2 * BATCH), NotebookAugmenter()
 
     def two_passes() -> None:
         for number in range(NOTEBOOK_BATCHES):
@@ -47,7 +48,7 @@ def main() -> None:
             theirs.train_on_batch([both[:BATCH], both[BATCH:]], np.ones(BATCH))  # type: ignore[attr-defined]
 
     ways = {
-        "ours": lambda: stage.train_epoch(ours, comparisons, vectors, params.augmented_views, 0, params),
+        "ours": lambda: train_siamese_epoch(ours, comparisons, vectors, params.augmented_views, 0, params),
         "notebook: two backbone passes a pair": two_passes,
     }
     seconds = alternate(ways, rounds=3)

@@ -1,6 +1,6 @@
-"""The training step of `benchmarks.training_step` in PyTorch: one for every line on stdin, answered by a line.
+"""The training step of `benchmarks.training_step` in PyTorch: one step for every line on stdin, answered by a line.
 
-Of the pipeline's modules it imports none: TensorFlow and PyTorch do not live in one process.
+It imports no module of the pipeline, since TensorFlow and PyTorch crash in one process.
 """
 
 import sys
@@ -13,16 +13,16 @@ try:
     from torch import nn
     from torch.nn import functional
 except ImportError:
-    sys.exit("PyTorch is not installed and left out: pip install torch")
+    sys.exit("PyTorch is not installed, so its row is left out: pip install torch")
 
 BATCH, CLASSES, THREADS = 64, 500, 2
 
 
 class Residual(nn.Sequential):
-    """Layers, and their input added to what they give."""
+    """Layers whose input is added to their output."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the sum."""
+        """Return input plus output of the layers."""
         return x + super().forward(x)
 
 
@@ -32,7 +32,7 @@ def normalized(convolution: nn.Conv2d, swish: bool = True) -> list[nn.Module]:
 
 
 def bottlenecks(inputs: int, outputs: int, expansion: int, stride: int, repeats: int) -> list[nn.Module]:
-    """Return inverted residuals, of which all but the first add their input."""
+    """Return inverted residuals; all but the first add their input."""
     blocks: list[nn.Module] = []
     for index in range(repeats):
         inner = inputs * expansion
@@ -67,14 +67,14 @@ def network() -> nn.Module:
 
 
 def make_step(batch: int, classes: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Callable[[], None]:
-    """Return a step on one batch of noise that has its weights and images on `device`, and computes in `dtype`."""
+    """Return a step on a fixed batch of noise, with weights and images on `device`, computed in `dtype`."""
     backbone = network().to(device, memory_format=torch.channels_last)
     directions = nn.Parameter(torch.randn(classes, 512, device=device))
     optimizer = torch.optim.SGD([*backbone.parameters(), directions], lr=0.1, momentum=0.5, weight_decay=1e-4)
     pixels = np.random.default_rng(0).integers(0, 256, (batch, 112, 112, 3)).astype(np.float32)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch, device=device) % classes
-    own = functional.one_hot(labels, classes).bool()
+    is_own = functional.one_hot(labels, classes).bool()
 
     def step() -> None:
         optimizer.zero_grad()
@@ -82,7 +82,7 @@ def make_step(batch: int, classes: int, device: str = "cpu", dtype: torch.dtype 
             embeddings = backbone(images / 255)
         cosines = functional.normalize(embeddings.float()) @ functional.normalize(directions).T
         with_margin = torch.cos(torch.acos(cosines.clamp(-1 + 1e-7, 1 - 1e-7)) + 0.3)
-        functional.cross_entropy(16 * torch.where(own, with_margin, cosines), labels).backward()
+        functional.cross_entropy(16 * torch.where(is_own, with_margin, cosines), labels).backward()
         optimizer.step()
 
     return step

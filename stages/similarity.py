@@ -5,14 +5,14 @@ Reads   data/comparisons_{train,test}.csv, data/embeddings.npy, data/split.csv, 
 Writes  models/similarity.npz, metrics/similarity.json, metrics/similarity/ (curves per epoch)
 Run     python stages/similarity.py
 
-The notebook augments both images of a pair anew and runs the backbone on them every time. Frozen, the backbone gives
-the same answer for the same view: so each image gets a few augmented views, embedded once, and a pair draws from them.
+The notebook augments both images of every pair anew and runs the backbone on them. Since the frozen backbone gives the
+same embedding for the same view, each image here gets a few augmented views, embedded once, and pairs draw from them.
 
-An interrupted run goes on from its last finished epoch, or chunk of views.
+An interrupted run resumes after its last finished epoch, or its last finished chunk of views.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,109 +23,71 @@ from faces.core.checkpoints import EpochCheckpoints, checkpoint_folder, finish_c
 from faces.core.errors import StageError
 from faces.core.files import write_metrics
 from faces.core.npy_files import open_npy
-from faces.core.params import Params, load_params
+from faces.core.params import load_params
 from faces.core.run import run
-from faces.core.terminal import progress, warn
+from faces.core.terminal import warn
 from faces.core.threads import fixed_threads, load_threads
-from faces.evaluation.similarity_model import (
-    Features,
-    SimilarityModel,
-    feature_count,
-    pair_features,
-    prepared,
-    save_similarity,
-)
+from faces.evaluation.similarity_model import SimilarityModel, save_similarity
 from faces.evaluation.verification import accuracy
 from faces.tables.embeddings import EMBEDDINGS_PATH, EmbedParams, read_embeddings
 from faces.tables.packed_images import PackedImages
 from faces.tables.pair_table import COMPARISONS_PATHS, read_pair_table
 from faces.tables.split_table import SPLIT_PATH, TEST_SEEN, TRAIN, read_split
-from faces.training.augmentation import Augmenter
+from faces.training.augmentation import NotebookAugmenter
 from faces.training.curves import log_epoch, open_curves
+from faces.training.siamese import SiameseParams, build_siamese, to_numpy, train_siamese_epoch
 
 TRAIN_TABLE, TEST_TABLE = COMPARISONS_PATHS[TRAIN], COMPARISONS_PATHS[TEST_SEEN]
 CURVES = Path("metrics/similarity")
-SAME = 0.5  # and above, the model says of a pair that it is of one person
+SAME = 0.5  # the probability from which a pair counts as one person
 
 
-class SimilarityParams(Params):
-    features: Features
-    hidden_units: int = Field(ge=1)
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
+class SimilarityParams(SiameseParams):
     augmented_views: int = Field(ge=0)
-    seed: int = Field(ge=0, lt=2**32)
+
+
+class Data(NamedTuple):
+    """All images and their embeddings (N, D), and tables of pairs of image numbers with a, b and same."""
+
+    images: PackedImages
+    embeddings: NDArray[np.float32]
+    train_pairs: pd.DataFrame
+    test_pairs: pd.DataFrame
+
+
+def read_data() -> Data:
+    """Return the inputs of the stage; StageError if one is missing or does not match the split."""
+    split = read_split()
+    embeddings = read_embeddings(len(split))
+    train_pairs, test_pairs = (read_pair_table(path, len(split)) for path in (TRAIN_TABLE, TEST_TABLE))
+    return Data(PackedImages(split), embeddings, train_pairs, test_pairs)
 
 
 def embed_views(
-    backbone: Any,
-    images: PackedImages,
-    numbers: NDArray[np.int64],
-    params: SimilarityParams,
-    flip: bool,
-    checkpoints: Path,
+    backbone: Any, images: PackedImages, numbers: NDArray[np.int64], params: SimilarityParams, flip: bool, folder: Path
 ) -> NDArray[np.float32]:
-    """Return embeddings of augmented views of the images, (len(numbers) * views, D), those of an image in a row.
+    """Return embeddings of augmented views of the images, (len(numbers) * views, D); views of an image are in a row.
 
-    They stay on disk until rows are asked for.
+    The array is mapped from a file in `folder`.
     """
     from faces.inference.embedder import Embedder
     from faces.inference.embedding import embed_in_chunks
     from faces.inference.litert import convert
 
-    augmenter = Augmenter()
+    augmenter = NotebookAugmenter()
     repeated = np.repeat(numbers, params.augmented_views)
 
     def load(start: int, stop: int) -> NDArray[np.uint8]:
         return augmenter(images[repeated[start:stop]], (params.seed, start))
 
     title = "embedding augmented views"
-    embedded = embed_in_chunks(Embedder(convert(backbone), flip=flip), load, len(repeated), title, checkpoints)
+    embedded = embed_in_chunks(Embedder(convert(backbone), flip=flip), load, len(repeated), title, folder)
     views: Any = open_npy(embedded)
     return views
 
 
-def build(params: SimilarityParams, embedding_size: int) -> Any:
-    """Return the compiled Siamese head: features of a pair (n, F) -> probability of "same" (n, 1)."""
-    from faces.network.runtime import keras
-
-    features = keras.Input((feature_count(embedding_size, params.features),), name="features")
-    hidden = keras.layers.Dense(params.hidden_units, activation="gelu")(features)
-    model = keras.Model(features, keras.layers.Dense(1, activation="sigmoid")(hidden), name="similarity")
-    model.compile(keras.optimizers.Adam(params.learning_rate), loss="binary_crossentropy")
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def train_epoch(
-    model: Any,
-    pairs: pd.DataFrame,
-    vectors: NDArray[np.float32],
-    views: int,
-    epoch: int,
-    params: SimilarityParams,
-) -> None:
-    """Train on every pair once, in random order, with a random one of its images first, and a random view of both.
-
-    `pairs` has a and b as positions p such that rows p * views to (p + 1) * views of `vectors`, embeddings as they are,
-    are the image's views.
-    """
-    random = np.random.default_rng((params.seed, epoch))
-    order = random.permutation(len(pairs))
-    view = random.integers(views, size=(2, len(pairs)))
-    sides = random.permuted(pairs[["a", "b"]].to_numpy()[order], axis=1)  # the model must not care who comes first
-    a, b = (sides * views + view.T).T
-    same = pairs["same"].to_numpy()[order].astype(np.float32)
-    starts = range(0, len(pairs), params.batch_size)
-    for start in progress(starts, f"epoch {epoch + 1}/{params.epochs}", unit="batch"):
-        rows = slice(start, start + params.batch_size)
-        first, second = (prepared(vectors[side[rows]], params.features) for side in (a, b))
-        model.train_on_batch(pair_features(first, second, params.features), same[rows])
-
-
 def score(model: SimilarityModel, pairs: pd.DataFrame, embeddings: NDArray[np.float32], name: str) -> dict[str, float]:
-    """Return loss and accuracy on plain embeddings."""
+    """Return loss and accuracy on the embeddings of images that are not augmented."""
     a, b, same = (pairs[column].to_numpy() for column in ("a", "b", "same"))
     probability = model.predict_pairs(embeddings, a, b).astype(np.float64)
     likelihood = np.where(same == 1, probability, 1 - probability)
@@ -135,76 +97,68 @@ def score(model: SimilarityModel, pairs: pd.DataFrame, embeddings: NDArray[np.fl
     }
 
 
-def to_numpy(model: Any, params: SimilarityParams) -> SimilarityModel:
-    """Return the weights of the Keras model, and what it sees of a pair."""
-    return SimilarityModel(params.features, *model.get_weights())
+def score_epoch(model: SimilarityModel, data: Data, epoch: int, params: SimilarityParams) -> dict[str, float]:
+    """Return the metrics after an epoch; StageError if training diverged."""
+    metrics = score(model, data.train_pairs, data.embeddings, "train")
+    if not np.isfinite(metrics["train_loss"]):
+        raise StageError(
+            f"params.yaml: similarity.learning_rate: {params.learning_rate}: training diverged in epoch "
+            f"{epoch + 1}; choose a lower one"
+        )
+    return metrics | score(model, data.test_pairs, data.embeddings, "test")
 
 
 def train(
-    params: SimilarityParams,
-    flip: bool,
-    images: PackedImages,
-    embeddings: NDArray[np.float32],
-    train_pairs: pd.DataFrame,
-    test_pairs: pd.DataFrame,
-    checkpoints: Path,
+    params: SimilarityParams, flip: bool, data: Data, checkpoints: Path
 ) -> tuple[SimilarityModel, dict[str, float]]:
-    """Return the trained model and its figures after the last epoch."""
+    """Return the trained model and its metrics after the last epoch."""
     from faces.network import backbone, runtime
 
     runtime.start(load_threads(), params.seed)
-    numbers, positions = np.unique(train_pairs[["a", "b"]].to_numpy(), return_inverse=True)
+    numbers, positions = np.unique(data.train_pairs[["a", "b"]].to_numpy(), return_inverse=True)
     positions = positions.reshape(-1, 2)
-    views, vectors = 1, embeddings[numbers]
+    views, vectors = params.augmented_views or 1, data.embeddings[numbers]
     if params.augmented_views:
-        views = params.augmented_views
-        vectors = embed_views(backbone.load_backbone(), images, numbers, params, flip, checkpoints / "views")
-    positioned = train_pairs.assign(a=positions[:, 0], b=positions[:, 1])
-    model = build(params, embeddings.shape[1])
+        vectors = embed_views(backbone.load_backbone(), data.images, numbers, params, flip, checkpoints / "views")
+    positioned = data.train_pairs.assign(a=positions[:, 0], b=positions[:, 1])
+    model = build_siamese(params, data.embeddings.shape[1])
     variables = [*model.variables, *model.optimizer.variables]
     epochs = EpochCheckpoints(checkpoints, keep=1)
     history = epochs.restore(variables)
     with open_curves(CURVES) as curves:
         for epoch in range(params.epochs):
             if epoch >= len(history):
-                train_epoch(model, positioned, vectors, views, epoch, params)
-                scored = to_numpy(model, params)
-                of_train = score(scored, train_pairs, embeddings, "train")
-                if not np.isfinite(of_train["train_loss"]):
-                    raise StageError(
-                        f"params.yaml: similarity.learning_rate: {params.learning_rate}: training diverged in epoch "
-                        f"{epoch + 1}; choose a lower one"
-                    )
-                history.append(of_train | score(scored, test_pairs, embeddings, "test"))
+                train_siamese_epoch(model, positioned, vectors, views, epoch, params)
+                history.append(score_epoch(to_numpy(model, params), data, epoch, params))
                 epochs.save(variables, history)
             log_epoch(curves, history[epoch])
     return to_numpy(model, params), history[-1]
 
 
-def main() -> None:
-    """Write the similarity model and its curves."""
-    params, flip = load_params("similarity", SimilarityParams), load_params("embed", EmbedParams).flip
-    split = read_split()
-    embeddings = read_embeddings(len(split))
-    train_pairs, test_pairs = (read_pair_table(path, len(split)) for path in (TRAIN_TABLE, TEST_TABLE))
-
-    images = PackedImages(split)
-
-    from faces.network.backbone import (
-        ARCHITECTURE_PATH,
-        WEIGHTS_PATH,
-    )  # TensorFlow takes seconds to import: errors above come first
-
-    inputs = [SPLIT_PATH, EMBEDDINGS_PATH, TRAIN_TABLE, TEST_TABLE, ARCHITECTURE_PATH, WEIGHTS_PATH, *images.paths]
-    checkpoints = checkpoint_folder("similarity", params, inputs, extra=[flip, load_threads()])
-    with fixed_threads(load_threads()):
-        model, figures = train(params, flip, images, embeddings, train_pairs, test_pairs, checkpoints)
-    save_similarity(model)
-    answers = model.predict_pairs(embeddings, test_pairs["a"].to_numpy(), test_pairs["b"].to_numpy()) >= SAME
+def warn_if_constant(model: SimilarityModel, data: Data) -> None:
+    """Warn if the model gives the same answer for every test pair."""
+    a, b = (data.test_pairs[side].to_numpy() for side in ("a", "b"))
+    answers = model.predict_pairs(data.embeddings, a, b) >= SAME
     if answers.all() or not answers.any():
         warn(f"the model calls every pair of {TEST_TABLE} {'the same' if answers.any() else 'different'}: of no use")
-    majority = max(test_pairs["same"].mean(), 1 - test_pairs["same"].mean())
-    write_metrics(Path("metrics/similarity.json"), {**figures, "test_majority_share": float(majority)})
+
+
+def main() -> None:
+    """Write the similarity model, its metrics and its curves."""
+    params, flip = load_params("similarity", SimilarityParams), load_params("embed", EmbedParams).flip
+    data = read_data()
+
+    from faces.network.backbone import ARCHITECTURE_PATH, WEIGHTS_PATH  # TensorFlow is slow: errors above come first
+
+    tables = [SPLIT_PATH, EMBEDDINGS_PATH, TRAIN_TABLE, TEST_TABLE]
+    inputs = [*tables, ARCHITECTURE_PATH, WEIGHTS_PATH, *data.images.paths]
+    checkpoints = checkpoint_folder("similarity", params, inputs, extra=[flip, load_threads()])
+    with fixed_threads(load_threads()):
+        model, metrics = train(params, flip, data, checkpoints)
+    save_similarity(model)
+    warn_if_constant(model, data)
+    majority = max(data.test_pairs["same"].mean(), 1 - data.test_pairs["same"].mean())
+    write_metrics(Path("metrics/similarity.json"), {**metrics, "test_majority_share": float(majority)})
     finish_checkpoints(checkpoints)
 
 

@@ -45,11 +45,11 @@ def fails_with(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
     The exit code is 1, and there are `error:` lines and no traceback.
     """
-    from faces.core.run import _finish
+    from faces.core.run import run_and_exit
 
     def check(name: str, *arguments: str) -> str:
         with pytest.raises(SystemExit) as exit_:
-            _finish(lambda: run_command(*arguments) if name == "faces" else run_stage(name, *arguments))
+            run_and_exit(lambda: run_command(*arguments) if name == "faces" else run_stage(name, *arguments))
         assert exit_.value.code == 1
         printed = capsys.readouterr().err
         assert "error: " in printed and "Traceback" not in printed

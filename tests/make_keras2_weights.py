@@ -140,7 +140,7 @@ def compress(source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make weight files with Keras 2.15 for tests/test_weights.py")
+    parser = argparse.ArgumentParser(description="Make weight files with Keras 2.15 for tests/network/test_weights.py")
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "data" / "keras2")

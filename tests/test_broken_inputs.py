@@ -31,7 +31,7 @@ from broken_inputs import (
     BrokenImage,
     whole_images,
 )
-from faces.core.run import _finish
+from faces.core.run import run_and_exit
 from faces.images.rejection import REASONS
 from image_files import encoded, noise
 from small_project import run_stage, working_in, write_params
@@ -245,7 +245,7 @@ def test_a_broken_network_is_named(
 def _fails(main: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
         patch.setattr(sys, "argv", ["stage.py"])
-        _finish(main)
+        run_and_exit(main)
     printed = capsys.readouterr().err
     assert exit_.value.code == 1 and "Traceback" not in printed
     return printed

@@ -30,7 +30,7 @@ def test_expected_failures_exit_with_a_line(
         raise error
 
     with pytest.raises(SystemExit) as exit_:
-        running._finish(main)
+        running.run_and_exit(main)
     assert exit_.value.code == code
     assert capsys.readouterr().err.startswith(message)
 
@@ -67,7 +67,7 @@ def test_a_bug_keeps_its_traceback() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        running._finish(main)
+        running.run_and_exit(main)
 
 
 @pytest.mark.parametrize("argument, code", [("--help", 0), ("--epochs=3", 2), ("extra", 2)])
@@ -94,9 +94,9 @@ def test_a_stage_waits_for_one_that_outlived_its_dvc(
 
     def run_main() -> None:
         with pytest.raises(SystemExit):
-            running._finish(main)
+            running.run_and_exit(main)
 
-    with running._alone():
+    with running.project_lock():
         # As an editor saves: by another file of the same name.
         shutil.copy("params.yaml", "new")
         os.replace("new", "params.yaml")

@@ -252,13 +252,13 @@ def test_what_is_loaded_is_what_was_checked(
     save_weights(backbone, path)
     scratch.set_weights([weight + 1 for weight in backbone.get_weights()])
     save_weights(scratch, other)
-    check = weights._check_own
+    check = weights._check_keras3
 
     def check_then_replace(*arguments: Any) -> None:
         check(*arguments)
         other.replace(path)
 
-    monkeypatch.setattr(weights, "_check_own", check_then_replace)
+    monkeypatch.setattr(weights, "_check_keras3", check_then_replace)
     load_weights(scratch, path)
     assert _fingerprint(scratch) == _fingerprint(backbone)
 

@@ -28,7 +28,7 @@ def test_views_of_an_image_lie_in_a_row_and_differ(project: Path, monkeypatch: p
     views = similarity.embed_views(backbone, images, numbers, params(augmented_views=6), False, project / "views")
     assert views.shape == (18, 16)
     assert len(np.unique(views.round(5), axis=0)) > 9  # of seven changes, one is none
-    monkeypatch.setattr(similarity, "Augmenter", lambda: lambda pixels, _: pixels)
+    monkeypatch.setattr(similarity, "NotebookAugmenter", lambda: lambda pixels, _: pixels)
     unchanged = similarity.embed_views(
         backbone, images, numbers, params(augmented_views=6), False, project / "unchanged"
     )
@@ -36,30 +36,9 @@ def test_views_of_an_image_lie_in_a_row_and_differ(project: Path, monkeypatch: p
     np.testing.assert_allclose(unchanged, np.repeat(plain, 6, axis=0), rtol=1e-3, atol=1e-4)
 
 
-def test_an_epoch_uses_every_pair_once_with_a_view_of_its_own_images(project: Path) -> None:
-    pairs = pd.DataFrame({"a": [0, 1, 2, 0, 3], "b": [1, 2, 3, 2, 4], "same": [1, 0, 0, 1, 0]})
-    vectors = np.arange(15, dtype=np.float32)[:, None]  # view v of image i is 3 i + v
-    seen: list[tuple[int, int, int]] = []
-    swapped: list[bool] = []
-
-    class Recorder:
-        def train_on_batch(self, features: np.ndarray, same: np.ndarray) -> None:
-            assert len(features) <= 2
-            images = (features // 3).astype(int)
-            swapped.extend((images[:, 0] > images[:, 1]).tolist())
-            seen.extend((*sorted(pair), int(label)) for pair, label in zip(images.tolist(), same, strict=True))
-
-    for epoch in range(40):
-        seen.clear()
-        similarity.train_epoch(Recorder(), pairs, vectors, 3, epoch, params(batch_size=2, features="concatenation"))
-        assert sorted(seen) == sorted(pairs.itertuples(index=False, name=None))
-    # Either image comes first as often: 200 draws, standard deviation 0.035.
-    assert abs(np.mean(swapped) - 0.5) < 0.15
-
-
 def test_score_by_hand(project: Path) -> None:
     small = params(hidden_units=4, features="concatenation")
-    network = similarity.build(small, 3)
+    network = similarity.build_siamese(small, 3)
     embeddings = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     pairs = pd.DataFrame({"a": [0, 1, 2, 3], "b": [4, 5, 6, 7], "same": [1, 0, 1, 0]})
     probability = np.asarray(network(np.hstack([embeddings[pairs["a"]], embeddings[pairs["b"]]])))[:, 0].astype(float)
@@ -111,7 +90,7 @@ def test_the_same_bytes_again(project: Path) -> None:
 def test_a_run_cut_off_after_an_epoch_ends_with_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = [Path("models/similarity.npz"), Path("metrics/similarity.json")]
     expected = [path.read_bytes() for path in outputs]
-    whole_epoch, trained = similarity.train_epoch, list[int]()
+    whole_epoch, trained = similarity.train_siamese_epoch, list[int]()
 
     def cut_off_once(model: object, pairs: object, vectors: object, views: object, epoch: int, params: object) -> None:
         trained.append(epoch)
@@ -119,7 +98,7 @@ def test_a_run_cut_off_after_an_epoch_ends_with_the_same_bytes(project: Path, mo
             raise KeyboardInterrupt
         whole_epoch(model, pairs, vectors, views, epoch, params)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(similarity, "train_epoch", cut_off_once)
+    monkeypatch.setattr(similarity, "train_siamese_epoch", cut_off_once)
     with pytest.raises(KeyboardInterrupt):
         run_stage("similarity")
     run_stage("similarity")

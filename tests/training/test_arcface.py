@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 from sklearn.metrics.pairwise import cosine_similarity
 
 from faces.network.runtime import keras, tf
-from faces.training.arcface import ArcFaceLoss, CosineHead, SampledDirections
+from faces.training.arcface import ArcFaceLoss, CosineHead
 
 SCALE, MARGIN = 16.0, 0.3  # the notebook's
 
@@ -27,7 +27,7 @@ def _random_cosines(rows: int = 40, classes: int = 7) -> tuple[np.ndarray, np.nd
 
 
 @pytest.mark.parametrize("margin", [0.1, MARGIN, 0.5, math.pi / 2])
-def test_loss_is_that_of_the_definition(margin: float) -> None:
+def test_loss_equals_the_definition(margin: float) -> None:
     cosines, labels = _random_cosines()
     rows = np.arange(len(labels))
     cosines[rows[:5], labels[:5]] = -0.9999  # 0.014 radians from pi, so the second line of the definition is met
@@ -59,8 +59,8 @@ def test_a_larger_angle_never_gives_a_larger_logit(margin: float) -> None:
     assert (np.diff(f) <= 1e-6).all()  # neighbours may round to the same or the next float32
 
 
-def test_the_plain_margin_would_turn_back() -> None:
-    """So the test above can fail: cos(theta + m) has its least value at pi - m."""
+def test_the_plain_margin_would_rise_again() -> None:
+    """So that the test above can fail: cos(theta + m) has its minimum at pi - m."""
     theta = np.linspace(0, np.pi, 20_001)
     assert (np.diff(np.cos(theta + MARGIN)) > 1e-6).any()
 
@@ -115,8 +115,8 @@ def test_head_regularizes_and_comes_back_from_its_configuration() -> None:
     assert (loss.scale, loss.margin) == (8.0, 0.2)
 
 
-def test_they_learn_in_fit() -> None:
-    """Three axes of space, 90 degrees apart, one a class: separable by angle with a margin of 17 degrees."""
+def test_head_and_loss_learn_in_fit() -> None:
+    """One class along each of three orthogonal axes: separable by angle with a margin of 17 degrees."""
     keras.utils.set_random_seed(3)
     labels = np.arange(60) % 3
     embeddings = (np.eye(3)[labels] + np.random.default_rng(4).normal(0, 0.1, (60, 3))).astype(np.float32)
@@ -125,48 +125,6 @@ def test_they_learn_in_fit() -> None:
     losses = model.fit(embeddings, labels, epochs=30, batch_size=20, verbose=0).history["loss"]
     assert (model.predict(embeddings, verbose=0).argmax(axis=1) == labels).all()
     assert losses[-1] < 0.01 < losses[0]
-
-
-def sampled_directions(classes: int, sampled: int) -> tuple[CosineHead, SampledDirections]:
-    head = CosineHead(sampled)
-    model = keras.Sequential([keras.Input((4,)), head])
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.5), ArcFaceLoss(SCALE, MARGIN))
-    model.optimizer.build(model.trainable_variables)
-    return head, SampledDirections(classes, head, model.optimizer, seed=0)
-
-
-def test_a_sample_has_the_classes_of_the_batch_and_others_at_random() -> None:
-    head, sampled = sampled_directions(classes=40, sampled=10)
-    everything = np.asarray(sampled.variables[0]).copy()
-    labels, counts = np.array([7, 39, 7, 0]), np.zeros(40, int)
-    for step in range(300):
-        places = sampled.draw(labels, (0, step))
-        of_sample = np.asarray(head.directions)
-        np.testing.assert_array_equal(of_sample[places], everything[labels])
-        members = [int(np.flatnonzero((everything == row).all(axis=1))[0]) for row in of_sample]
-        assert len(set(members)) == 10
-        counts[members] += 1
-    assert (counts[[0, 7, 39]] == 300).all()
-    rest = np.delete(counts, [0, 7, 39])
-    # 300 draws of 7 among 37: 57 each, with a standard deviation of 6.8.
-    assert rest.sum() == 300 * 7 and 25 < rest.min() and rest.max() < 90
-
-
-def test_only_the_sample_is_changed_by_a_step() -> None:
-    head, sampled = sampled_directions(classes=40, sampled=10)
-    before = [np.asarray(variable).copy() for variable in sampled.variables]
-    sampled.draw(np.array([3]), (0,))
-    for variable in sampled._in_model:
-        variable.assign(np.full(variable.shape, 5.0))
-    sampled.put_back()
-    for variable, old in zip(sampled.variables, before, strict=True):
-        changed = (np.asarray(variable) != old).any(axis=1)
-        assert changed.sum() == 10 and changed[3]
-
-
-def test_a_head_larger_than_all_classes_is_refused() -> None:
-    with pytest.raises(ValueError, match="the head has 10 classes, must have 1 to 9"):
-        sampled_directions(classes=9, sampled=10)
 
 
 @pytest.mark.parametrize("label", [-1, 7])

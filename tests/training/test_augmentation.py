@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from faces.training.augmentation import Augmenter, AugmentParams, PhotoAugmenter
+from faces.training.augmentation import AugmentParams, NotebookAugmenter, PhotoAugmenter
 
 OFF = {name: False if name in ("one_of_seven", "flip") else 0.0 for name in AugmentParams.model_fields}
 
@@ -13,11 +13,11 @@ def images() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def changed(images: np.ndarray) -> np.ndarray:
-    return Augmenter()(images, (0, 0, 0))
+    return NotebookAugmenter()(images, (0, 0, 0))
 
 
 def test_the_seed_alone_decides(images: np.ndarray, changed: np.ndarray) -> None:
-    augmenter = Augmenter()
+    augmenter = NotebookAugmenter()
     other = augmenter(images, (0, 0, 1))
     assert changed.dtype == np.uint8 and changed.shape == images.shape
     assert not np.array_equal(other, changed)
@@ -26,7 +26,7 @@ def test_the_seed_alone_decides(images: np.ndarray, changed: np.ndarray) -> None
 
 def test_the_input_is_left_alone(images: np.ndarray) -> None:
     before = images.copy()
-    Augmenter()(images, (3,))
+    NotebookAugmenter()(images, (3,))
     np.testing.assert_array_equal(images, before)
 
 

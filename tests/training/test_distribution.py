@@ -1,11 +1,8 @@
 """Training shared by several devices, against the same training by one."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,17 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-import train
 from faces.core.errors import StageError
-from faces.core.params import load_params
 from faces.network.runtime import tf
-from faces.tables.packed_images import PackedImages
-from faces.tables.split_table import labels_of, read_split
 from faces.training import distribution
-from faces.training.augmentation import AugmentParams, PhotoAugmenter
-from faces.training.distribution import Devices, Place, joined, own_place
+from faces.training.distribution import ALONE, Devices, Worker, this_worker
 from small_project import ROOT, write_params
-from training_projects import embeddings_by, new_training_project, set_training, start_training, trained
+from training_projects import (
+    NO_CHANGE,
+    embeddings_by,
+    new_training_project,
+    project_batches,
+    set_training,
+    start_training,
+    tf_config,
+    trained,
+)
 
 NINE_STEPS: dict[str, Any] = {"precision": "float64", "epochs": 3, "epoch_images": 24}
 
@@ -41,13 +42,13 @@ def alone(shared: Path) -> tuple[list[float], np.ndarray]:
 
 
 @pytest.mark.parametrize("sharing", [{"devices": 2}, {"processes": 2}])
-def test_the_curve_and_the_embeddings_are_those_of_one_device(
+def test_curve_and_embeddings_equal_those_of_one_device(
     shared: Path, alone: tuple[list[float], np.ndarray], sharing: dict[str, int]
 ) -> None:
-    """In float64, for in float32 each step multiplies what rounding has left by five to ten.
+    """In float64: every step multiplies rounding errors by five to ten, too much for the digits of float32.
 
-    Sums in another order differ by some 1e-16; 14 steps make 1e-6 of that at the worst. With `local` batch norm, which
-    is another training, the first loss of all differs by 4 %.
+    Sums in another order differ by about 1e-16; 9 steps make at most 1e-7 of that. With `local` batch norm, which is
+    another training, even the first loss differs by 4 %.
     """
     losses, weights = trained(shared, **NINE_STEPS, **sharing)
     np.testing.assert_allclose(losses, alone[0], rtol=1e-6)
@@ -58,12 +59,12 @@ def test_the_curve_and_the_embeddings_are_those_of_one_device(
 LAYER = """
 import sys
 import numpy as np
-from faces.training.distribution import Devices, Place, make_strategy
+from faces.training.distribution import ALONE, Devices, make_strategy
 from faces.network import runtime
-strategy = runtime.start(1, make_strategy=lambda: make_strategy(2, Place()))
+strategy = runtime.start(1, make_strategy=lambda: make_strategy(2, ALONE))
 from faces.network.layers import BatchNormalization
 from faces.network.runtime import tf
-devices = Devices(strategy, Place())
+devices = Devices(strategy, ALONE)
 inputs, upstream = np.load("inputs.npy"), np.load("upstream.npy")
 with strategy.scope():
     layer = BatchNormalization(momentum=0.9, synchronized=True)
@@ -82,10 +83,10 @@ np.savez("found.npz", outputs=outputs, gradients=gradients, mean=layer.moving_me
 """
 
 
-def test_synchronized_batch_norm_is_that_of_the_whole_batch(tmp_path: Path) -> None:
-    """Against NumPy in float64, at a mean fifty times the deviation, where means of squares would lose four digits.
+def test_synchronized_batch_norm_equals_that_of_the_whole_batch(tmp_path: Path) -> None:
+    """Against NumPy in float64, with a mean of fifty deviations, where means of squares would lose four digits.
 
-    The mean of 60 numbers near 50 is off by some units of the last place of their sum, 2e-4 / 60.
+    The mean of 60 numbers near 50 is wrong by a few units in the last place of their sum, 2e-4 / 60.
     """
     random = np.random.default_rng(0)
     inputs = random.normal(50, 1, (6, 5, 4, 3)).astype(np.float32)
@@ -109,25 +110,18 @@ def test_synchronized_batch_norm_is_that_of_the_whole_batch(tmp_path: Path) -> N
     np.testing.assert_allclose(found["variance"], 0.9 * 1.0 + 0.1 * variance * n / (n - 1), rtol=1e-5)
 
 
-def augment(**changes: object) -> AugmentParams:
-    params = {name: False if field.annotation is bool else 0.0 for name, field in AugmentParams.model_fields.items()}
-    return AugmentParams.model_validate(params | changes)
-
-
 @pytest.mark.parametrize(
     "changes",
     [{"flip": True, "shift_pixels": 3.0, "brightness": 20.0, "erase_probability": 0.5}, {"one_of_seven": True}],
 )
-def test_a_share_of_a_batch_is_what_it_is_in_the_whole(project: Path, changes: dict[str, object]) -> None:
-    split, params = read_split(), load_params("train", train.TrainParams)
-    groups, augmenter = train.groups_of(split, params), PhotoAugmenter(augment(**changes))
-    batches = train.Batches(PackedImages(split), groups, labels_of(split), params, augmenter)
+def test_shares_of_a_batch_make_up_the_whole_batch(project: Path, changes: dict[str, object]) -> None:
+    batches = project_batches(NO_CHANGE.model_copy(update=changes))
     order = batches.order(0)
     whole, labels = batches.load(0, 0, order)
     assert len(whole) == 8
     shares = []
     for number in range(4):
-        batches.share = Devices(tf.distribute.get_strategy(), Place(number, 4)).share
+        batches.share = Devices(tf.distribute.get_strategy(), Worker(number, 4)).share
         pixels, of_all = batches.load(0, 0, order)
         np.testing.assert_array_equal(of_all, labels)
         shares.append(pixels)
@@ -151,120 +145,37 @@ def test_a_share_of_a_batch_is_what_it_is_in_the_whole(project: Path, changes: d
 def test_a_tf_config_that_makes_no_sense_is_named(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(StageError, match="TF_CONFIG: "):
-        own_place()
+        this_worker()
 
 
-def test_the_place_in_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert own_place() == Place(0, 1) and own_place().leads
-    config = {"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 2}}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
-    assert own_place() == Place(2, 3) and not own_place().leads
-    with joined(3) as place:
-        assert place == Place(2, 3)
-    with pytest.raises(StageError, match="train.processes: 2: TF_CONFIG has 3"), joined(2):
-        pass
+def test_the_index_in_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert this_worker() == ALONE == Worker(0, 1) and this_worker().is_chief
+    monkeypatch.setenv("TF_CONFIG", tf_config(["a:1", "b:1", "c:1"], 2))
+    assert this_worker() == Worker(2, 3) and not this_worker().is_chief
 
 
-def test_a_process_that_ends_before_its_time_is_told_of(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import os, sys, time\n"
-        "from faces.distribution import joined\n"
-        "from faces.stage import say\n"
-        "with joined(3) as place:\n"
-        "    if place.number == 2:\n"
-        "        say('error: no images here')\n"
-        "        sys.exit(1)\n"
-        "    time.sleep(60)\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "stages")}
-    done = subprocess.run(
-        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=50, check=False
-    )
-    assert done.returncode == 1
-    assert "process 2: error: no images here" in done.stderr
-    assert "error: process 2 of those that train together ended with code 1; run again" in done.stderr
+@pytest.mark.parametrize(("devices", "expected"), [(0, "abcd"), (1, "a"), (4, "abcd")])
+def test_a_process_has_the_first_gpus_of_its_machine(devices: int, expected: str) -> None:
+    assert distribution.choose_gpus(list("abcd"), devices) == list(expected)
 
 
-STUCK = "ctypes.PyDLL(None).sleep(50)"  # with Python's lock held, as TensorFlow waits for others
-
-
-def run_joined(tmp_path: Path, leader: str, other: str) -> "subprocess.Popen[str]":
-    """Start two processes that do what these lines of Python say."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import ctypes, os, sys, time\n"
-        "from faces.distribution import joined\n"
-        "with joined(2) as place:\n"
-        f"    exec({leader!r} if place.leads else {other!r})\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "stages")}
-    return subprocess.Popen([sys.executable, script], env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def test_a_leader_that_waits_for_a_lost_process_is_ended(tmp_path: Path) -> None:
-    process = run_joined(tmp_path, STUCK, "time.sleep(1); sys.exit(1)")
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGKILL
-    assert "error: a process that trains with this one is gone; run again" in errors
-
-
-def test_a_process_that_waits_for_a_lost_leader_is_ended(tmp_path: Path) -> None:
-    note = tmp_path / "id"
-    process = run_joined(tmp_path, STUCK, f"open({str(note)!r}, 'w').write(str(os.getpid())); {STUCK}")
-    end = time.monotonic() + 30
-    while not (note.exists() and note.read_text()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    process.kill()
-    process.communicate()
-    while Path(f"/proc/{note.read_text()}").exists():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def test_a_process_may_end_before_the_leader(tmp_path: Path) -> None:
-    process = run_joined(tmp_path, "time.sleep(7)", "pass")
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 0, errors
-
-
-@pytest.mark.parametrize(
-    ("devices", "place", "expected"),
-    [
-        (0, Place(), "abcd"),
-        (1, Place(), "a"),
-        (1, Place(1, 2, 1, 2), "b"),
-        (0, Place(1, 2, 1, 2), "cd"),
-        (2, Place(0, 2, 0, 2), "ab"),
-        (4, Place(1, 2), "abcd"),  # another machine's process has the first GPUs of its own
-    ],
-)
-def test_no_two_processes_have_the_same_gpu(devices: int, place: Place, expected: str) -> None:
-    assert distribution.own_gpus(list("abcd"), devices, place) == list(expected)
-
-
-@pytest.mark.parametrize("devices", [3, 5])
-def test_too_few_gpus_are_named(devices: int) -> None:
-    with pytest.raises(StageError, match=f"train.devices: {devices}: this machine has 4 GPU"):
-        distribution.own_gpus(list("abcd"), devices, Place(0, 2, 0, 2))
+def test_too_few_gpus_are_named() -> None:
+    with pytest.raises(StageError, match="train.devices: 5: this machine has 4 GPU"):
+        distribution.choose_gpus(list("abcd"), 5)
+    assert distribution.choose_gpus([], 5) == []  # parts of the CPU instead
 
 
 def test_processes_without_gpus_are_one_device_each() -> None:
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("there are GPUs")
     with pytest.raises(StageError, match="train.devices: 2: without GPUs, each of several processes is one device"):
-        distribution.make_strategy(2, Place(0, 2, 0, 2))
+        distribution.make_strategy(2, Worker(0, 2))
 
 
 @pytest.mark.parametrize(("changes", "images"), [({"epoch_images": 5}, 5), ({"batch_size": 6}, 6)])
-def test_the_images_of_a_batch(project: Path, changes: dict[str, int], images: int) -> None:
-    params = load_params("train", train.TrainParams).model_copy(update=changes)
-    split = read_split()
-    batches = train.Batches(
-        PackedImages(split), train.groups_of(split, params), labels_of(split), params, PhotoAugmenter(augment())
-    )
-    assert batches.images_at_once == images == len(batches.load(0, 0, batches.order(0))[0])
+def test_images_per_batch(project: Path, changes: dict[str, int], images: int) -> None:
+    batches = project_batches(NO_CHANGE, **changes)
+    assert batches.images_per_batch == images == len(batches.load(0, 0, batches.order(0))[0])
 
 
 def test_an_epoch_that_devices_cannot_share_is_named(shared: Path) -> None:
@@ -274,24 +185,21 @@ def test_an_epoch_that_devices_cannot_share_is_named(shared: Path) -> None:
     assert "error: params.yaml: train: 5 images an epoch: 2 devices in all cannot share it equally" in errors
 
 
-def test_a_digest_that_differs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    devices = Devices(tf.distribute.get_strategy(), Place(1, 2))
-    monkeypatch.setattr(devices, "agree", lambda _: "of the leader")
+def test_another_fingerprint_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = Devices(tf.distribute.get_strategy(), Worker(1, 2))
+    monkeypatch.setattr(devices, "broadcast", lambda _: "of the chief")
     with pytest.raises(StageError, match="process 1 has other parameters, code, .* data/split.csv"):
-        distribution.same_everywhere(devices, "own")
+        distribution.check_same_work(devices, "own")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"devices": 3}, "train: batch_size 8 should be a multiple of devices * processes, 3"),
-        ({"devices": 4, "processes": 4}, "multiple of devices * processes, 16"),
         ({"devices": -1}, "train.devices: -1: input should be greater than or equal to 0"),
-        ({"processes": 0}, "train.processes: 0: input should be greater than or equal to 1"),
         ({"batch_norm": "global"}, "train.batch_norm: 'global': input should be 'synchronized' or 'local'"),
         ({"devices": 2, "precision": "mixed_float16"}, "precision mixed_float16 is for one device"),
         ({"devices": 2, "jit_compile": True}, "jit_compile is for one device"),
-        ({"processes": 2, "jit_compile": True}, "jit_compile is for one device"),
         ({"devices": 0, "jit_compile": True}, "jit_compile is for one device"),
     ],
 )
@@ -299,4 +207,26 @@ def test_what_cannot_be_shared_is_named(
     project: Path, changes: dict[str, object], message: str, fails_with: Callable[..., str]
 ) -> None:
     write_params(project, train=changes)
+    assert message in fails_with("train")
+
+
+@pytest.mark.parametrize(
+    ("changes", "processes", "message"),
+    [
+        ({}, 3, "train: batch_size 8 should be a multiple of devices * processes, 3"),
+        ({"devices": 4}, 4, "multiple of devices * processes, 16"),
+        ({"precision": "mixed_float16"}, 2, "precision mixed_float16 is for one device"),
+        ({"jit_compile": True}, 2, "jit_compile is for one device"),
+    ],
+)
+def test_what_processes_cannot_share_is_named(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+    processes: int,
+    message: str,
+    fails_with: Callable[..., str],
+) -> None:
+    write_params(project, train=changes)
+    monkeypatch.setenv("TF_CONFIG", tf_config([f"host{index}:1" for index in range(processes)], 0))
     assert message in fails_with("train")

@@ -49,9 +49,9 @@ def dispatch(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command line and exit: with the command's code, 1 after `error:` lines, 130 on Ctrl-C."""
-    from faces.core.run import _finish
+    from faces.core.run import run_and_exit
 
-    _finish(lambda: sys.exit(dispatch(sys.argv[1:])), alone=lambda: False)
+    run_and_exit(lambda: sys.exit(dispatch(sys.argv[1:])), exclusive=lambda: False)
 
 
 if __name__ == "__main__":

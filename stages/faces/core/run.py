@@ -15,15 +15,34 @@ from faces.core.errors import StageError
 from faces.core.terminal import say
 
 NOTHING_LOST = "nothing half-written was left, and `git checkout metrics && dvc checkout` brings back what was there"
-NOT_A_FILE = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
-RESEND_SECONDS = 0.05  # after which an interrupt that Python ignored is sent again
+USER_ERRORS = (  # of the system, which the user can repair: a full or read-only disk, rights, a folder for a file
+    errno.ENOSPC,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+)
+RESEND_SECONDS = 0.05  # until Ctrl-C is sent again if Python ignored it
 
 
-def run(main: Callable[[], None], takes_arguments: bool = False, alone: Callable[[], bool] = lambda: True) -> NoReturn:
+def always() -> bool:
+    """Return True."""
+    return True
+
+
+def run(main: Callable[[], None], takes_arguments: bool = False, exclusive: Callable[[], bool] = always) -> NoReturn:
     """Run a stage's `main` and exit: 0 when done, 1 with a line on stderr for an expected failure, 130 on Ctrl-C.
 
-    A stage that takes no arguments of its own still has `--help`, its module's docstring, and refuses others. It waits
-    for other stages of the project to end if it is to be `alone`; a process that helps another one is not.
+    Args:
+        main: Does the work.
+        takes_arguments: Whether `main` reads the command line. If not, there is still `--help`, the module's docstring,
+            and any other argument is an error.
+        exclusive: Whether to wait until no other stage works in this project. False only in a process that helps
+            another one, which must not wait for it.
     """
     if not takes_arguments:
         parser = argparse.ArgumentParser(
@@ -31,9 +50,9 @@ def run(main: Callable[[], None], takes_arguments: bool = False, alone: Callable
         )
         parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
-    sys.unraisablehook = _interrupt_again
+    sys.unraisablehook = _resend_interrupt
     try:
-        _finish(main, alone)
+        run_and_exit(main, exclusive)
     except SystemExit as exit_:
         sys.stderr.flush()
         if exit_.code:
@@ -41,8 +60,8 @@ def run(main: Callable[[], None], takes_arguments: bool = False, alone: Callable
         raise
 
 
-def _interrupt_again(ignored: Any) -> None:
-    """Send Ctrl-C again if it came where Python ignores exceptions, as while it deletes an object."""
+def _resend_interrupt(ignored: Any) -> None:
+    """Send Ctrl-C again if it came where Python ignores exceptions, such as in `__del__`."""
     if isinstance(ignored.exc_value, KeyboardInterrupt):
         timer = threading.Timer(RESEND_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
         timer.daemon = True
@@ -51,35 +70,28 @@ def _interrupt_again(ignored: Any) -> None:
         sys.__unraisablehook__(ignored)
 
 
-def _finish(main: Callable[[], None], alone: Callable[[], bool] = lambda: True) -> NoReturn:
+def run_and_exit(main: Callable[[], None], exclusive: Callable[[], bool] = always) -> NoReturn:
+    """Call `main` and raise SystemExit with the code that `run` describes; errors of the program pass through."""
     try:
-        with _alone() if alone() else nullcontext():
+        with project_lock() if exclusive() else nullcontext():
             main()
     except StageError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail(f"interrupted; {NOTHING_LOST}", 130)
     except OSError as error:
-        if error.errno not in (
-            errno.ENOSPC,
-            errno.EROFS,
-            errno.EACCES,
-            errno.EPERM,
-            errno.EDQUOT,
-            errno.EFBIG,
-            *NOT_A_FILE,
-        ):
+        if error.errno not in USER_ERRORS:
             raise
         _fail(f"{error.filename or 'output'}: {error.strerror}; {NOTHING_LOST}", 1)
     sys.exit(0)
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def project_lock() -> Iterator[None]:
     """Wait until no other stage works in this project: one may have outlived a `dvc` that was killed.
 
-    The lock is on the folder itself, which no editor replaces as it may a file, and ends with the process, however that
-    ends: none is ever left behind.
+    The lock is on the folder itself, since editors replace files. It ends with the process, however that ends, so no
+    lock is ever left behind.
     """
     folder = os.open(".", os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""The few numbers that rebuild the network around its weights."""
+"""The few parameters that rebuild the network for its weights."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from faces.core.params import Params
 
 
 class Architecture(Params):
-    """The arguments of `mobilefacenet.build`, as the section `train:` of params.yaml has them."""
+    """Arguments of `mobilefacenet.build`; part of the section `train:` of params.yaml."""
 
     width: float = Field(gt=0, le=4)
     embedding_size: int = Field(ge=8, le=4096)

@@ -1,4 +1,4 @@
-"""The trained backbone on disk: its weights, and beside them the few numbers that rebuild the network around them."""
+"""The trained backbone on disk: its weights, and the architecture that rebuilds the network for them."""
 
 import json
 from pathlib import Path
@@ -16,13 +16,13 @@ ARCHITECTURE_PATH = Path("models/backbone.json")
 
 
 def save_backbone(backbone: keras.Model, architecture: Architecture) -> None:
-    """Write the weights, and the architecture that the network was built with."""
+    """Write the weights of a network and the architecture that it was built with."""
     save_weights(backbone, WEIGHTS_PATH)
     write_text(ARCHITECTURE_PATH, architecture.model_dump_json(indent=2) + "\n")
 
 
 def load_backbone() -> keras.Model:
-    """Return the trained network; StageError if a file is missing or the two do not fit each other."""
+    """Return the trained network; StageError if a file is missing or weights and architecture do not match."""
     try:
         architecture = json.loads(ARCHITECTURE_PATH.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Starting TensorFlow: quiet, with a fixed number of threads, and the same bytes from the same run.
+"""Start TensorFlow: quiet, with a fixed number of threads, and so that the same run gives the same bytes.
 
 Import this module before anything that imports TensorFlow or Keras.
 """
@@ -14,21 +14,26 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # keeps large buffers
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
-with quiet_stderr():  # TensorFlow greets on stderr before any log level is read
+with quiet_stderr():  # TensorFlow writes to stderr before it reads any log level
     import keras
     import tensorflow as tf
 
 
 def start(
-    threads: int, seed: int = 0, compiled: bool = False, make_strategy: Callable[[], Any] = tf.distribute.get_strategy
+    threads: int,
+    seed: int = 0,
+    jit_compile: bool = False,
+    make_strategy: Callable[[], Any] = tf.distribute.get_strategy,
 ) -> Any:
-    """Fix what would make two runs differ: thread count (sums are split by it), op choice and random state.
+    """Fix what makes two runs differ: thread count (it decides how sums are split), choice of ops, random state.
 
-    Call once, before the first tensor is made; TensorFlow refuses a second, different thread count. Models that XLA is
-    to compile need `compiled`: Keras compiles nothing where TensorFlow is told to choose repeatable ops, and XLA has a
-    switch of its own. Returns what `make_strategy` does, which sets up the devices that share a training.
+    Call it once, before the first tensor is made: TensorFlow refuses a second, different thread count. Return the
+    `tf.distribute` strategy that `make_strategy` makes, after the thread count and before the first tensor.
+
+    Pass `jit_compile` if XLA is to compile a model: Keras compiles nothing while TensorFlow's op determinism is on, and
+    XLA has a switch of its own.
     """
-    if compiled:
+    if jit_compile:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     else:
         tf.config.experimental.enable_op_determinism()
@@ -42,6 +47,6 @@ def start(
 
 
 def find_devices() -> None:
-    """Let TensorFlow look for GPUs now: where there are none it complains, which is held back here."""
+    """Have TensorFlow look for GPUs now, with its complaint held back if it finds none."""
     with quiet_stderr():
         tf.config.list_logical_devices()

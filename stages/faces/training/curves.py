@@ -1,4 +1,4 @@
-"""The curves of a training, an epoch a step, by DVCLive: a file a figure in <folder>/plots/metrics."""
+"""The curves of a training, by DVCLive: one file a metric in <folder>/plots/metrics, one row an epoch."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from faces.core.terminal import say
 
 
 def open_curves(folder: Path) -> Any:
-    """Return DVCLive's context manager on an emptied folder; it makes no experiment and no dvc.yaml of its own.
+    """Return DVCLive's context manager on an emptied folder, told to make no experiment and no dvc.yaml.
 
     StageError if the disk is full.
     """
@@ -18,13 +18,13 @@ def open_curves(folder: Path) -> Any:
 
     try:
         return Live(str(folder), save_dvc_exp=False, dvcyaml=None)
-    except sqlite3.Error as error:  # it opens DVC's own database, even if only to leave it alone
+    except sqlite3.Error as error:  # it opens DVC's own database, although it writes nothing there
         raise StageError(f"{folder}: DVC's database cannot be written: {error}") from None
 
 
-def log_epoch(curves: Any, figures: Mapping[str, float]) -> None:
-    """Add a step to every curve, and tell the person at the terminal."""
-    for name, value in figures.items():
+def log_epoch(curves: Any, metrics: Mapping[str, float]) -> None:
+    """Add the metrics of an epoch to the curves, and print them."""
+    for name, value in metrics.items():
         curves.log_metric(name, value)
     curves.next_step()
-    say(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    say(", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))

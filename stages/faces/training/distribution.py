@@ -1,252 +1,176 @@
-"""Training that several devices share: who they are, and how they agree.
+"""Several devices that share each training batch, and several processes that train together.
 
-On one machine `tf.distribute.MirroredStrategy` copies the network to every device; several processes, on one machine or
-many, are joined by `tf.distribute.MultiWorkerMirroredStrategy`. In every step each device works on its share of the
-batch, and the sum of all gradients changes all copies alike.
+One process, `train.devices` devices of its machine: `tf.distribute.MirroredStrategy` copies the network to each.
+Several processes, on one machine or many: whoever starts them gives each a TF_CONFIG, as TensorFlow has it, and
+`tf.distribute.MultiWorkerMirroredStrategy` joins them. In every step each device works on its share of the batch, and
+all copies change by the sum of all gradients.
 
-Keras 3's own `fit` runs under the former and fails under the latter, whose batches it takes for tensors; a step of
-one's own (faces/training/training_step.py) runs under both. Keras's `distribution` API is for JAX.
+Worker 0 is the chief. It alone reads checkpoints, validates and writes, and broadcasts what the others need to know.
 
-Process 0 leads: it alone reads checkpoints and measures, and tells the others; it alone writes. Without TF_CONFIG in
-the environment, it starts the others itself, and a process that ends all of them when one is lost (watch.py).
+Keras 3's `fit` runs under MirroredStrategy but not under MultiWorkerMirroredStrategy, whose batches it takes for
+tensors; this project's own step (training_step.py) runs under both. Keras's `distribution` API is for JAX.
 """
 
 import json
 import os
-import socket
-import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import IO, Any, NamedTuple
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from faces.core.errors import StageError
-from faces.core.terminal import say
-from faces.training import watch
+from faces.core.params import Params
+from faces.training.batches import BatchSize
 
-TF_CONFIG = (
-    "TF_CONFIG"  # https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
-)
-DONE_PIPE = "FACES_DONE_PIPE"  # in a process that another has started: a pipe to write a byte to when all is done
-END_SECONDS = 60.0  # that others get to end once the leader has
+# https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
+TF_CONFIG = "TF_CONFIG"
 
 
-class Place(NamedTuple):
-    """Which of the processes that train together this one is; the first leads."""
+@dataclass(frozen=True)
+class Worker:
+    """One of the processes that train together: its index, and the number of all."""
 
-    number: int = 0
-    processes: int = 1
-    number_here: int = 0  # among those that were started on this machine together
-    processes_here: int = 1
+    index: int = 0
+    count: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Return whether this process writes what they make."""
-        return self.number == 0
+    def is_chief(self) -> bool:
+        """Whether this process writes the outputs."""
+        return self.index == 0
 
 
-def own_place() -> Place:
-    """Return what TF_CONFIG says, or that this process is alone; StageError if it makes no sense."""
+ALONE = Worker()
+
+
+def this_worker() -> Worker:
+    """Return this process as TF_CONFIG describes it, or ALONE without one; StageError if it makes no sense."""
     text = os.environ.get(TF_CONFIG)
     if not text:
-        return Place()
+        return ALONE
     try:
         config = json.loads(text)
         workers, task = config["cluster"]["worker"], config["task"]
         if set(config["cluster"]) != {"worker"} or task["type"] != "worker" or not 0 <= task["index"] < len(workers):
             raise ValueError
-        place = Place(int(task["index"]), len(workers))
+        return Worker(int(task["index"]), len(workers))
     except (ValueError, TypeError, KeyError):
         raise StageError(
             f'{TF_CONFIG}: {text[:200]!r}: should be {{"cluster": {{"worker": ["host:port", …]}}, "task": '
             '{"type": "worker", "index": 0}}, with another index for each process'
         ) from None
-    return Place(*place[:2], *place[:2]) if DONE_PIPE in os.environ else place
 
 
-@contextmanager
-def joined(processes: int) -> Iterator[Place]:
-    """Be one of `processes` processes that train together: those of TF_CONFIG, or others that are started here."""
-    if processes == 1 or TF_CONFIG in os.environ:
-        place = own_place()
-        if place.processes != processes:
-            raise StageError(
-                f"params.yaml: train.processes: {processes}: {TF_CONFIG} has {place.processes} in its cluster"
-            )
-        yield place
-        if DONE_PIPE in os.environ:
-            os.write(int(os.environ[DONE_PIPE]), b".")
-        return
-    cluster = {"worker": [f"localhost:{port}" for port in _free_ports(processes)]}
-    configs = [
-        json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}) for index in range(processes)
-    ]
-    with ExitStack() as stack:
-        others = [stack.enter_context(_Other(index, configs[index])) for index in range(1, processes)]
-        stack.enter_context(_watched(others))
-        os.environ[TF_CONFIG] = configs[0]
-        try:
-            yield Place(0, processes, 0, processes)
-            for other in others:
-                other.wait()
-        finally:
-            del os.environ[TF_CONFIG]
+class SharingParams(Params):
+    """Parameters that decide how devices share a batch, part of the section `train:`."""
 
+    batch_size: BatchSize
+    devices: int = Field(ge=0, le=1024)
+    batch_norm: Literal["synchronized", "local"]
+    precision: Literal["float32", "float64", "mixed_bfloat16", "mixed_float16"]
+    jit_compile: bool
 
-@contextmanager
-def _watched(others: "list[_Other]") -> Iterator[None]:
-    """Have a process that ends this one if one of the others is lost, and them when this one ends, however it does."""
-    leader, own_end = os.pipe()
-    pairs = [f"{other.process.pid}:{other.pipe}" for other in others]
-    command = [sys.executable, watch.__file__, str(os.getpid()), str(leader), *pairs]
-    pipes = [other.pipe for other in others]
-    watcher = subprocess.Popen(command, pass_fds=[leader, *pipes], stdin=subprocess.DEVNULL, start_new_session=True)
-    for pipe in (leader, *pipes):
-        os.close(pipe)
-    try:
-        yield
-    finally:
-        os.close(own_end)
-        watcher.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("localhost", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-class _Other:
-    """Another process of this stage; if it ends before its time, so does this one."""
-
-    def __init__(self, index: int, config: str) -> None:
-        self._index = index
-        self._expected = False
-        self._log: IO[bytes] = tempfile.TemporaryFile()
-        self.pipe, end = os.pipe()
-        self.process = subprocess.Popen(
-            [sys.executable, sys.argv[0]],
-            env=os.environ | {TF_CONFIG: config, DONE_PIPE: str(end)},
-            pass_fds=[end],
-            stdin=subprocess.DEVNULL,
-            stderr=self._log,
-            start_new_session=True,  # Ctrl-C is for the leader
-        )
-        os.close(end)
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def __enter__(self) -> "_Other":
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> "SharingParams":
+        if problem := _sharing_problem(self, processes=1):
+            raise ValueError(problem)
         return self
 
-    def wait(self) -> None:
-        """Let it end by itself."""
-        self._expected = True
-        try:
-            self.process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            say(f"process {self._index} has not ended and is stopped")
 
-    def __exit__(self, *_: object) -> None:
-        self._expected = True
-        self.process.kill()
-        self.process.wait()
-        self._log.close()
+def check_sharing(params: SharingParams, worker: Worker) -> None:
+    """Raise StageError if the devices of all processes cannot share a batch with these parameters."""
+    if problem := _sharing_problem(params, worker.count):
+        raise StageError(f"params.yaml: train: {problem}")
 
-    def _watch(self) -> None:
-        code = self.process.wait()
-        if self._expected or code == 0:
-            return
-        how = f"by signal {-code}" if code < 0 else f"with code {code}"
-        self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").splitlines()
-        for line in [line for line in lines if line.startswith("error: ")] or lines[-3:] * (code > 0):
-            say(f"process {self._index}: {line}")
-        say(
-            f"error: process {self._index} of those that train together ended {how}; run again, and training goes on "
-            "after its last finished epoch"
-        )
-        sys.stderr.flush()
-        os._exit(1)  # the main thread may wait for the lost process in TensorFlow, where no exception reaches it
+
+def _sharing_problem(params: SharingParams, processes: int) -> str:
+    """Return what is wrong, or "". `devices: 0` counts as one here; check_batch has the number of all GPUs."""
+    devices = processes * max(1, params.devices)
+    if params.batch_size % devices:
+        return f"batch_size {params.batch_size} should be a multiple of devices * processes, {devices}"
+    if params.precision == "mixed_float16" and devices > 1:
+        return "precision mixed_float16 is for one device; several can have mixed_bfloat16"
+    if params.jit_compile and (params.devices, processes) != (1, 1):
+        return "jit_compile is for one device: XLA does not compile a step that several share"
+    return ""
+
+
+def check_batch(batch: int, devices: int, what: str) -> None:
+    """Raise StageError unless the devices can have equal shares of a batch."""
+    if batch % devices:
+        raise StageError(f"params.yaml: {what}: {devices} devices in all cannot share it equally")
 
 
 class Devices:
-    """The devices of all processes that train together, each of which has as many."""
+    """The devices of all processes that train together; every process has equally many."""
 
-    def __init__(self, strategy: Any, place: Place) -> None:
-        """Take what `make_strategy` made, and which process this is."""
-        self.strategy, self.place = strategy, place
+    def __init__(self, strategy: Any, worker: Worker) -> None:
+        """Take the result of `make_strategy`, and which process this is."""
+        self.strategy, self.worker = strategy, worker
         self.count: int = strategy.num_replicas_in_sync
-        self.own: int = self.count // place.processes
+        self.own_count: int = self.count // worker.count
 
     def share(self, images: int) -> slice:
-        """Return which of the images of a batch this process works on; `count` must divide their number."""
-        size = images // self.place.processes
-        return slice(self.place.number * size, (self.place.number + 1) * size)
+        """Return the rows of a batch that this process works on; `count` must divide the size of the batch."""
+        size = images // self.worker.count
+        return slice(self.worker.index * size, (self.worker.index + 1) * size)
 
     def spread(self, array: NDArray[Any]) -> Any:
-        """Return the rows of this process's share, dealt out to its devices in turn."""
+        """Return the rows of this process's share, split over its devices."""
         if self.count == 1:
             return array
-        parts = np.split(array, self.own)
-        return self._values(lambda device: parts[device])
+        parts = np.split(array, self.own_count)
+        return self._per_device(lambda device: parts[device])
 
-    def agree(self, value: Any) -> Any:
-        """Return the leader's `value`, which JSON can hold; all processes call this at the same time."""
-        if self.place.processes == 1:
+    def broadcast(self, value: Any) -> Any:
+        """Return the chief's `value`, anything that JSON can hold. All processes must call this; each waits for all."""
+        if self.worker.count == 1:
             return value
         content = np.frombuffer(json.dumps(value).encode(), np.uint8).astype(np.int32)
-        size = int(self.from_leader(np.array([len(content)], np.int32))[0])
-        content = np.resize(content, size)  # of others, only its size counts
-        return json.loads(self.from_leader(content).astype(np.uint8).tobytes())
+        size = int(self.broadcast_array(np.array([len(content)], np.int32))[0])
+        content = np.resize(content, size)  # in all but the chief, only its size counts
+        return json.loads(self.broadcast_array(content).astype(np.uint8).tobytes())
 
-    def from_leader(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the leader's `array`; those of others have its shape and type, and may hold anything."""
-        if self.place.processes == 1:
+    def broadcast_array(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the chief's `array`; the others pass any array of the same shape and type."""
+        if self.worker.count == 1:
             return array
         zeros = np.zeros_like(array)
-        values = self._values(lambda device: array if self.place.leads and device == 0 else zeros)
+        values = self._per_device(lambda device: array if self.worker.is_chief and device == 0 else zeros)
         return np.asarray(self.strategy.reduce("SUM", values, axis=None))
 
-    def _values(self, of_device: Callable[[int], NDArray[Any]]) -> Any:
+    def _per_device(self, value: Callable[[int], NDArray[Any]]) -> Any:
         import tensorflow as tf
 
         return self.strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(of_device(context.replica_id_in_sync_group % self.own))
+            lambda context: tf.constant(value(context.replica_id_in_sync_group % self.own_count))
         )
 
 
-def own_gpus(gpus: list[Any], devices: int, place: Place) -> list[Any]:
-    """Return which GPUs of this machine are this process's: `devices` of them, or an equal part of all if that is 0.
+def choose_gpus(gpus: list[Any], devices: int) -> list[Any]:
+    """Return the first `devices` GPUs, or all if that is 0; StageError if there are some, but too few.
 
-    StageError if there are too few for the processes that share the machine.
+    Processes that share a machine each need GPUs of their own, by CUDA_VISIBLE_DEVICES.
     """
-    count = devices or len(gpus) // place.processes_here
-    if gpus and (count == 0 or count * place.processes_here > len(gpus)):
-        raise StageError(
-            f"params.yaml: train.devices: {devices}: this machine has {len(gpus)} GPU(s) for "
-            f"{place.processes_here} process(es)"
-        )
-    return gpus[place.number_here * count :][:count]
+    if gpus and devices > len(gpus):
+        raise StageError(f"params.yaml: train.devices: {devices}: this machine has {len(gpus)} GPU(s)")
+    return gpus[: devices or len(gpus)]
 
 
-def make_strategy(devices: int, place: Place) -> Any:
-    """Return what shares a step; to be called before TensorFlow has started its devices.
+def make_strategy(devices: int, worker: Worker) -> Any:
+    """Return the `tf.distribute` strategy of a training; call it before TensorFlow has initialised its devices.
 
-    `devices` are those of each process: GPUs or, where there are none and no other process, parts of the processor; 0
-    stands for all GPUs, and for one device where there are none. StageError if there are fewer.
+    `devices` counts those of each process: GPUs or, without GPUs and in a process alone, parts of the CPU. 0 stands for
+    all GPUs, or for one device without GPUs. StageError if there are fewer.
     """
     import tensorflow as tf
 
-    gpus = own_gpus(tf.config.list_physical_devices("GPU"), devices, place)
+    gpus = choose_gpus(tf.config.list_physical_devices("GPU"), devices)
     count = len(gpus) or max(1, devices)
-    if not gpus and count > 1 and place.processes > 1:
+    if not gpus and count > 1 and worker.count > 1:
         raise StageError(
             f"params.yaml: train.devices: {devices}: without GPUs, each of several processes is one device"
         )
@@ -255,7 +179,7 @@ def make_strategy(devices: int, place: Place) -> Any:
         tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
     if gpus:
         tf.config.set_visible_devices(gpus, "GPU")
-    if place.processes > 1:
+    if worker.count > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
     if count > 1:
         kind = "GPU" if gpus else "CPU"
@@ -263,25 +187,34 @@ def make_strategy(devices: int, place: Place) -> Any:
     return tf.distribute.get_strategy()
 
 
-def check_batch(batch: int, devices: int, what: str) -> None:
-    """Raise StageError unless so many devices can have equal shares of a batch."""
-    if batch % devices:
-        raise StageError(f"params.yaml: {what}: {devices} devices in all cannot share it equally")
+def check_same_work(devices: Devices, fingerprint: str) -> None:
+    """Raise StageError in a process with another `fingerprint` of all that a training depends on than the chief."""
+    if devices.broadcast(fingerprint) != fingerprint:
+        raise StageError(
+            f"process {devices.worker.index} has other parameters, code, libraries or data than process 0; they must "
+            "be the same, data/split.csv and data/packed among them"
+        )
 
 
-def lost_a_process(error: Exception) -> StageError:
-    """Return what to say when TensorFlow finds that another process is gone."""
+@contextmanager
+def lost_worker_reported(worker: Worker) -> Iterator[None]:
+    """Turn the errors by which TensorFlow reports that another process is gone into StageError."""
+    if worker.count == 1:
+        yield
+        return
+    from faces.network.runtime import tf
+
+    errors = tf.errors
+    try:
+        yield
+    except (errors.UnavailableError, errors.AbortedError, errors.InternalError, errors.CancelledError) as error:
+        raise lost_worker(error) from None
+
+
+def lost_worker(error: Exception) -> StageError:
+    """Return the error for a process that is gone, from TensorFlow's."""
     reason = " ".join(str(error).split())[:300]
     return StageError(
         "a process that shares the training is gone or cannot be reached; start all of them again, and training goes "
         f"on after its last finished epoch ({type(error).__name__}: {reason})"
     )
-
-
-def same_everywhere(devices: Devices, digest: str) -> None:
-    """Raise StageError in a process whose `digest`, of all that a training depends on, is not the leader's."""
-    if devices.agree(digest) != digest:
-        raise StageError(
-            f"process {devices.place.number} has other parameters, code, libraries or data than process 0; they must "
-            "be the same, data/split.csv and data/packed among them"
-        )

@@ -1,0 +1,39 @@
+"""Validation of the small project, against the functions of verification."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faces.evaluation.verification import area_under_roc, equal_error_rate
+from faces.tables.packed_images import PackedImages
+from faces.tables.split_table import labels_of, read_split
+from faces.training.validation import Validation
+from training_projects import set_aside, train_params
+
+
+def test_validation_is_verification_of_held_out_images(project: Path) -> None:
+    split = read_split()
+    validation = Validation(PackedImages(split), split, train_params(validation_images=5))
+    # Subjects have two test_seen images each: three subjects make the five, rounded up to whole ones.
+    assert split.loc[validation.numbers].groupby("label").size().tolist() == [2, 2, 2]
+    assert set(split["part"][validation.numbers]) == {"test_seen"}
+
+    def first_pixels(images: np.ndarray) -> np.ndarray:
+        return images[:, 0, 0:10:2, 0]
+
+    vectors = PackedImages(split)[validation.numbers][:, 0, 0:10:2, 0].astype(float)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = labels_of(split)[validation.numbers]
+    pairs = [(float(vectors[i] @ vectors[j]), labels[i] == labels[j]) for i in range(6) for j in range(i + 1, 6)]
+    scores, same = map(np.array, zip(*pairs, strict=True))
+    metrics = validation.measure(first_pixels)
+    assert metrics["validation_auc"] == pytest.approx(area_under_roc(scores, same))
+    assert metrics["validation_eer"] == pytest.approx(equal_error_rate(scores, same))
+
+
+def test_validation_goes_by_the_images_set_aside_for_it(project: Path) -> None:
+    set_aside(project)
+    split = read_split()
+    validation = Validation(PackedImages(split), split, train_params())
+    assert set(split["part"][validation.numbers]) == {"validation"}
