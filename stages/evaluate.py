@@ -14,7 +14,7 @@ notebook's figures, on drawn `test_seen` pairs, keep its names: `similarity_accu
 """
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from faces.evaluation.bootstrap import Pairs, auc_gain_interval, in_falling_orde
 from faces.evaluation.every_pair import every_pair
 from faces.evaluation.metrics import FiguresParams, roc_points, score_histogram, supported, verification_figures
 from faces.evaluation.similarity_model import load_similarity
-from faces.evaluation.threshold import measured_thresholds, write_thresholds
+from faces.evaluation.threshold import Thresholds, measure_thresholds, write_thresholds
 from faces.evaluation.verification import (
     Labels,
     Roc,
@@ -134,7 +134,7 @@ class Scored(NamedTuple):
     """What the scores of every pair come to: figures by part, the thresholds' errors, and ROC and histogram by part."""
 
     details: dict[str, dict[str, float]]
-    thresholds: dict[str, Any]
+    thresholds: Thresholds | None
     plots: list[list[pd.DataFrame]]
 
 
@@ -145,24 +145,23 @@ def score_every_pair(
 
     Every pair of many images takes gigabytes. The errors of thresholds are those of the last part.
     """
-    scored = Scored({}, {}, [])
+    details, thresholds, plots = {}, None, []
     at_fmr: dict[float, float] = {}
     for part, of_part in drawn.items():
         rows = images_of(images.split, part)
         pairs = every_pair(rows, images.unit, images.labels, params.most_images, params.seed).pairs
         every = in_falling_order(pairs)
         del pairs
-        scored.details[part], curve, *plots = figures_of_part(part, every, of_part, threshold, figures)
-        scored.plots.append(plots)
+        details[part], curve, *tables = figures_of_part(part, every, of_part, threshold, figures)
+        plots.append(tables)
         if part == TRAIN:
             continue
         supporting = [rate for rate in figures.false_accept_rates if supported(rate, int(curve.impostors[-1]))]
         if part == TEST_SEEN:
             at_fmr = {rate: threshold_at_far(curve, rate) for rate in supporting}
-        scored.thresholds.update(
-            measured_thresholds(part, curve, threshold, {rate: at_fmr[rate] for rate in supporting if rate in at_fmr})
-        )
-    return scored
+        known = {rate: at_fmr[rate] for rate in supporting if rate in at_fmr}
+        thresholds = measure_thresholds(part, curve, threshold, known)
+    return Scored(details, thresholds, plots)
 
 
 def compare_models(
@@ -222,7 +221,8 @@ def main() -> None:
     for name, tables in zip(("roc", "scores"), zip(*scored.plots, strict=True), strict=True):
         write_csv(Path(f"metrics/evaluate/{name}.csv"), pd.concat(tables, ignore_index=True))
     write_metrics(Path("metrics/evaluate/verification.json"), scored.details)
-    write_thresholds(scored.thresholds)
+    if scored.thresholds is not None:
+        write_thresholds(scored.thresholds)
     write_metrics(Path("metrics/evaluate.json"), metrics)
     warn_of_threshold(metrics)
     say(", ".join(f"{name}: {value:.3f}" for name, value in metrics.items() if "accuracy" in name))

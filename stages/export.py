@@ -31,7 +31,7 @@ from faces.core.quiet import quiet_stderr
 from faces.core.run import run
 from faces.core.terminal import say
 from faces.core.threads import load_threads
-from faces.evaluation.threshold import THRESHOLD_PATH, read_threshold
+from faces.evaluation.threshold import THRESHOLD_PATH, read_thresholds
 from faces.evaluation.verification import accuracy, area_under_roc
 from faces.inference.embedder import Embedder
 from faces.tables.embeddings import EmbedParams, cosine_of_pairs, lengths, unit_length
@@ -132,7 +132,7 @@ def measure(name: str, size: int, embeddings: Embeddings, by_keras: Embeddings, 
         "largest_difference": float(np.abs(embeddings - by_keras).max()),
         "lowest_cosine": float(cosines.min()),
         "mean_cosine": float(cosines.mean()),
-        "accuracy": accuracy(scores, compared.same, read_threshold()),
+        "accuracy": accuracy(scores, compared.same, read_thresholds().threshold),
         "auc": area_under_roc(scores, compared.same),
     }
 

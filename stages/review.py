@@ -30,7 +30,7 @@ from faces.core.terminal import say
 from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.every_pair import EveryPair, every_pair
 from faces.evaluation.metrics import categories, group_figures
-from faces.evaluation.threshold import read_threshold
+from faces.evaluation.threshold import read_thresholds
 from faces.tables.attributes import read_known
 from faces.tables.embeddings import UnitVectors, Vectors, read_embeddings
 from faces.tables.packed_images import PackedImages, shards_of
@@ -200,7 +200,7 @@ def groups_of_pairs(every: EveryPair, known: pd.DataFrame, attribute: str) -> pd
 
 def main() -> None:
     """Write the pictures, tables and numbers."""
-    params, threshold = load_params("review", ReviewParams), read_threshold()
+    params, threshold = load_params("review", ReviewParams), read_thresholds().threshold
     split = read_split(names=True)
     subjects = split["subject"].to_numpy(dtype=str)
     part = part_of(split)

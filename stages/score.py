@@ -41,7 +41,7 @@ from faces.evaluation.metrics import (
     verification_figures,
 )
 from faces.evaluation.pixel_baseline import pixel_likeness
-from faces.evaluation.threshold import read_threshold
+from faces.evaluation.threshold import read_thresholds
 from faces.evaluation.verification import accuracy, area, best_threshold, equal_error, falling_order, roc
 from faces.search.thumbnails import alike, blocks, directions, exact_index, thumbnails
 from faces.tables.embeddings import UnitVectors, cosine_of_pairs, read_embeddings
@@ -123,7 +123,7 @@ def main() -> None:
     """Write the figures of the test set named on the command line."""
     name, _ = named_test_set(__doc__)
     params, figures = load_params("score", ScoreParams), load_params("figures", FiguresParams)
-    threshold = read_threshold()
+    threshold = read_thresholds().threshold
     subjects = read_image_table(name, len(open_pixels(name)))["subject"]
     pairs = read_pair_table(name, len(subjects))
     with fixed_threads(load_threads()):

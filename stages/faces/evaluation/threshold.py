@@ -1,47 +1,92 @@
-"""The thresholds on cosines that `evaluate` chooses, and the errors measured at them, for whoever applies the model."""
+"""models/threshold.json: the thresholds on cosines that `evaluate` chose, with the error rates measured at each.
+
+This module has the only model of that file: `evaluate` writes it, and whoever applies or describes the model reads it.
+"""
 
 import json
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from faces.core.errors import StageError
 from faces.core.files import write_text
 from faces.evaluation.verification import Roc, error_rates
 
 THRESHOLD_PATH = Path("models/threshold.json")
+NOT_A_NUMBER = {"missing", "float_type", "float_parsing", "finite_number"}  # pydantic's names of these errors
 
 
-def measured_thresholds(part: str, curve: Roc, threshold: float, at_fmr: dict[float, float]) -> dict[str, Any]:
-    """Return thresholds with their FMR and FNMR over all pairs of a part of the split, as `THRESHOLD_PATH` holds them.
+class ErrorRates(BaseModel):
+    """A threshold on cosines and the error rates at it.
 
-    `threshold` was chosen on `train` pairs, and those of `at_fmr`, by the FMR that they are for, on `test_seen`.
+    fmr: share of impostor pairs whose cosine is at or above the threshold; fnmr: share of genuine pairs below it.
     """
-    return {
-        **_with_errors(curve, threshold),
-        "chosen_on": "train",
-        "measured_on": part,
-        "genuine_pairs": int(curve.genuine[-1]),
-        "impostor_pairs": int(curve.impostors[-1]),
-        "at_fmr": {f"{rate:g}": _with_errors(curve, chosen) for rate, chosen in at_fmr.items()},
-        "at_fmr_chosen_on": "test_seen",
-    }
+
+    threshold: FiniteFloat
+    fmr: float = Field(ge=0, le=1)
+    fnmr: float = Field(ge=0, le=1)
 
 
-def _with_errors(curve: Roc, threshold: float) -> dict[str, Any]:
+class Thresholds(ErrorRates):
+    """The content of models/threshold.json.
+
+    The threshold of the object itself has the highest accuracy on drawn pairs of the part `chosen_on`. `at_fmr` holds
+    one more for each false match rate, by the rate as text ("0.01"), chosen on every pair of `at_fmr_chosen_on`. All
+    error rates are measured on every pair of `measured_on`, which has `genuine_pairs` and `impostor_pairs`.
+    """
+
+    chosen_on: str
+    measured_on: str
+    genuine_pairs: int
+    impostor_pairs: int
+    at_fmr: dict[str, ErrorRates]
+    at_fmr_chosen_on: str
+
+
+def measure_thresholds(part: str, curve: Roc, threshold: float, at_fmr: dict[float, float]) -> Thresholds:
+    """Return thresholds with their error rates on a part of the split.
+
+    Args:
+        part: name of the part.
+        curve: ROC of every pair of the part.
+        threshold: chosen on drawn `train` pairs.
+        at_fmr: FMR -> the threshold for it, chosen on every pair of `test_seen`.
+    """
+    return Thresholds(
+        **_measure(curve, threshold).model_dump(),
+        chosen_on="train",
+        measured_on=part,
+        genuine_pairs=int(curve.genuine[-1]),
+        impostor_pairs=int(curve.impostors[-1]),
+        at_fmr={f"{rate:g}": _measure(curve, chosen) for rate, chosen in at_fmr.items()},
+        at_fmr_chosen_on="test_seen",
+    )
+
+
+def _measure(curve: Roc, threshold: float) -> ErrorRates:
     fmr, fnmr = error_rates(curve, threshold)
-    return {"threshold": threshold, "fmr": fmr, "fnmr": fnmr}
+    return ErrorRates(threshold=threshold, fmr=fmr, fnmr=fnmr)
 
 
-def write_thresholds(thresholds: dict[str, Any]) -> None:
-    """Write what `measured_thresholds` returned."""
-    write_text(THRESHOLD_PATH, json.dumps(thresholds, indent=2) + "\n")
+def write_thresholds(thresholds: Thresholds, path: Path = THRESHOLD_PATH) -> None:
+    """Write the file; the keys are in the order of the fields."""
+    write_text(path, json.dumps(thresholds.model_dump(), indent=2) + "\n")
 
 
-def read_threshold() -> float:
-    """Return the threshold chosen on `train` pairs; StageError if there is none."""
+def read_thresholds(path: Path = THRESHOLD_PATH) -> Thresholds:
+    """Return the content of the file; StageError names the file, and the first key that is missing or wrong."""
     try:
-        return float(json.loads(THRESHOLD_PATH.read_text(encoding="utf-8"))["threshold"])
+        return Thresholds.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise StageError(f"{THRESHOLD_PATH} is missing; `dvc repro evaluate` makes it, `dvc pull` fetches it") from None
-    except (KeyError, TypeError, ValueError, RecursionError):
-        raise StageError(f"{THRESHOLD_PATH}: has no number `threshold`") from None
+        raise StageError(f"{path} is missing; `dvc repro evaluate` makes it, `dvc pull` fetches it") from None
+    except ValidationError as error:
+        raise StageError(f"{path}: {_describe(error)}") from None
+
+
+def _describe(error: ValidationError) -> str:
+    """Return a sentence on the first problem."""
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] in NOT_A_NUMBER:
+        return f"has no number `{key}`"
+    return f"{key}: {first['msg']}" if key else first["msg"]
