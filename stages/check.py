@@ -26,7 +26,7 @@ from faces.core.pipeline import STAGES
 from faces.core.run import run
 from faces.core.terminal import say
 from faces.core.threads import RuntimeParams
-from faces.evaluation.metrics import FiguresParams
+from faces.evaluation.metrics import MetricsParams
 from faces.images.decoding import DecodingParams
 from faces.images.detection import PhotosParams
 from faces.tables.external_sets import load_test_sets
@@ -36,7 +36,7 @@ from faces.training.augmentation import AugmentParams
 SHARED_SECTIONS: dict[str, type[Params]] = {
     "augment": AugmentParams,
     "decoding": DecodingParams,
-    "figures": FiguresParams,
+    "metrics": MetricsParams,
     "photos": PhotosParams,
     "runtime": RuntimeParams,
 }

@@ -31,8 +31,9 @@ from faces.core.quiet import quiet_stderr
 from faces.core.run import run
 from faces.core.terminal import say
 from faces.core.threads import load_threads
+from faces.evaluation.roc import area_under_roc
 from faces.evaluation.threshold import THRESHOLD_PATH, read_thresholds
-from faces.evaluation.verification import accuracy, area_under_roc
+from faces.evaluation.verification import accuracy
 from faces.inference.embedder import Embedder
 from faces.tables.embeddings import EmbedParams, cosine_of_pairs, lengths, unit_length
 from faces.tables.packed_images import PackedImages

@@ -34,7 +34,7 @@ from faces.core.params import load_params
 from faces.core.run import run
 from faces.core.terminal import progress, say, warn
 from faces.core.threads import available_cores, fixed_threads, in_order, load_threads
-from faces.evaluation.verification import area_under_roc, equal_error_rate
+from faces.evaluation.roc import area_under_roc, equal_error_rate
 from faces.network.architecture import Architecture
 from faces.tables.embeddings import unit_length
 from faces.tables.packed_images import PackedImages

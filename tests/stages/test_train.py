@@ -13,7 +13,7 @@ from PIL import Image
 
 import train
 from faces.core.params import load_params
-from faces.evaluation.verification import area_under_roc, equal_error_rate
+from faces.evaluation.roc import area_under_roc, equal_error_rate
 from faces.network.runtime import tf
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import images_of, labels_of, read_split

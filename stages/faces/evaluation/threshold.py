@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from faces.core.errors import StageError
 from faces.core.files import write_text
-from faces.evaluation.verification import Roc, error_rates
+from faces.evaluation.roc import Roc, error_rates
 
 THRESHOLD_PATH = Path("models/threshold.json")
 NOT_A_NUMBER = {"missing", "float_type", "float_parsing", "finite_number"}  # pydantic's names of these errors
