@@ -116,7 +116,7 @@ def test_groups_against_scikit_learn() -> None:
     ]
 
 
-def test_one_group_with_pairs_enough_has_no_figures() -> None:
+def test_one_group_with_enough_pairs_has_no_metrics() -> None:
     pairs, names = grouped({"x": (30, 30), "y": (30, 29)})
     metrics, left_out = group_metrics(pairs, to_categories(pd.Series(names)), 0.5)
     assert metrics == {} and len(left_out) == 2 and "two groups" in left_out[1]

@@ -15,7 +15,7 @@ def normal_pairs(genuine: int, impostors: int, distance: float = 2.0) -> ScoredP
     return sort_descending(ScoredPairs(scores, np.repeat([1, 0], [genuine, impostors]), first, first))
 
 
-def test_figures_of_two_normals() -> None:
+def test_metrics_of_two_normals() -> None:
     # Unit normals d apart: AUC Phi(d / sqrt 2), EER Phi(-d / 2), d' d, TAR at FAR f Phi(d - Phi^-1(1 - f)).
     pairs = normal_pairs(50_000, 50_000)
     metrics = verification_metrics(pairs, None, pairs, 1.0, PARAMS).values

@@ -1,4 +1,4 @@
-"""External test sets from their files to their figures, on the small project's own images."""
+"""External test sets from their files to their metrics, on the small project's own images."""
 
 import json
 import pickle
@@ -73,7 +73,7 @@ def external(project: Path, tmp_path: Path) -> dict[str, dict[str, str]]:
     return test_sets
 
 
-def test_the_same_set_in_each_format_has_the_same_figures(
+def test_the_same_set_in_each_format_has_the_same_metrics(
     external: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("faces.evaluation.groups.MIN_PAIRS", 1)

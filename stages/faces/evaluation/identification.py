@@ -37,9 +37,10 @@ def knn_accuracy(
     probe_labels: NDArray[np.int64],
     neighbours: int,
 ) -> float:
-    """Return the share of probes (n, D) whose label wins the vote of the nearest gallery vectors (m, D) by cosine.
+    """Return the accuracy of a vote: a probe (n, D) gets the label of most of its nearest gallery vectors (m, D).
 
-    A tied vote goes to the lowest label, as in scikit-learn. If m is less than `neighbours`, all vectors vote.
+    Near means of a high cosine. A tied vote goes to the lowest label, as in scikit-learn. If m is less than
+    `neighbours`, all vectors vote.
     """
     classifier = KNeighborsClassifier(n_neighbors=min(neighbours, len(gallery)), metric="cosine", algorithm="brute")
     return float(classifier.fit(gallery, gallery_labels).score(probes, probe_labels))
@@ -95,7 +96,7 @@ def rank_probes(
 
 
 def cumulative_match_characteristic(rank: NDArray[np.int64], ranks: int = CMC_RANKS) -> NDArray[np.float64]:
-    """Return the CMC: the share of probes whose rank (n,), from 1, is k or better, for k = 1 to `ranks`."""
+    """Return the CMC, (ranks,): the share of probes of rank k or better, for k = 1 to `ranks`, from ranks (n,)."""
     return np.cumsum(np.bincount(np.minimum(rank, ranks + 1), minlength=ranks + 2)[1:-1]) / len(rank)
 
 

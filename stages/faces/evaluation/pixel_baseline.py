@@ -13,7 +13,7 @@ def pixel_correlation(
 ) -> NDArray[np.float64]:
     """Return Pearson's correlation of the pixel values of images a[i] and b[i], (n,), -1..1.
 
-    Brightness and contrast do not count. An image whose pixels are all equal has correlation 0 with any other. `load`
+    Brightness and contrast do not count. An image of equal pixels has correlation 0 with any other. `load`
     returns images (k, H, W, 3) by their numbers (k,).
     """
     correlation = np.empty(len(a), dtype=np.float64)

@@ -13,7 +13,7 @@ from faces.search.index import IndexParams, build_index
 from faces.search.neighbours import NOBODY, Neighbours, exact_neighbours
 from faces.tables.embeddings import Vectors
 
-CHUNK = 4096  # queries, whose pairs become a piece of the table: 10 MB at 100 neighbours
+CHUNK = 4096  # queries at a time; their pairs are a piece of the table: 10 MB at 100 neighbours
 
 
 class MiningParams(IndexParams):
