@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-import mine
 from benchmarks import notebook
 from benchmarks.timing import alternate, table
 from faces.core.params import load_params
-from faces.search.lsh import Neighbours
+from faces.search.mining import Mining
+from faces.search.neighbours import Neighbours
+from mine import MineParams
 
 IMAGES, QUERIES, NEIGHBOURS, NOTEBOOK_QUERIES = 50_000, 20_000, 100, 50
 
@@ -34,12 +35,12 @@ def main() -> None:
         def search(self, queries: NDArray[np.int64], _: int) -> Iterator[Neighbours]:
             return ((query, near[turn[query]], cosines[turn[query]]) for query in queries.tolist())
 
-    params = load_params("mine", mine.MineParams).model_copy(update={"queries": QUERIES, "index": "Flat"})
+    params = load_params("mine", MineParams).model_copy(update={"queries": QUERIES, "index": "Flat"})
 
     def ours() -> None:
-        mining = mine.Mining(unit, labels, params)
+        mining = Mining(unit, labels, params)
         turn[mining.queries] = np.arange(QUERIES)
-        mining._index = Known()  # type: ignore[assignment]
+        mining._index = Known()
         list(mining.pieces("mining"))
 
     unit, turn = np.ones((IMAGES, 1), np.float32), np.zeros(IMAGES, np.int64)

@@ -42,7 +42,7 @@ def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as temporary:
         empty, project = empty_project(Path(temporary, "empty")), finished_project(Path(temporary, "project"))
-        bins = iter(range(41, 1000))
+        draws = iter(range(1001, 2000))
         params = project / "params.yaml"
         original = params.read_text(encoding="utf-8")
 
@@ -51,7 +51,7 @@ def main() -> None:
             dvc(project, "repro")
 
         def changed() -> None:  # to a value that never was, or DVC's run cache would answer
-            text, replaced = re.subn(r"histogram_bins: \d+", f"histogram_bins: {next(bins)}", original)
+            text, replaced = re.subn(r"bootstrap: \d+", f"bootstrap: {next(draws)}", original)
             assert replaced == 1
             params.write_text(text, encoding="utf-8")
             dvc(project, "repro")

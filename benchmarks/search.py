@@ -46,8 +46,9 @@ def measure(name: str, images: int, held: bool, path: Path) -> None:
     """Print a part of the row of one index, with embeddings held in memory or not."""
     from faces.core.params import load_params
     from faces.core.threads import fixed_threads, load_threads
+    from faces.search.mining import Mining
     from faces.tables.embeddings import UnitVectors, read_embeddings
-    from mine import MineParams, Mining
+    from mine import MineParams
 
     index, parameters = factory_of(name, images)
     changes = {"index": index, "index_parameters": parameters, "queries": QUERIES, "neighbours": NEIGHBOURS}

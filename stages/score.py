@@ -1,19 +1,20 @@
 """Score the pairs of an external test set, such as LFW, by the cosine of embeddings.
 
 Reads   data/tests/<name>.{images,pairs}.csv, data/tests/<name>.embeddings.npy, data/tests/<name>.npy,
-        models/threshold.json (chosen on training pairs), data/split.csv and data/packed (for what
-        training has seen), data/pairs.csv (for the baseline's threshold)
+        models/threshold.json (chosen on training pairs), data/split.csv and data/packed (for the
+        leakage), data/pairs.csv (for the threshold of the baseline)
 Writes  metrics/score@<name>.json, metrics/score/<name>_roc.csv, metrics/score/<name>_scores.csv
 Run     python stages/score.py <name>
 
-A subject whose name is one of training's, where the test set names subjects, and an image that is a copy of a training
-image, or nearly, are counted, and warned about. `score.drop_leaked` drops the pairs that have them.
+Leakage is counted and warned about: subjects who have the name of a training subject, if the test set names subjects,
+and images that are copies or near copies of training images. `score.drop_leaked` drops the pairs with such images.
 
-`pixels_<figure>` is what the correlation of pixels gives, at the threshold that is best for it on training pairs: what
-a network has to beat.
+`pixels_<metric>` is the baseline without a network: the correlation of pixels, at its best threshold on training pairs.
 
-Where pairs have groups, the accuracy of each is given too, and FRCSyn's trade-off between them. A set that does not
-name its subjects has no intervals, which are over people.
+If pairs have groups, there is the accuracy of each group, and FRCSyn's trade-off. A set that does not name its subjects
+has no intervals, since those are over people.
+
+To add a metric, see faces/evaluation/metrics.py.
 """
 
 from pathlib import Path
@@ -30,19 +31,14 @@ from faces.core.params import Params, load_params
 from faces.core.run import run
 from faces.core.terminal import say, warn
 from faces.core.threads import fixed_threads, load_threads
-from faces.evaluation.bootstrap import Pairs, reordered
-from faces.evaluation.metrics import (
-    FiguresParams,
-    categories,
-    figures_at_rates,
-    group_figures,
-    roc_points,
-    score_histogram,
-    verification_figures,
-)
-from faces.evaluation.pixel_baseline import pixel_likeness
+from faces.evaluation.groups import group_metrics, to_categories
+from faces.evaluation.metrics import MetricsParams, metrics_at_rates, verification_metrics
+from faces.evaluation.pixel_baseline import pixel_correlation
+from faces.evaluation.plots import roc_points, score_histogram
+from faces.evaluation.roc import area, descending_order, equal_error, roc_curve
+from faces.evaluation.scored_pairs import ScoredPairs
 from faces.evaluation.threshold import read_thresholds
-from faces.evaluation.verification import accuracy, area, best_threshold, equal_error, falling_order, roc
+from faces.evaluation.verification import accuracy, best_threshold
 from faces.search.thumbnails import alike, blocks, directions, exact_index, thumbnails
 from faces.tables.embeddings import UnitVectors, cosine_of_pairs, read_embeddings
 from faces.tables.external_sets import (
@@ -50,14 +46,13 @@ from faces.tables.external_sets import (
     named_test_set,
     open_pixels,
     read_image_table,
-    read_pair_table,
+    read_test_pairs,
 )
 from faces.tables.packed_images import PackedImages
-from faces.tables.pair_table import PAIRS_PATH
-from faces.tables.pair_table import read_pair_table as read_drawn_pairs
+from faces.tables.pair_table import PAIRS_PATH, read_pair_table
 from faces.tables.split_table import TRAIN, images_of, read_split
 
-MOST_PIXEL_PAIRS = 5_000  # of training, behind the baseline's threshold: about as many, in fact up to twice that
+PIXEL_PAIRS = 5_000  # of training, behind the threshold of the baseline: about as many, up to twice that
 
 
 class ScoreParams(Params):
@@ -65,8 +60,8 @@ class ScoreParams(Params):
     likeness: float = Field(gt=0, le=1)
 
 
-def copies_of_training(pixels: NDArray[np.uint8], split: pd.DataFrame, likeness: float) -> NDArray[np.bool_]:
-    """Return which images (n, 112, 112, 3) are copies of one that training has seen, or nearly: bool (n,)."""
+def find_near_copies(pixels: NDArray[np.uint8], split: pd.DataFrame, likeness: float) -> NDArray[np.bool_]:
+    """Return which images (n, 112, 112, 3) are copies or near copies of a training image, (n,)."""
     vectors = directions(thumbnails(pixels))
     images, numbers = PackedImages(split), images_of(split, TRAIN)
     copies = np.zeros(len(pixels), dtype=bool)
@@ -77,78 +72,87 @@ def copies_of_training(pixels: NDArray[np.uint8], split: pd.DataFrame, likeness:
     return copies
 
 
-def leaked_images(name: str, subjects: pd.Series, split: pd.DataFrame, likeness: float) -> pd.DataFrame:
-    """Return by image of a test set whether it leaked from training: columns shared_subject and copy."""
+def find_leaked_images(name: str, subjects: pd.Series, split: pd.DataFrame, likeness: float) -> pd.DataFrame:
+    """Return for each image of a test set whether it leaked from training: columns shared_subject and copy."""
     trained_on = set(split.loc[split["part"] == TRAIN, "subject"])
-    shared = subjects.isin(trained_on)  # never of one that is not named, "": read_split refuses such names
-    return pd.DataFrame({"shared_subject": shared, "copy": copies_of_training(open_pixels(name), split, likeness)})
+    shared = subjects.isin(trained_on)  # "", a subject without a name, is never among them: read_split refuses it
+    return pd.DataFrame({"shared_subject": shared, "copy": find_near_copies(open_pixels(name), split, likeness)})
 
 
-def leakage(pairs: pd.DataFrame, subjects: pd.Series, leaked: pd.DataFrame) -> tuple[pd.Series, dict[str, int]]:
-    """Return which pairs have a leaked image, and the counts."""
+def find_leaked_pairs(
+    pairs: pd.DataFrame, subjects: pd.Series, leaked: pd.DataFrame
+) -> tuple[pd.Series, dict[str, int]]:
+    """Return which pairs have a leaked image, and the counts of what leaked."""
     either = leaked.any(axis=1).to_numpy()
-    of_pairs = pd.Series(either[pairs["a"]] | either[pairs["b"]], index=pairs.index)
+    leaked_pairs = pd.Series(either[pairs["a"]] | either[pairs["b"]], index=pairs.index)
     counts = {
         "shared_subjects": int(subjects[leaked["shared_subject"]].nunique()),
         "copies_of_training": int(leaked["copy"].sum()),
-        "leaked_pairs": int(of_pairs.sum()),
+        "leaked_pairs": int(leaked_pairs.sum()),
     }
-    return of_pairs, counts
+    return leaked_pairs, counts
 
 
-def scored_pairs(name: str, pairs: pd.DataFrame, subjects: pd.Series) -> Pairs:
-    """Return the pairs of a test set with their cosines; `subjects` are those of all images."""
+def drop_or_warn(name: str, pairs: pd.DataFrame, leaked: pd.Series, counts: dict[str, int], drop: bool) -> pd.DataFrame:
+    """Return the pairs to score, with a warning if some leaked; StageError if none of a kind are left."""
+    if leaked.any():
+        warn(f"{name}: {counts}; {'dropped' if drop else 'kept: `score.drop_leaked` drops them'}")
+    if drop:
+        pairs = pairs[~leaked].reset_index(drop=True)
+    if pairs["same"].nunique() < 2:
+        raise StageError(f"params.yaml: score.drop_leaked: leaves {name} no pairs of both kinds")
+    return pairs
+
+
+def score_test_pairs(name: str, pairs: pd.DataFrame, subjects: pd.Series) -> ScoredPairs:
+    """Return the pairs of a test set with their cosines; `subjects` has the name of the person on each image."""
     a, b = pairs["a"].to_numpy(), pairs["b"].to_numpy()
     unit = UnitVectors(read_embeddings(len(subjects), embeddings_path(name)))
     person = pd.factorize(subjects)[0].astype(np.int32)
-    return Pairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(dtype=np.int8), person[a], person[b])
+    return ScoredPairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(dtype=np.int8), person[a], person[b])
 
 
-def pixel_figures(pixels: NDArray[np.uint8], pairs: pd.DataFrame, split: pd.DataFrame) -> dict[str, float]:
-    """Return the figures of pixels alone on the pairs of a test set, whose images are `pixels` (n, 112, 112, 3)."""
-    drawn = read_drawn_pairs(PAIRS_PATH, len(split))
-    known = drawn[drawn["part"] == TRAIN]
-    known = known.iloc[:: max(1, len(known) // MOST_PIXEL_PAIRS)]
+def pixel_metrics(pixels: NDArray[np.uint8], pairs: pd.DataFrame, split: pd.DataFrame) -> dict[str, float]:
+    """Return the metrics of the pixel baseline on the pairs of a test set with images `pixels` (n, 112, 112, 3)."""
+    drawn = read_pair_table(PAIRS_PATH, len(split))
+    training = drawn[drawn["part"] == TRAIN]
+    training = training.iloc[:: max(1, len(training) // PIXEL_PAIRS)]
     images = PackedImages(split)
-    own = pixel_likeness(lambda numbers: images[numbers], known["a"].to_numpy(), known["b"].to_numpy())
-    threshold = best_threshold(own, known["same"].to_numpy())
-    scores = pixel_likeness(lambda numbers: pixels[numbers], pairs["a"].to_numpy(), pairs["b"].to_numpy())
-    curve = roc(scores, pairs["same"].to_numpy())
+    own = pixel_correlation(lambda numbers: images[numbers], training["a"].to_numpy(), training["b"].to_numpy())
+    threshold = best_threshold(own, training["same"].to_numpy())
+    scores = pixel_correlation(lambda numbers: pixels[numbers], pairs["a"].to_numpy(), pairs["b"].to_numpy())
+    curve = roc_curve(scores, pairs["same"].to_numpy())
     values = {"accuracy": accuracy(scores, pairs["same"].to_numpy(), threshold)}
-    values |= {"auc": area(curve), "eer": equal_error(curve)} | figures_at_rates(curve, [])[0]
+    values |= {"auc": area(curve), "eer": equal_error(curve)} | metrics_at_rates(curve, [])[0]
     return {f"pixels_{name}": value for name, value in values.items()}
 
 
 def main() -> None:
-    """Write the figures of the test set named on the command line."""
+    """Write the metrics and curves of the test set named on the command line."""
     name, _ = named_test_set(__doc__)
-    params, figures = load_params("score", ScoreParams), load_params("figures", FiguresParams)
+    params, metrics_params = load_params("score", ScoreParams), load_params("metrics", MetricsParams)
     threshold = read_thresholds().threshold
     subjects = read_image_table(name, len(open_pixels(name)))["subject"]
-    pairs = read_pair_table(name, len(subjects))
+    pairs = read_test_pairs(name, len(subjects))
     with fixed_threads(load_threads()):
         split = read_split(names=True)
-        leaked, counts = leakage(pairs, subjects, leaked_images(name, subjects, split, params.likeness))
-    if leaked.any():
-        warn(f"{name}: {counts}; {'dropped' if params.drop_leaked else 'kept: `score.drop_leaked` drops them'}")
-    if params.drop_leaked:
-        pairs = pairs[~leaked].reset_index(drop=True)
-    if pairs["same"].nunique() < 2:
-        raise StageError(f"params.yaml: score.drop_leaked: leaves {name} no pairs of both kinds")
+        leaked, counts = find_leaked_pairs(pairs, subjects, find_leaked_images(name, subjects, split, params.likeness))
+    pairs = drop_or_warn(name, pairs, leaked, counts, params.drop_leaked)
 
-    scored = scored_pairs(name, pairs, subjects)
-    order = falling_order(scored.scores)
-    scored, pairs = reordered(scored, order), pairs.iloc[order]
+    scored = score_test_pairs(name, pairs, subjects)
+    order = descending_order(scored.scores)
+    scored, pairs = scored.take(order), pairs.iloc[order]
     folds = np.repeat(pairs[["fold"]].to_numpy(), 2, axis=1)
-    found = verification_figures(scored, folds, scored, threshold, figures, identities_known=subjects.ne("").all())
-    of_groups, groups_left_out = group_figures(scored, categories(pairs["group"]), threshold)
+    identities_known = subjects.ne("").all()
+    found = verification_metrics(scored, folds, scored, threshold, metrics_params, identities_known)
+    by_group, groups_left_out = group_metrics(scored, to_categories(pairs["group"]), threshold)
     for sentence in [*found.left_out, *groups_left_out]:
         say(f"{name}: {sentence}")
-    metrics = found.flat() | {"threshold": threshold} | of_groups | counts
+    metrics = found.flat() | {"threshold": threshold} | by_group | counts
     with fixed_threads(load_threads()):
-        metrics |= pixel_figures(open_pixels(name), pairs, split)
-    write_csv(Path(f"metrics/score/{name}_roc.csv"), roc_points(name, found.curve, figures.curve_points))
-    write_csv(Path(f"metrics/score/{name}_scores.csv"), score_histogram(name, scored, figures.histogram_bins))
+        metrics |= pixel_metrics(open_pixels(name), pairs, split)
+    write_csv(Path(f"metrics/score/{name}_roc.csv"), roc_points(name, found.curve))
+    write_csv(Path(f"metrics/score/{name}_scores.csv"), score_histogram(name, scored))
     write_metrics(Path(f"metrics/score@{name}.json"), metrics)
     say(f"{name}: accuracy {metrics['accuracy']:.3f}, AUC {metrics['auc']:.3f}, EER {metrics['eer']:.3f}")
 

@@ -301,7 +301,7 @@ READ_BY = {
     "test_sets": "gather",
     "decoding": "pack",
     "runtime": "duplicates",
-    "figures": "evaluate",
+    "metrics": "evaluate",
     "augment": "train",
 }
 MAY_BE_EMPTY = ("ranks", "false_accept_rates", "group_by", "index_parameters", "use", "licence", "contact")
@@ -313,7 +313,7 @@ def stage_of(section: str) -> str:
 
 def _params(section: str, values: Any, path: Path) -> None:
     """Write a params.yaml with `values` in place of a section, and as little else as its stage reads."""
-    needed = ("sources", "runtime", "decoding", "pack", "figures", "evaluate", "train")
+    needed = ("sources", "runtime", "decoding", "pack", "metrics", "evaluate", "train")
     listed = {"outside": {"format": "csv", "images": "images", "pairs": "pairs.csv"}}
     content = {name: small_params()[name] for name in needed} | {"test_sets": listed} | {section: values}
     if section == "photos":

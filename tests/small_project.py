@@ -32,7 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "split": {"unseen_subjects": 0.3},
     "train": {"width": 0.125, "embedding_size": 16, "epochs": 2, "batch_size": 8, "validation_images": 12},
     "identify": {"neighbours": 3, "pixel_images": 20, "enrolled_images": 3},
-    "figures": {"bootstrap": 20, "folds": 2},
+    "metrics": {"bootstrap": 20, "folds": 2},
     "mine": {"hyperplanes": 8, "neighbours": 10, "queries": 20, "recall_queries": 5},
     "review": {"tsne_subjects": 2, "worst_pairs": 3},
     "similarity": {"hidden_units": 8, "augmented_views": 2},

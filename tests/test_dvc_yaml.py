@@ -41,7 +41,7 @@ RERUN = {
     "similarity.epochs": f"similarity {AFTER_EVALUATE}",
     "pairs.anchors": f"pairs {AFTER_EVALUATE}",
     "evaluate.most_images": AFTER_EVALUATE,
-    "figures.histogram_bins": AFTER_EVALUATE,
+    "metrics.bootstrap": AFTER_EVALUATE,
     "score.likeness": "score card",
     "review.worst_pairs": "review card",
     "export.seed": "export card",
@@ -49,7 +49,7 @@ RERUN = {
     "stages/mine.py": f"mine similarity {AFTER_EVALUATE}",
     "stages/faces/search/lsh.py": f"mine similarity {AFTER_EVALUATE}",
     "stages/faces/drawing/head.py": f"synthesize pack duplicates split {AFTER_SPLIT}",
-    "stages/faces/evaluation/verification.py": f"train {AFTER_TRAIN}",
+    "stages/faces/evaluation/roc.py": f"train {AFTER_TRAIN}",
     "stages/faces/evaluation/metrics.py": f"identify {AFTER_EVALUATE}",
     "README.md": "",
 }

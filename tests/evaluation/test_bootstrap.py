@@ -1,22 +1,22 @@
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn import metrics as sklearn_metrics
+from sklearn.metrics import roc_auc_score
 
 from faces.evaluation.bootstrap import (
-    Drawn,
     Interval,
-    Pairs,
+    PairBins,
+    Replicates,
     accuracy_interval,
     auc_gain_interval,
     bin_ends,
     curve_intervals,
-    in_falling_order,
-    numbered,
 )
-from faces.evaluation.verification import area_under_roc, equal_error_rate, roc, roc_of_falling, tar_at_far
+from faces.evaluation.roc import area_under_roc, equal_error_rate, roc_curve, roc_curve_sorted, tar_at_far
+from faces.evaluation.scored_pairs import ScoredPairs, number_identities, sort_descending
 
 
-def people(seed: int = 0, people: int = 12, images: int = 4) -> Pairs:
+def people(seed: int = 0, people: int = 12, images: int = 4) -> ScoredPairs:
     """Every pair of some images whose scores depend on who is on them."""
     random = np.random.default_rng(seed)
     labels = np.repeat(np.arange(people) * 3, images)
@@ -25,12 +25,12 @@ def people(seed: int = 0, people: int = 12, images: int = 4) -> Pairs:
     ease = random.normal(0, 0.3, 3 * people)  # how alike the images of a person are
     scores = np.where(same, 0.6 + ease[labels[a]], 0.2 + 0.3 * ease[labels[a]] * ease[labels[b]])
     scores = np.round(scores + random.normal(0, 0.15, len(same)), 2)
-    return Pairs(scores, same.astype(np.int64), labels[a], labels[b])
+    return ScoredPairs(scores, same.astype(np.int64), labels[a], labels[b])
 
 
-def intervals(pairs: Pairs, rates: list[float], replicates: int, seed: int) -> dict[str, Interval]:
-    pairs = in_falling_order(pairs)
-    return curve_intervals(pairs, roc_of_falling(pairs.scores, pairs.same), rates, replicates, seed)
+def intervals(pairs: ScoredPairs, rates: list[float], replicates: int, seed: int) -> dict[str, Interval]:
+    pairs = sort_descending(pairs)
+    return curve_intervals(pairs, roc_curve_sorted(pairs.scores, pairs.same), rates, replicates, seed)
 
 
 def test_replicates_against_pairs_written_out() -> None:
@@ -48,7 +48,7 @@ def test_replicates_against_pairs_written_out() -> None:
         of_replicate = np.array(scores), np.array(same)
         expected["auc"].append(area_under_roc(*of_replicate))
         expected["eer"].append(equal_error_rate(*of_replicate))
-        expected["tar_at_far_0.1"].append(tar_at_far(roc(*of_replicate), 0.1))
+        expected["tar_at_far_0.1"].append(tar_at_far(roc_curve(*of_replicate), 0.1))
     # Scores have two decimals: fewer than 4,096 different ones, each of which is a bin.
     found = intervals(pairs, [0.1], replicates, seed)
     assert found.keys() == expected.keys()
@@ -70,11 +70,11 @@ def test_gain_of_other_scores_against_weighted_pairs() -> None:
     assert auc_gain_interval(pairs, pairs.scores, replicates, seed) == (0, 0)
 
 
-def many_pairs() -> Pairs:
-    """Return 79,800 pairs of as many scores, in falling order."""
+def many_pairs() -> ScoredPairs:
+    """Return 79,800 pairs of as many scores, in descending order."""
     pairs = people(seed=4, people=40, images=10)
     scores = pairs.scores + np.random.default_rng(5).normal(0, 0.01, len(pairs.scores))
-    return in_falling_order(pairs._replace(scores=scores))
+    return sort_descending(pairs._replace(scores=scores))
 
 
 def test_replicates_in_bins_against_weighted_pairs() -> None:
@@ -84,7 +84,9 @@ def test_replicates_in_bins_against_weighted_pairs() -> None:
     expected: dict[str, list[float]] = {"auc": [], "eer": [], "tar_at_far_0.1": [], "tar_at_far_0.001": []}
     for row in times:
         weights = np.where(first == second, row[first], row[first] * row[second])
-        fmr, tar, _ = roc_curve(pairs.same, pairs.scores, sample_weight=weights, drop_intermediate=False)
+        fmr, tar, _ = sklearn_metrics.roc_curve(
+            pairs.same, pairs.scores, sample_weight=weights, drop_intermediate=False
+        )
         expected["auc"].append(roc_auc_score(pairs.same, pairs.scores, sample_weight=weights))
         closest = np.argmin(np.abs(fmr - 1 + tar))
         expected["eer"].append((fmr[closest] + 1 - tar[closest]) / 2)
@@ -99,7 +101,7 @@ def test_replicates_in_bins_against_weighted_pairs() -> None:
 
 def test_bins_are_as_fine_as_they_say() -> None:
     pairs = many_pairs()
-    curve = roc_of_falling(pairs.scores, pairs.same)
+    curve = roc_curve_sorted(pairs.scores, pairs.same)
     ends = bin_ends(curve)
     genuine, impostors = curve.genuine[ends], curve.impostors[ends]
     assert (ends[0], ends[-1]) == (0, len(pairs.scores)) and len(ends) < 2000
@@ -109,7 +111,7 @@ def test_bins_are_as_fine_as_they_say() -> None:
 
 
 def test_identities_are_places_among_those_that_occur() -> None:
-    first, second, total = numbered(np.array([7, 2, 7]), np.array([2, 9, 7]))
+    first, second, total = number_identities(np.array([7, 2, 7]), np.array([2, 9, 7]))
     assert (first.tolist(), second.tolist(), total) == ([1, 0, 1], [0, 2, 1], 3)
 
 
@@ -118,7 +120,7 @@ def test_independent_pairs_have_the_binomial_interval() -> None:
     size = 400
     scores = np.where(np.arange(size) < 320, 1.0, 0.0)
     person = np.arange(size)
-    pairs = Pairs(scores, np.ones(size, dtype=np.int64), person, person)
+    pairs = ScoredPairs(scores, np.ones(size, dtype=np.int64), person, person)
     low, high = accuracy_interval(pairs, 0.5, 4000, 0)["accuracy"]
     half = 1.96 * np.sqrt(0.8 * 0.2 / size)
     assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.006)
@@ -127,30 +129,30 @@ def test_independent_pairs_have_the_binomial_interval() -> None:
 def test_many_images_of_few_people_do_not_narrow_the_interval() -> None:
     # All pairs of a person are right or all wrong: ten pairs of each say no more than one.
     person, right = np.arange(40), np.arange(40) % 4 > 0
-    single = Pairs(right.astype(float), np.ones(40, dtype=np.int64), person, person)
-    tenfold = Pairs(*(np.repeat(column, 10) for column in single))
+    single = ScoredPairs(right.astype(float), np.ones(40, dtype=np.int64), person, person)
+    tenfold = ScoredPairs(*(np.repeat(column, 10) for column in single))
     assert accuracy_interval(single, 0.5, 500, 1) == accuracy_interval(tenfold, 0.5, 500, 1)
 
 
 def test_replicates_without_one_kind_are_left_out() -> None:
     # Of two people, half of all replicates draw one of them twice, and have no impostor pair.
-    pairs = Pairs(np.array([0.9, 0.8, 0.1]), np.array([1, 1, 0]), np.array([0, 1, 0]), np.array([0, 1, 1]))
+    pairs = ScoredPairs(np.array([0.9, 0.8, 0.1]), np.array([1, 1, 0]), np.array([0, 1, 0]), np.array([0, 1, 1]))
     assert intervals(pairs, [0.5], 200, 0) == {"auc": (1, 1), "eer": (0, 0), "tar_at_far_0.5": (1, 1)}
 
 
 def test_blocks_of_replicates_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = people(seed=2)
     whole = intervals(pairs, [0.1, 0.5], 50, 3)
-    monkeypatch.setattr("faces.evaluation.bootstrap.MOST_WEIGHTS", 7 * 12 * 12)  # of seven replicates at a time
-    monkeypatch.setattr("faces.evaluation.bootstrap.MOST_AT_ONCE", 40)  # fewer than share some scores
+    monkeypatch.setattr("faces.evaluation.bootstrap.MAX_WEIGHTS", 7 * 12 * 12)  # of seven replicates at a time
+    monkeypatch.setattr("faces.evaluation.bootstrap.MAX_AT_ONCE", 40)  # fewer than share some scores
     again = intervals(pairs, [0.1, 0.5], 50, 3)
     assert {name: pytest.approx(ends, rel=1e-12) for name, ends in whole.items()} == again  # sums of other blocks
 
 
 def test_a_person_drawn_twice_counts_twice_with_others_and_with_himself() -> None:
-    pairs = Pairs(np.zeros(2), np.array([1, 0]), np.array([4, 4]), np.array([4, 9]))
-    drawn = Drawn(pairs, 300, 0)
-    kinds = [(drawn.columns[:1], np.array([0, 1])), (drawn.columns[1:], np.array([0, 1]))]
-    counts = drawn.measure(kinds, lambda counts: {"genuine": counts[0][0], "impostor": counts[1][0]})
+    pairs = ScoredPairs(np.zeros(2), np.array([1, 0]), np.array([4, 4]), np.array([4, 9]))
+    drawn = Replicates(pairs, 300, 0)
+    groups = [PairBins(drawn.columns[:1], np.array([0, 1])), PairBins(drawn.columns[1:], np.array([0, 1]))]
+    counts = drawn.measure(groups, lambda counts: {"genuine": counts[0][0], "impostor": counts[1][0]})
     # Two draws of two people: 4 comes 0, 1 or 2 times, and 9 the rest.
     assert set(zip(counts["genuine"].tolist(), counts["impostor"].tolist(), strict=True)) == {(0, 0), (1, 1), (2, 0)}

@@ -11,7 +11,7 @@ def test_it_is_numpys_correlation(monkeypatch: pytest.MonkeyPatch) -> None:
     images[3] = images[0] // 2 + 20  # of other contrast and brightness
     a, b = np.array([0, 0, 1, 2, 3, 4, 0, 1, 1]), np.array([0, 1, 2, 0, 0, 3, 3, 1, 4])
     expected = [np.corrcoef(images[i].ravel(), images[j].ravel())[0, 1] for i, j in zip(a, b, strict=True)]
-    found = pixel_baseline.pixel_likeness(lambda numbers: images[numbers], a, b)
+    found = pixel_baseline.pixel_correlation(lambda numbers: images[numbers], a, b)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert found[6] > 0.999 and abs(found[1]) < 0.02
 
@@ -19,4 +19,4 @@ def test_it_is_numpys_correlation(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_image_of_one_value_is_like_none() -> None:
     images = np.stack([np.full((112, 112, 3), 7, np.uint8), noise(112, 112)])
     one = np.array([0])
-    assert pixel_baseline.pixel_likeness(lambda numbers: images[numbers], one, one + 1) == 0
+    assert pixel_baseline.pixel_correlation(lambda numbers: images[numbers], one, one + 1) == 0

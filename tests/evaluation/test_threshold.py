@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from faces.core.errors import StageError
+from faces.evaluation.roc import roc_curve
 from faces.evaluation.threshold import THRESHOLD_PATH, measure_thresholds, read_thresholds, write_thresholds
-from faces.evaluation.verification import roc
 
-CURVE = roc(np.array([0.9, 0.8, 0.7, 0.2]), np.array([1, 0, 1, 0]))
+CURVE = roc_curve(np.array([0.9, 0.8, 0.7, 0.2]), np.array([1, 0, 1, 0]))
 
 
 @pytest.mark.usefixtures("in_new_folder")

@@ -1,22 +1,20 @@
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, norm
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
+from sklearn import metrics as sklearn_metrics
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from faces.evaluation.verification import (
-    accuracy,
+from faces.evaluation.notebook_metrics import min_max
+from faces.evaluation.roc import (
     area_under_roc,
-    balanced_accuracy,
-    best_threshold,
-    d_prime,
     equal_error_rate,
     error_rates,
-    min_max,
-    roc,
-    roc_of_falling,
+    roc_curve,
+    roc_curve_sorted,
     tar_at_far,
     threshold_at_far,
 )
+from faces.evaluation.verification import accuracy, balanced_accuracy, best_threshold, d_prime
 
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.55, 0.4, 0.3, 0.1])
 SAME = np.array([1, 1, 0, 1, 0, 1, 0, 0])
@@ -30,7 +28,7 @@ FAWCETT_SCORES = np.array(
 
 
 def test_the_published_example() -> None:
-    curve = roc(FAWCETT_SCORES, FAWCETT_SAME)
+    curve = roc_curve(FAWCETT_SCORES, FAWCETT_SAME)
     points = dict(zip(curve.thresholds.tolist(), zip(curve.fmr.tolist(), curve.tar.tolist(), strict=True), strict=True))
     # Points that the figure labels, and the text: "The ROC point at (0.1, 0.5) produces its highest accuracy (70%)".
     assert points[np.inf] == (0.0, 0.0) and points[0.9] == (0.0, 0.1) and points[0.1] == (1.0, 1.0)
@@ -45,8 +43,8 @@ def test_roc_and_area_against_scikit_learn() -> None:
     random = np.random.default_rng(1)
     for _ in range(50):
         scores, same = random.integers(0, 20, 60) / 20, random.integers(0, 2, 60)
-        curve = roc(scores, same)
-        fmr, tar, thresholds = roc_curve(same, scores, drop_intermediate=False)
+        curve = roc_curve(scores, same)
+        fmr, tar, thresholds = sklearn_metrics.roc_curve(same, scores, drop_intermediate=False)
         np.testing.assert_allclose(curve.fmr, fmr, atol=1e-15)
         np.testing.assert_allclose(curve.tar, tar, atol=1e-15)
         np.testing.assert_array_equal(curve.thresholds, thresholds)
@@ -61,12 +59,12 @@ def test_tar_at_far_against_every_threshold() -> None:
         genuine, impostor = scores[same == 1], scores[same == 0]
         for far in (0.0, 0.1, 0.25, 1.0):
             allowed = [t for t in [*scores, 2.0] if np.mean(impostor >= t) <= far]
-            assert tar_at_far(roc(scores, same), far) == max(np.mean(genuine >= t) for t in allowed)
+            assert tar_at_far(roc_curve(scores, same), far) == max(np.mean(genuine >= t) for t in allowed)
 
 
 def test_any_share_of_impostors_as_a_rate_lets_that_many_in() -> None:
     for impostors in range(1, 120):  # among them 29 of 100, and 0.29 * 100 is less than 29
-        curve = roc(np.arange(2.0 * impostors), np.tile([0, 1], impostors))  # genuine and impostor in turn, from above
+        curve = roc_curve(np.arange(2.0 * impostors), np.tile([0, 1], impostors))  # alternating, from above
         for allowed in range(impostors + 1):
             assert tar_at_far(curve, allowed / impostors) == min(allowed + 1, impostors) / impostors
 
@@ -79,14 +77,16 @@ def test_a_threshold_between_neighbours_in_single_precision_lies_between_them() 
     assert accuracy(scores, ~same.astype(bool), (3 * float(above) + float(below)) / 4) == 0
 
 
-def test_roc_of_falling_scores_and_no_others() -> None:
+def test_roc_curve_sorted_scores_and_no_others() -> None:
     order = np.argsort(-FAWCETT_SCORES)
     for one, other in zip(
-        roc_of_falling(FAWCETT_SCORES[order], FAWCETT_SAME[order]), roc(FAWCETT_SCORES, FAWCETT_SAME), strict=True
+        roc_curve_sorted(FAWCETT_SCORES[order], FAWCETT_SAME[order]),
+        roc_curve(FAWCETT_SCORES, FAWCETT_SAME),
+        strict=True,
     ):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(ValueError, match="falling order"):
-        roc_of_falling(FAWCETT_SCORES[::-1], FAWCETT_SAME)
+    with pytest.raises(ValueError, match="descending order"):
+        roc_curve_sorted(FAWCETT_SCORES[::-1], FAWCETT_SAME)
 
 
 def test_equal_error_against_every_threshold() -> None:
@@ -170,7 +170,7 @@ def test_min_max_by_hand() -> None:
     assert min_max(np.array([0.5, 0.5])).tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("measure", [best_threshold, area_under_roc, equal_error_rate, d_prime, roc])
+@pytest.mark.parametrize("measure", [best_threshold, area_under_roc, equal_error_rate, d_prime, roc_curve])
 @pytest.mark.parametrize("same", [[1, 1], [0, 0], [1, 0, 1]])
 def test_one_kind_of_pair_or_another_length_is_an_error(measure: object, same: list[int]) -> None:
     with pytest.raises(ValueError, match="pairs|labels"):
@@ -181,11 +181,11 @@ def test_one_kind_of_pair_or_another_length_is_an_error(measure: object, same: l
 def test_threshold_at_far_by_hand(far: float, expected: float) -> None:
     # Impostors score 0.7, 0.55, 0.3 and 0.1: it lies halfway between the last score accepted and the next one, which
     # below all of them is taken to be their range and 1 lower.
-    assert threshold_at_far(roc(SCORES, SAME), far) == pytest.approx(expected)
+    assert threshold_at_far(roc_curve(SCORES, SAME), far) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("threshold", [-1.0, 0.1, 0.35, 0.4, 0.6, 0.65, 0.9, 0.95])
 def test_error_rates_against_counting(threshold: float) -> None:
-    fmr, fnmr = error_rates(roc(SCORES, SAME), threshold)
+    fmr, fnmr = error_rates(roc_curve(SCORES, SAME), threshold)
     assert fmr == np.mean(SCORES[SAME == 0] >= threshold)
     assert fnmr == pytest.approx(np.mean(SCORES[SAME == 1] < threshold), abs=1e-12)

@@ -3,7 +3,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from faces.search.lsh import HyperplaneIndex, exact_neighbours
+from faces.search.lsh import HyperplaneIndex
+from faces.search.neighbours import exact_neighbours
 from faces.tables.embeddings import unit_length
 
 

@@ -89,7 +89,7 @@ def test_cells_are_the_same_every_time() -> None:
     small = rough(3000, 0)
     results = []
     for _ in range(2):
-        index = module.cells_of(small)
+        index = module.make_cells(small)
         index.add(directions(small))
         results.append(index.search(directions(small), 5))
     for once, again in zip(*results, strict=True):

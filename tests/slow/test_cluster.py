@@ -19,7 +19,7 @@ STUDY = """
 title: Two.
 seeds: [0]
 all: {train.epochs: 30}
-runs: {wide: {figures.histogram_bins: 20}, narrow: {figures.histogram_bins: 30}}
+runs: {wide: {metrics.bootstrap: 21}, narrow: {metrics.bootstrap: 31}}
 figures: {AUC: metrics/evaluate.json auc_test_unseen}
 """
 
@@ -72,12 +72,12 @@ def test_jobs_at_the_same_time_are_seen_by_a_third(cluster: Path) -> None:
     for name in names:
         dvc(third, "exp", "pull", "origin", name)
     shown = json.loads(dvc(third, "exp", "show", "--json"))
-    bins = {
-        experiment["name"]: state["data"]["params"]["params.yaml"]["data"]["figures"]["histogram_bins"]
+    draws = {
+        experiment["name"]: state["data"]["params"]["params.yaml"]["data"]["metrics"]["bootstrap"]
         for experiment in shown[1]["experiments"]
         for state in experiment["revs"][:1]
     }
-    assert bins == {"two-wide-0": 20, "two-narrow-0": 30}
+    assert draws == {"two-wide-0": 21, "two-narrow-0": 31}
     dvc(third, "exp", "apply", "two-wide-0")
     dvc(third, "pull")
     assert ran(dvc(third, "repro")) == []
@@ -88,7 +88,7 @@ def test_jobs_at_the_same_time_are_seen_by_a_third(cluster: Path) -> None:
 
 
 def test_a_killed_job_goes_on_when_it_is_started_again(cluster: Path) -> None:
-    arguments = ("killed", "-S", "train.epochs=40", "-S", "figures.histogram_bins=20")
+    arguments = ("killed", "-S", "train.epochs=40", "-S", "metrics.bootstrap=21")
     process = start(cluster, "machine", *arguments)
     folder = cluster / "machine/killed"
     while not list(folder.glob("models/checkpoints/train/*/epoch_0002.npz")):
@@ -119,7 +119,7 @@ def test_two_workers_take_from_one_queue(uninterrupted: Path, tmp_path: Path) ->
     """Each task works in a folder of its own, so that neither waits for the other's stages."""
     folder = tmp_path / "queue"
     shutil.copytree(uninterrupted, folder, symlinks=True)
-    dvc(folder, "exp", "run", "--queue", "--set-param", "figures.histogram_bins=20,30", "--set-param", "train.epochs=4")
+    dvc(folder, "exp", "run", "--queue", "--set-param", "metrics.bootstrap=21,31", "--set-param", "train.epochs=4")
     start = [sys.executable, "-m", "dvc", "queue", "start", "--jobs", "2"]
     quiet = subprocess.DEVNULL  # the workers keep what they are given: to read it would be to wait for their end
     subprocess.run(start, cwd=folder, env=environment_of(folder), check=True, stdout=quiet, stderr=quiet)

@@ -10,8 +10,9 @@ import pytest
 from scipy.spatial.distance import cosine
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from evaluate import folds_of, warn_of_threshold
+from evaluate import warn_of_threshold
 from faces.evaluation.every_pair import every_pair
+from faces.evaluation.k_fold import assign_folds
 from faces.evaluation.similarity_model import load_similarity
 from faces.tables.embeddings import unit_length
 from faces.tables.split_table import read_split
@@ -64,7 +65,7 @@ def test_a_genuine_pair_is_taken_where_there_is_one() -> None:
 def test_folds_share_no_person_and_are_even() -> None:
     unit, labels = unit_vectors(people=7, images=2)
     pairs = every_pair(np.arange(14), unit, labels, most_images=14, seed=0).pairs
-    folds = folds_of(pairs, 3, seed=1)
+    folds = assign_folds(pairs, 3, seed=1)
     fold_of = dict(zip(np.stack(pairs[2:], axis=1).ravel().tolist(), folds.ravel().tolist(), strict=True))
     assert sorted(Counter(fold_of.values()).values()) == [2, 2, 3]
     assert folds.tolist() == [[fold_of[a], fold_of[b]] for a, b in zip(*pairs[2:], strict=True)]
@@ -72,48 +73,48 @@ def test_folds_share_no_person_and_are_even() -> None:
 
 def test_every_figure_from_the_files_alone(project: Path) -> None:
     run_stage("evaluate")
-    figures = json.loads(Path("metrics/evaluate.json").read_text())
+    metrics = json.loads(Path("metrics/evaluate.json").read_text())
     embeddings, pairs = np.load("data/embeddings.npy").astype(float), pd.read_csv("data/pairs.csv")
     split = read_split()
     scores = np.array([1 - cosine(embeddings[a], embeddings[b]) for a, b in zip(pairs["a"], pairs["b"], strict=True)])
     for part in ("train", "test_seen", "test_unseen"):
         chosen = (pairs["part"] == part).to_numpy()
         same = pairs["same"][chosen]
-        assert figures[f"accuracy_{part}"] == accuracy_score(same, scores[chosen] >= figures["threshold"])
-        rows = list(combinations(np.flatnonzero(split["part"] == part), 2))  # the field's figures: every pair
+        assert metrics[f"accuracy_{part}"] == accuracy_score(same, scores[chosen] >= metrics["threshold"])
+        rows = list(combinations(np.flatnonzero(split["part"] == part), 2))  # the field's metrics: every pair
         cosines = np.array([1 - cosine(embeddings[a], embeddings[b]) for a, b in rows])
         equal = np.array([split["label"][a] == split["label"][b] for a, b in rows])
-        assert figures[f"auc_{part}"] == pytest.approx(roc_auc_score(equal, cosines), abs=1e-9)
+        assert metrics[f"auc_{part}"] == pytest.approx(roc_auc_score(equal, cosines), abs=1e-9)
         genuine, impostor = cosines[equal], cosines[~equal]
         errors = [(np.mean(genuine < t), np.mean(impostor >= t)) for t in [*cosines, np.inf]]
         fnmr, fmr = min(errors, key=lambda pair: abs(pair[0] - pair[1]))
-        assert figures[f"eer_{part}"] == pytest.approx((fnmr + fmr) / 2, abs=abs(fnmr - fmr) + 1e-9)
+        assert metrics[f"eer_{part}"] == pytest.approx((fnmr + fmr) / 2, abs=abs(fnmr - fmr) + 1e-9)
     train = (pairs["part"] == "train").to_numpy()
     attainable = [accuracy_score(pairs["same"][train], scores[train] >= score) for score in scores[train]]
-    assert figures["accuracy_train"] == max(attainable)
+    assert metrics["accuracy_train"] == max(attainable)
 
     seen = (pairs["part"] == "test_seen").to_numpy()
     mapped = (scores[seen] - scores[seen].min()) / (scores[seen].max() - scores[seen].min())
     for threshold in (0.5, 0.42):
         expected = accuracy_score(pairs["same"][seen], mapped >= threshold)
-        assert figures[f"cosine_accuracy_{threshold:.2f}"] == expected
+        assert metrics[f"cosine_accuracy_{threshold:.2f}"] == expected
     model = load_similarity(16)
     for part in ("train", "test_seen", "test_unseen"):
         group = pairs[pairs["part"] == part]
         probability = model.predict_pairs(np.load("data/embeddings.npy"), group["a"].to_numpy(), group["b"].to_numpy())
         expected = roc_auc_score(group["same"], probability)
-        assert figures[f"drawn_auc_similarity_{part}"] == pytest.approx(expected, abs=1e-9)
+        assert metrics[f"drawn_auc_similarity_{part}"] == pytest.approx(expected, abs=1e-9)
         expected = roc_auc_score(group["same"], scores[group.index])
-        assert figures[f"drawn_auc_cosine_{part}"] == pytest.approx(expected, abs=1e-9)
+        assert metrics[f"drawn_auc_cosine_{part}"] == pytest.approx(expected, abs=1e-9)
         if part == "test_seen":
-            assert figures["similarity_accuracy"] == accuracy_score(group["same"], probability >= 0.5)
+            assert metrics["similarity_accuracy"] == accuracy_score(group["same"], probability >= 0.5)
 
 
 def test_thresholds_with_errors_counted_over_every_pair_of_people_never_seen(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faces.evaluation.metrics.FEWEST_FALSE_MATCHES", 10)
-    write_params(project, figures={"false_accept_rates": [0.5, 0.0001]})
+    monkeypatch.setattr("faces.evaluation.rule_of_30.MIN_FALSE_MATCHES", 10)
+    write_params(project, metrics={"false_accept_rates": [0.5, 0.0001]})
     run_stage("evaluate")
     found = json.loads(Path("models/threshold.json").read_text())
     assert found["threshold"] == json.loads(Path("metrics/evaluate.json").read_text())["threshold"]
@@ -142,15 +143,15 @@ def test_details_and_plots_of_every_part(project: Path) -> None:
     details = json.loads(Path("metrics/evaluate/verification.json").read_text())
     headline = json.loads(Path("metrics/evaluate.json").read_text())
     assert list(details) == ["train", "test_seen", "test_unseen"]
-    for part, figures in details.items():
+    for part, metrics in details.items():
         for name in ("accuracy", "auc", "eer"):
-            assert figures[name] == headline[f"{name}_{part}"]
-            low, high = (figures[f"{name}_{end}"] for end in ("low", "high"))
-            assert low - 1e-12 <= figures[name] <= high + 1e-12  # they are sums in another order
+            assert metrics[name] == headline[f"{name}_{part}"]
+            low, high = (metrics[f"{name}_{end}"] for end in ("low", "high"))
+            assert low - 1e-12 <= metrics[name] <= high + 1e-12  # they are sums in another order
         gain = headline[f"drawn_auc_similarity_{part}"] - headline[f"drawn_auc_cosine_{part}"]
-        assert figures["similarity_auc_gain"] == pytest.approx(gain, abs=1e-12)
-        assert figures["similarity_auc_gain_low"] <= figures["similarity_auc_gain_high"]
-        assert "fold_accuracy" in figures or part == "test_unseen"  # whose two people make no two folds of two
+        assert metrics["similarity_auc_gain"] == pytest.approx(gain, abs=1e-12)
+        assert metrics["similarity_auc_gain_low"] <= metrics["similarity_auc_gain_high"]
+        assert "fold_accuracy" in metrics or part == "test_unseen"  # whose two people make no two folds of two
     for name in ("roc", "scores"):
         assert list(pd.read_csv(f"metrics/evaluate/{name}.csv")["set"].unique()) == list(details)
     assert len(pd.read_csv("metrics/evaluate/scores.csv")) == 3 * 2 * 40
@@ -160,18 +161,18 @@ def test_without_unseen_subjects_the_rest_is_still_reported(project: Path) -> No
     write_params(project, split={"unseen_subjects": 0.0})
     for stage in ("split", "pairs", "evaluate"):  # which take the embeddings that there are
         run_stage(stage)
-    figures = json.loads(Path("metrics/evaluate.json").read_text())
-    assert "accuracy_test_seen" in figures and "accuracy_test_unseen" not in figures
+    metrics = json.loads(Path("metrics/evaluate.json").read_text())
+    assert "accuracy_test_seen" in metrics and "accuracy_test_unseen" not in metrics
 
 
 def test_a_threshold_that_suits_others_badly_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = {
+    metrics = {
         "accuracy_test_seen": 0.90,
         "eer_test_seen": 0.06,
         "accuracy_test_unseen": 0.653,
         "eer_test_unseen": 0.167,
     }
-    warn_of_threshold(figures)
+    warn_of_threshold(metrics)
     (line,) = capsys.readouterr().err.splitlines()
     assert "`test_unseen`: accuracy is 0.653" in line and "0.833 where errors are equal" in line
 

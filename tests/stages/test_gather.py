@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 import gather
-from faces.tables.external_sets import open_pixels, read_image_table, read_pair_table
+from faces.tables.external_sets import open_pixels, read_image_table, read_test_pairs
 from image_files import encoded, noise
 from small_project import run_stage, write_params
 
@@ -89,7 +89,7 @@ def test_lfw_has_every_image_once_in_order_of_first_use() -> None:
             np.testing.assert_array_equal(found, PIXELS[image])
     images = read_image_table("x", len(pixels))
     assert list(images.itertuples(index=False, name=None)) == [(image[0], NAMES[image]) for image in FIRST_USE]
-    pairs = read_pair_table("x", len(pixels))
+    pairs = read_test_pairs("x", len(pixels))
     assert list(pairs.itertuples(index=False, name=None)) == [
         (FIRST_USE.index(a), FIRST_USE.index(b), same, n // 2, "") for n, (a, b, same) in enumerate(PAIRS)
     ]
@@ -137,7 +137,7 @@ def test_subjects_of_a_csv_that_names_none_are_counted_by_genuine_pairs() -> Non
 
 def test_folds_and_groups_of_a_csv() -> None:
     gathered(put_csv("a,b,same,fold,group", lambda n: f",{n % 4},{'older' if n % 5 else ''}"))
-    pairs = read_pair_table("x", len(FIRST_USE))
+    pairs = read_test_pairs("x", len(FIRST_USE))
     assert pairs["fold"].tolist() == [n % 4 for n in range(20)]
     assert pairs["group"].tolist() == ["older" if n % 5 else "" for n in range(20)]
     metrics = json.loads(Path("metrics/gather@x.json").read_text(encoding="utf-8"))
@@ -148,14 +148,14 @@ def test_images_of_a_bin_with_the_same_bytes_are_one() -> None:
     one, other, third = (content(image) for image in FIRST_USE[:3])
     gathered(put_bin([one, other, third, one, other, third], [True, False, False]))
     assert read_image_table("x", 3)["path"].tolist() == ["0", "1", "2"]
-    assert read_pair_table("x", 3)[["a", "b"]].to_numpy().tolist() == [[0, 1], [2, 0], [1, 2]]
+    assert read_test_pairs("x", 3)[["a", "b"]].to_numpy().tolist() == [[0, 1], [2, 0], [1, 2]]
     assert read_image_table("x", 3)["subject"].tolist() == ["", "", ""]
 
 
 def test_pairs_of_a_bin_that_make_little_sense_are_kept_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     one, other, third = (content(image) for image in FIRST_USE[:3])
     gathered(put_bin([one, other, other, third, one, third, one, one], [True, True, False, False]))
-    assert len(read_pair_table("x", 3)) == 4
+    assert len(read_test_pairs("x", 3)) == 4
     printed = capsys.readouterr().err
     assert "warning: lfw.bin: 1 pairs are of an image with itself; the first is pair 4" in printed
     assert "warning: lfw.bin: 1 impostor pairs are of images that genuine pairs connect to one person" in printed

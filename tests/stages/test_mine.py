@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import mine
 from faces.core.npy_files import write_npy
-from faces.search import factory_index, lsh
+from faces.core.sampling import sample_at_most
+from faces.search import lsh, mining, neighbours
+from faces.search.mining import Mining
 from faces.tables import embeddings
 from faces.tables.embeddings import UnitVectors, read_embeddings, unit_length
 from faces.tables.split_table import images_of, labels_of, read_split
-from mine import MineParams, Mining
+from mine import MineParams
 from small_project import ROOT, run_stage, write_params
 
 
@@ -34,10 +35,10 @@ def params(**changes: int | str) -> MineParams:
 
 
 def mined(unit: Any, labels: np.ndarray, of: MineParams) -> tuple[pd.DataFrame, dict[str, float]]:
-    mining = Mining(unit, labels, of)
-    table = pd.concat(mining.pieces("mining"), ignore_index=True)
-    assert set(mining.speed()) == {"queries_per_second", "queries_per_second_once_built", "seconds_to_build"}
-    return table, mining.figures()
+    mined_part = Mining(unit, labels, of)
+    table = pd.concat(mined_part.pieces("mining"), ignore_index=True)
+    assert set(mined_part.speed()) == {"queries_per_second", "queries_per_second_once_built", "seconds_to_build"}
+    return table, mined_part.metrics()
 
 
 @pytest.mark.parametrize(
@@ -45,25 +46,25 @@ def mined(unit: Any, labels: np.ndarray, of: MineParams) -> tuple[pd.DataFrame, 
 )
 def test_with_all_in_reach_it_is_exact_search(index: str, index_parameters: str) -> None:
     unit, labels = part()
-    table, figures = mined(unit, labels, params(index=index, index_parameters=index_parameters))
+    table, metrics = mined(unit, labels, params(index=index, index_parameters=index_parameters))
     cosines = unit.astype(float) @ unit.T.astype(float)
     expected = set()
     for query in range(60):
         near = sorted((i for i in range(60) if i != query), key=lambda i: -cosines[query, i])[:7]
         expected |= {(min(query, i), max(query, i)) for i in near}
     assert set(zip(table["a"], table["b"], strict=True)) == expected
-    assert len(table) == len(expected) == figures["comparisons"]
-    assert figures["recall_at_7"] == 1.0
+    assert len(table) == len(expected) == metrics["comparisons"]
+    assert metrics["recall_at_7"] == 1.0
     np.testing.assert_allclose(table["cosine"], cosines[table["a"], table["b"]], atol=1e-6)
     assert table["same"].tolist() == [int(labels[a] == labels[b]) for a, b in zip(table["a"], table["b"], strict=True)]
-    assert figures["positive_share"] == table["same"].mean()
+    assert metrics["positive_share"] == table["same"].mean()
 
 
 @pytest.mark.parametrize("changes", [{"radius": 0}, {"index": "IVF8,Flat"}, {"index": "PQ4x4"}])
 def test_a_narrow_reach_finds_less(changes: dict[str, int | str]) -> None:
     unit, labels = part()
-    table, figures = mined(unit, labels, params(**changes))
-    assert 0 < figures["recall_at_7"] < 1
+    table, metrics = mined(unit, labels, params(**changes))
+    assert 0 < metrics["recall_at_7"] < 1
     exact = np.sum(unit[table["a"]].astype(float) * unit[table["b"]], axis=1)
     np.testing.assert_allclose(table["cosine"], exact, atol=1e-6)  # not what the index takes them for
     again, _ = mined(unit, labels, params(**changes))
@@ -102,16 +103,16 @@ def test_from_disk_and_in_small_pieces_it_is_the_same_table(
 ) -> None:
     unit, labels = part()
     settings = params(index=index, radius=2)
-    table, figures = mined(unit, labels, settings)
+    table, metrics = mined(unit, labels, settings)
     write_npy(tmp_path / "embeddings.npy", np.concatenate([np.full((5, 8), 3.0), 2 * unit]).astype(np.float32))
     on_disk = UnitVectors(read_embeddings(65, tmp_path / "embeddings.npy"), np.arange(5, 65))
-    for module, name, size in ((mine, "QUERIES_AT_ONCE", 7), (lsh, "MOST_NUMBERS", 300), (lsh, "MOST_CANDIDATES", 90)):
+    for module, name, size in ((mining, "CHUNK", 7), (neighbours, "MAX_NUMBERS", 300), (lsh, "MAX_CANDIDATES", 90)):
         monkeypatch.setattr(module, name, size)
     if index in ("lsh", "Flat"):  # others learn by blocks
         monkeypatch.setattr(embeddings.blocks_of, "__defaults__", (11,))
     in_pieces, in_all = mined(on_disk, labels, settings)
     pd.testing.assert_frame_equal(in_pieces, table, check_exact=False, atol=1e-6)  # 2 x / 2 is not x to the last bit
-    assert in_all == figures
+    assert in_all == metrics
 
 
 def test_what_is_learned_is_learned_from_a_sample_that_repeats() -> None:
@@ -120,8 +121,8 @@ def test_what_is_learned_is_learned_from_a_sample_that_repeats() -> None:
     table, _ = mined(unit, labels, settings)
     again, _ = mined(unit, labels, settings)
     pd.testing.assert_frame_equal(again, table)
-    assert factory_index.sample(60, 60, 0).tolist() == list(range(60))
-    some = factory_index.sample(60, 30, 0)
+    assert sample_at_most(np.arange(60), 60, 0).tolist() == list(range(60))
+    some = sample_at_most(np.arange(60), 30, 0)
     assert len(set(some.tolist())) == 30 and (np.diff(some) > 0).all()
 
 
@@ -130,7 +131,8 @@ import sys, json
 import numpy as np
 from pathlib import Path
 from faces.tables.embeddings import UnitVectors, read_embeddings
-from mine import MineParams, Mining
+from faces.search.mining import Mining
+from mine import MineParams
 path, params = Path(sys.argv[1]), MineParams(**json.loads(sys.argv[2]))
 images = int(sys.argv[3])
 def own():

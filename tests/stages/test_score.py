@@ -1,4 +1,4 @@
-"""External test sets from their files to their figures, on the small project's own images."""
+"""External test sets from their files to their metrics, on the small project's own images."""
 
 import json
 import pickle
@@ -73,10 +73,10 @@ def external(project: Path, tmp_path: Path) -> dict[str, dict[str, str]]:
     return test_sets
 
 
-def test_the_same_set_in_each_format_has_the_same_figures(
+def test_the_same_set_in_each_format_has_the_same_metrics(
     external: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("faces.evaluation.metrics.FEWEST_OF_KIND", 1)
+    monkeypatch.setattr("faces.evaluation.groups.MIN_PAIRS", 1)
     as_lfw, as_bin, as_csv, as_named_csv = (score(name) for name in external)
     tables = [pd.read_csv(f"data/tests/{name}.pairs.csv")[["a", "b", "same"]] for name in external]
     pixels = [np.load(f"data/tests/{name}.npy") for name in external]
@@ -172,7 +172,7 @@ def test_what_is_missing_is_named(
 
 def test_the_floor_is_the_correlation_of_pixels(project: Path) -> None:
     sets = write_test_sets(project)
-    write_params(project, test_sets={"as_csv": sets["as_csv"]}, figures={"false_accept_rates": [], "bootstrap": 0})
+    write_params(project, test_sets={"as_csv": sets["as_csv"]}, metrics={"false_accept_rates": [], "bootstrap": 0})
     score("as_csv")
     found = json.loads(Path("metrics/score@as_csv.json").read_text())
     listed = pd.read_csv(sets["as_csv"]["pairs"])

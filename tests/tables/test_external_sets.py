@@ -7,7 +7,7 @@ import pytest
 
 from faces.core.errors import StageError
 from faces.tables import external_sets as test_sets
-from faces.tables.external_sets import load_test_sets, open_pixels, read_image_table, read_pair_table
+from faces.tables.external_sets import load_test_sets, open_pixels, read_image_table, read_test_pairs
 
 pytestmark = pytest.mark.usefixtures("in_new_folder")
 
@@ -87,7 +87,7 @@ def put(name: str, content: str) -> None:
 
 def test_pairs_come_back() -> None:
     put("x.pairs.csv", PAIRS)
-    table = read_pair_table("x", images=3)
+    table = read_test_pairs("x", images=3)
     assert list(table.itertuples(index=False, name=None)) == [(0, 1, 1, 0, ""), (0, 2, 0, 1, "older"), (1, 2, 0, 0, "")]
     assert [table[column].dtype for column in ("a", "b", "same", "fold")] == [np.int64] * 4
 
@@ -112,7 +112,7 @@ def test_pairs_come_back() -> None:
 def test_hand_edits_of_the_pairs_are_named(old: str, new: str, said: str) -> None:
     assert old in PAIRS
     put("x.pairs.csv", PAIRS.replace(old, new))
-    message = error_of(lambda: read_pair_table("x", images=3))
+    message = error_of(lambda: read_test_pairs("x", images=3))
     assert message.startswith("data/tests/x.pairs.csv: ") and said in message
 
 
@@ -162,7 +162,7 @@ def test_pixels_of_another_shape_are_named(wrong: np.ndarray) -> None:
     [
         (lambda: open_pixels("x"), "data/tests/x.npy"),
         (lambda: read_image_table("x", 1), "data/tests/x.images.csv"),
-        (lambda: read_pair_table("x", 1), "data/tests/x.pairs.csv"),
+        (lambda: read_test_pairs("x", 1), "data/tests/x.pairs.csv"),
     ],
 )
 def test_what_is_missing_is_named(read: Callable[[], Any], path: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faces.evaluation.verification import area_under_roc, equal_error_rate
+from faces.evaluation.roc import area_under_roc, equal_error_rate
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import labels_of, read_split
 from faces.training.validation import Validation

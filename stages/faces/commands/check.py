@@ -21,7 +21,7 @@ from faces.core.params import PARAMS_FILE, Params, load_params, read_params
 from faces.core.pipeline import ROOT, STAGES
 from faces.core.terminal import say
 from faces.core.threads import RuntimeParams
-from faces.evaluation.metrics import FiguresParams
+from faces.evaluation.metrics import MetricsParams
 from faces.images.decoding import DecodingParams
 from faces.images.detection import PhotosParams
 from faces.images.listing import check_source
@@ -32,7 +32,7 @@ from faces.training.augmentation import AugmentParams
 SHARED_SECTIONS: dict[str, type[Params]] = {
     "augment": AugmentParams,
     "decoding": DecodingParams,
-    "figures": FiguresParams,
+    "metrics": MetricsParams,
     "photos": PhotosParams,
     "runtime": RuntimeParams,
 }

@@ -1,7 +1,7 @@
-"""The Siamese similarity model on two embeddings: features of the pair, Dense gelu, Dense sigmoid.
+"""The Siamese similarity model: two embeddings -> features of the pair -> Dense gelu -> Dense sigmoid -> probability.
 
-Training is Keras's business (stages/similarity.py); applying it takes three lines of NumPy, which start at once where
-TensorFlow takes seconds.
+stages/similarity.py trains it with Keras. It is applied here with NumPy, which starts at once, where TensorFlow takes
+seconds.
 """
 
 from pathlib import Path
@@ -22,15 +22,15 @@ Features = Literal["symmetric", "concatenation"]
 
 
 def prepared(embeddings: NDArray[np.float32], features: Features) -> NDArray[np.float32]:
-    """Return embeddings (N, D) as `pair_features` takes them: of length 1 if they are to be symmetric."""
+    """Return embeddings (N, D) as `pair_features` takes them: of length 1 for symmetric features, else unchanged."""
     return unit_length(embeddings) if features == "symmetric" else embeddings
 
 
 def pair_features(a: NDArray[np.float32], b: NDArray[np.float32], features: Features) -> NDArray[np.float32]:
-    """Return what the model sees of prepared embeddings a[i] and b[i], each (n, D).
+    """Return the input of the model for prepared embeddings a[i] and b[i], each (n, D).
 
-    `symmetric`: |a - b|, a * b and their sum, the cosine, (n, 2 D + 1): who comes first makes no difference.
-    `concatenation`, the notebook's: a and b, (n, 2 D).
+    `symmetric`: |a - b|, a * b, and the sum of a * b, which is the cosine: (n, 2 D + 1); the order of a pair makes no
+    difference. `concatenation`, as in the notebook: a and b, (n, 2 D).
     """
     if features == "concatenation":
         return np.concatenate([a, b], axis=1)
@@ -39,12 +39,12 @@ def pair_features(a: NDArray[np.float32], b: NDArray[np.float32], features: Feat
 
 
 def feature_count(embedding_size: int, features: Features) -> int:
-    """Return how many numbers `pair_features` makes of a pair."""
+    """Return the number of features of a pair."""
     return 2 * embedding_size + (features == "symmetric")
 
 
 class SimilarityModel(NamedTuple):
-    """Which features, and float32 weights: (F, H), (H,), (H, 1), (1,), where F is their number."""
+    """The kind of features, and float32 weights (F, H), (H,), (H, 1), (1,) for F features and H hidden units."""
 
     features: Features
     hidden_kernel: NDArray[np.float32]
@@ -53,7 +53,7 @@ class SimilarityModel(NamedTuple):
     output_bias: NDArray[np.float32]
 
     def predict(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the probability that prepared embeddings a[i] and b[i] are of one person, each (n, D), shape (n,)."""
+        """Return the probability that prepared embeddings a[i] and b[i], each (n, D), are of one person: (n,)."""
         hidden = pair_features(a, b, self.features) @ self.hidden_kernel + self.hidden_bias
         activated = hidden * (0.5 * (1 + erf(hidden / np.sqrt(2))))  # gelu (Hendrycks, Gimpel 2016), the exact form
         return expit(activated @ self.output_kernel + self.output_bias)[:, 0].astype(np.float32)
@@ -61,7 +61,7 @@ class SimilarityModel(NamedTuple):
     def predict_pairs(
         self, embeddings: NDArray[np.float32], a: NDArray[np.int64], b: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Return the probability for rows a[i] and b[i] of embeddings (N, D), some at a time: shape (len(a),)."""
+        """Return the probability for rows a[i] and b[i] of embeddings (N, D), `PAIRS_AT_ONCE` at a time: (n,)."""
         probability = np.empty(len(a), dtype=np.float32)
         for start in range(0, len(a), PAIRS_AT_ONCE):
             rows = slice(start, start + PAIRS_AT_ONCE)
@@ -70,7 +70,7 @@ class SimilarityModel(NamedTuple):
         return probability
 
 
-def _known(features: str) -> Features:
+def _check_features(features: str) -> Features:
     for name in get_args(Features):
         if features == name:
             return name
@@ -78,7 +78,7 @@ def _known(features: str) -> Features:
 
 
 def save_similarity(model: SimilarityModel, path: Path = MODEL_PATH) -> None:
-    """Write the weights; the same weights give the same bytes."""
+    """Write the model; the same weights give the same bytes."""
     with replacing(path) as temporary:
         np.savez(temporary, **model._asdict())
 
@@ -89,7 +89,7 @@ def load_similarity(embedding_size: int, path: Path = MODEL_PATH) -> SimilarityM
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             named = {name: arrays[name] for name in arrays.files}
             features = str(named.pop("features"))
-            model = SimilarityModel(_known(features), **named)
+            model = SimilarityModel(_check_features(features), **named)
     except FileNotFoundError:
         raise StageError(f"{path} is missing; `dvc repro similarity` makes it, `dvc pull` fetches it") from None
     except Exception as error:  # a damaged zip raises many kinds

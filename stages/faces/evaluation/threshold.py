@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from faces.core.errors import StageError
 from faces.core.files import write_text
-from faces.evaluation.verification import Roc, error_rates
+from faces.evaluation.roc import Roc, error_rates
 
 THRESHOLD_PATH = Path("models/threshold.json")
 NOT_A_NUMBER = {"missing", "float_type", "float_parsing", "finite_number"}  # pydantic's names of these errors
@@ -19,7 +19,7 @@ NOT_A_NUMBER = {"missing", "float_type", "float_parsing", "finite_number"}  # py
 class ErrorRates(BaseModel):
     """A threshold on cosines and the error rates at it.
 
-    fmr: share of impostor pairs whose cosine is at or above the threshold; fnmr: share of genuine pairs below it.
+    fmr: share of impostor pairs at or above the threshold; fnmr: share of genuine pairs below it.
     """
 
     threshold: FiniteFloat
@@ -30,9 +30,9 @@ class ErrorRates(BaseModel):
 class Thresholds(ErrorRates):
     """The content of models/threshold.json.
 
-    The threshold of the object itself has the highest accuracy on drawn pairs of the part `chosen_on`. `at_fmr` holds
-    one more for each false match rate, by the rate as text ("0.01"), chosen on every pair of `at_fmr_chosen_on`. All
-    error rates are measured on every pair of `measured_on`, which has `genuine_pairs` and `impostor_pairs`.
+    `threshold` has the highest accuracy on the drawn pairs of the part `chosen_on`. `at_fmr` maps a false match rate,
+    as text ("0.01"), to the threshold for it, chosen on every pair of the part `at_fmr_chosen_on`. All error rates are
+    measured on every pair of the part `measured_on`: `genuine_pairs` and `impostor_pairs` are their numbers.
     """
 
     chosen_on: str

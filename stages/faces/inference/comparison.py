@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import StageError
+from faces.evaluation.roc import area_under_roc
 from faces.evaluation.threshold import read_thresholds
-from faces.evaluation.verification import accuracy, area_under_roc
+from faces.evaluation.verification import accuracy
 from faces.inference.embedding import Embed
 from faces.inference.formats import FORMATS
 from faces.tables.embeddings import cosine_of_pairs, lengths, unit_length

@@ -1,13 +1,14 @@
-"""Thumbnails of 8 x 8 pixels: what is left of an image when it is compressed, shifted or scaled a little.
+"""Search for copies and near copies of images by thumbnails of 8 x 8 pixels.
 
-A perceptual hash that is compared by cosine instead of by bits. Of 1,673 photographs of faces, 112 x 112, two different
-ones had a likeness of at most 0.972, but for one true pair of copies; copies kept 0.998 or more under JPEG of quality
-30, 0.988 if shifted by a pixel both ways, 0.975 if enlarged by 4 %, and 0.955 if shifted by two.
+A thumbnail hardly changes if the image is compressed, shifted or scaled a little. It is a perceptual hash that is
+compared by cosine, the likeness, instead of by bits. Of 1,673 photographs of faces, 112 x 112, two different ones had a
+likeness of 0.972 at most, except for one true pair of copies. Copies had 0.998 or more after JPEG of quality 30, 0.988
+after a shift by one pixel both ways, 0.975 after an enlargement by 4 %, and 0.955 after a shift by two pixels.
 
-Up to a number of images, all are compared with all. Above it, vectors are sorted into cells round centres that k-means
-has found, and a query looks into the nearest ones (Sivic, Zisserman 2003; FAISS's IndexIVFFlat): copies, whose vectors
-are close, lie in the same cell or in one nearby. So many images at a time are then held in memory, and all others are
-looked for among them.
+Up to `duplicates.exact_images` images, all are compared with all. Above it, vectors are sorted into cells around
+centres that k-means finds, and a query is compared with the vectors of the nearest cells (Sivic, Zisserman 2003, "Video
+Google"; FAISS's IndexIVFFlat): copies have close vectors, which are in the same cell or in one nearby. Then
+`exact_images` images at a time are in memory, and all others are compared with them.
 """
 
 import math
@@ -25,13 +26,13 @@ SIDE = 8
 THUMBNAIL_SHAPE = (SIDE, SIDE, 3)
 IMAGES_AT_ONCE = 1024  # 40 MB
 QUERIES_AT_ONCE = 4096  # what FAISS multiplies at once
-ROUNDING = 1e-5  # of a likeness: a sum of 192 products, each rounded by 6e-8, so that a copy may have less than 1.0
+ROUNDING = 1e-5  # of a likeness, a sum of 192 products, each rounded by 6e-8: that of a copy may be less than 1
 CELLS_PER_ROOT, CELLS_SEARCHED = 4, 16  # there are 4 * sqrt(images) cells
-TRAINED_ON, ROUNDS, SEED = 39, 10, 0  # of k-means: vectors a cell, iterations
+VECTORS_PER_CELL, ITERATIONS, SEED = 39, 10, 0  # of k-means
 
 
 def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the means of 14 x 14 pixels of images (n, 112, 112, 3), RGB: uint8 (n, 8, 8, 3)."""
+    """Return thumbnails, uint8 (n, 8, 8, 3), of images (n, 112, 112, 3), RGB: the means of 14 x 14 pixels."""
     made = np.empty((len(images), *THUMBNAIL_SHAPE), dtype=np.uint8)
     for rows in blocks(len(images)):
         block = images[rows]
@@ -42,15 +43,15 @@ def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def blocks(total: int, size: int = IMAGES_AT_ONCE) -> Iterator[slice]:
-    """Yield slices that cover `total` images, `size` at a time."""
+    """Yield slices of `size` that cover `total` images; the last one may reach beyond."""
     for start in range(0, total, size):
         yield slice(start, start + size)
 
 
 def directions(small: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return thumbnails (n, 8, 8, 3) as vectors (n, 192) whose dot product is the likeness of two, in -1..1.
+    """Return thumbnails (n, 8, 8, 3) as vectors (n, 192); the dot product of two is their likeness, -1..1.
 
-    Brightness and contrast do not count. An image of one colour has likeness 0 to all others.
+    Brightness and contrast do not count. An image of one colour has likeness 0 with all others.
     """
     vectors = small.reshape(len(small), -1).astype(np.float32)
     vectors -= vectors.mean(axis=1, keepdims=True)
@@ -65,27 +66,27 @@ def exact_index(vectors: NDArray[np.float32]) -> faiss.Index:
     return index
 
 
-def cells_of(small: NDArray[np.uint8]) -> faiss.Index:
-    """Return an empty index with cells for thumbnails (n, 8, 8, 3): the same ones every time."""
+def make_cells(small: NDArray[np.uint8]) -> faiss.Index:
+    """Return an empty index with cells for thumbnails (n, 8, 8, 3); the same thumbnails give the same cells."""
     size, cells = math.prod(THUMBNAIL_SHAPE), min(len(small), round(CELLS_PER_ROOT * len(small) ** 0.5))
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = SEED, ROUNDS, TRAINED_ON
-    index.cp.min_points_per_centroid = 1  # below which FAISS prints a warning
+    index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = SEED, ITERATIONS, VECTORS_PER_CELL
+    index.cp.min_points_per_centroid = 1  # FAISS warns below it
     index.nprobe = CELLS_SEARCHED
-    chosen = np.random.default_rng(SEED).choice(len(small), min(len(small), cells * TRAINED_ON), replace=False)
+    chosen = np.random.default_rng(SEED).choice(len(small), min(len(small), cells * VECTORS_PER_CELL), replace=False)
     index.train(directions(small[np.sort(chosen)]))
     return index
 
 
 def slice_indices(small: NDArray[np.uint8], most: int) -> Iterator[tuple[slice, faiss.Index]]:
-    """Yield indices of at most `most` thumbnails of (n, 8, 8, 3) after another, and which: exact if one holds all.
+    """Yield slices of at most `most` thumbnails of (n, 8, 8, 3), each with an index of these; exact if one holds all.
 
-    Each is used up before the next is made.
+    An index is emptied when the next one is asked for.
     """
     if len(small) <= most:
         yield slice(0, len(small)), exact_index(directions(small))
         return
-    index = cells_of(small)
+    index = make_cells(small)
     for rows in blocks(len(small), most):
         for block in blocks(min(rows.stop, len(small)) - rows.start, QUERIES_AT_ONCE):
             index.add(directions(small[rows][block]))
@@ -96,15 +97,15 @@ def slice_indices(small: NDArray[np.uint8], most: int) -> Iterator[tuple[slice, 
 def alike(
     queries: NDArray[np.float32], index: faiss.Index, likeness: float, neighbours: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which queries are alike to which others: rows of either, the most alike `neighbours` a query at most.
+    """Return the pairs of a query and another thumbnail that are alike: rows of the queries, rows of the others, (k,).
 
     Args:
         queries: directions (n, 192).
-        index: of the directions of the others.
-        likeness: from which two are alike; what rounding may have taken from it is made up for.
-        neighbours: how many others a query may have.
+        index: index of the directions of the others.
+        likeness: two are alike at or above it, give or take `ROUNDING`.
+        neighbours: most others for a query; the most alike ones count.
     """
-    found_likeness, found = index.search(queries, neighbours)  # -1, and the lowest likeness, where there are fewer
+    found_likeness, found = index.search(queries, neighbours)  # row -1 with the lowest likeness if there are fewer
     query, rank = np.nonzero(found_likeness >= likeness - ROUNDING)
     return query.astype(np.int64), found[query, rank].astype(np.int64)
 
@@ -112,14 +113,14 @@ def alike(
 def groups_of_copies(
     small: NDArray[np.uint8], likeness: float, neighbours: int, exact_images: int
 ) -> NDArray[np.int64]:
-    """Return the group of each thumbnail (n, 8, 8, 3), shape (n,): those that are alike, directly or through others.
+    """Return the group of each thumbnail (n, 8, 8, 3): (n,), from 0, in the order of the first image of each group.
 
-    Groups are numbered by their first image. All are compared with all if they are `exact_images` at most; so many
-    are held as vectors at a time, 768 bytes each.
+    Thumbnails that are alike, directly or through others, are in one group. Up to `exact_images`, all are compared with
+    all; this is also the most that are held as vectors at a time, 768 bytes each.
     """
     links = [np.empty((2, 0), np.int64)]
     for rows, index in slice_indices(small, exact_images):
-        later = blocks(len(small) - rows.start, QUERIES_AT_ONCE)  # earlier ones have been compared
+        later = blocks(len(small) - rows.start, QUERIES_AT_ONCE)  # the earlier ones have been compared
         for block in progress(list(later), "looking for copies", unit="block"):
             queries = small[rows.start :][block]
             query, other = alike(directions(queries), index, likeness, neighbours + 1)  # each finds itself

@@ -112,7 +112,7 @@ def read_image_table(name: str, images: int) -> pd.DataFrame:
     return table
 
 
-def read_pair_table(name: str, images: int) -> pd.DataFrame:
+def read_test_pairs(name: str, images: int) -> pd.DataFrame:
     """Return a test set's pairs, in the order of the protocol; a pair may come twice, as in some protocols it does.
 
     StageError if the table is missing, cut short or has been edited into nonsense.

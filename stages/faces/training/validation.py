@@ -11,7 +11,7 @@ from pydantic import Field
 
 from faces.core.errors import StageError
 from faces.core.params import Params
-from faces.evaluation.verification import area_under_roc, equal_error_rate
+from faces.evaluation.roc import area_under_roc, equal_error_rate
 from faces.tables.embeddings import unit_length
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import TEST_SEEN, VALIDATION, images_of, labels_of

@@ -1,0 +1,160 @@
+"""Identification ("who is it?"): closed set, as rank-k rates and CMC, and open set, as DIR at a FAR; and the kNN vote.
+
+A gallery holds enrolled images of some people, probes are looked for in it. A person's score for a probe is the cosine
+of the best of their images. Strangers are probes of people who are not enrolled. The terms are those of Phillips,
+Grother, Micheals 2011, "Evaluation Methods in Face Recognition".
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from sklearn.neighbors import KNeighborsClassifier
+
+from faces.core.params import Params
+from faces.core.terminal import progress
+from faces.evaluation.roc import roc_curve, tar_at_far
+from faces.evaluation.rule_of_30 import Rate, describe_unsupported, is_supported
+
+MAX_SCORES = 32_000_000  # of probes and gallery images, in memory at a time: 128 MB
+BELOW_ANY_COSINE = -2.0
+CMC_RANKS = 50  # to which the cumulative match characteristic goes
+
+
+class IdentificationParams(Params):
+    """The keys of the section `identify:` that the identification metrics read."""
+
+    ranks: list[Annotated[int, Field(ge=1)]]
+    false_accept_rates: list[Rate]
+
+
+def knn_accuracy(
+    gallery: NDArray[np.float32],
+    gallery_labels: NDArray[np.int64],
+    probes: NDArray[np.float32],
+    probe_labels: NDArray[np.int64],
+    neighbours: int,
+) -> float:
+    """Return the accuracy of a vote: a probe (n, D) gets the label of most of its nearest gallery vectors (m, D).
+
+    Near means of a high cosine. A tied vote goes to the lowest label, as in scikit-learn. If m is less than
+    `neighbours`, all vectors vote.
+    """
+    classifier = KNeighborsClassifier(n_neighbors=min(neighbours, len(gallery)), metric="cosine", algorithm="brute")
+    return float(classifier.fit(gallery, gallery_labels).score(probes, probe_labels))
+
+
+class GalleryScorer:
+    """Scores probes against every enrolled identity; `identities` are their labels, ascending."""
+
+    def __init__(self, unit: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Enrol images, vectors of length 1 (n, D), of the people `labels` (n,)."""
+        order = np.argsort(labels, kind="stable")
+        self._images = unit[order].T
+        self.identities, self._starts = np.unique(labels[order], return_index=True)
+
+    def scores(self, probes: NDArray[np.float32], most: int = MAX_SCORES) -> Iterator[tuple[slice, NDArray]]:
+        """Yield some rows of probes (n, D) at a time with their score for every identity, (rows, identities).
+
+        `most` bounds the cosines of probes with gallery images in memory.
+        """
+        chunk = max(1, most // self._images.shape[1])
+        for start in progress(range(0, len(probes), chunk), "searching", unit="chunk"):
+            rows = slice(start, start + chunk)
+            yield rows, np.maximum.reduceat(probes[rows] @ self._images, self._starts, axis=1)
+
+
+class ProbeRanks(NamedTuple):
+    """The outcome for n probes: two arrays (n,).
+
+    Attributes:
+        best_score: the highest score of any identity.
+        rank: of the right identity, 1 for the best; 0 for a stranger.
+    """
+
+    best_score: NDArray[np.float32]
+    rank: NDArray[np.int64]
+
+
+def rank_probes(
+    gallery: GalleryScorer, probes: NDArray[np.float32], labels: NDArray[np.int64], most: int = MAX_SCORES
+) -> ProbeRanks:
+    """Rank the right identity of probes, vectors of length 1 (n, D), of the people `labels` (n,).
+
+    An identity with the same score as the right one ranks before it, so that a constant score gains nothing.
+    """
+    own = np.searchsorted(gallery.identities, labels).clip(max=len(gallery.identities) - 1)
+    enrolled = gallery.identities[own] == labels
+    best_score, rank = np.empty(len(probes), dtype=np.float32), np.empty(len(probes), dtype=np.int64)
+    for rows, scores in gallery.scores(probes, most):
+        own_score = scores[np.arange(len(scores)), own[rows]]
+        best_score[rows] = scores.max(axis=1)
+        rank[rows] = np.sum(scores >= own_score[:, None], axis=1)
+    return ProbeRanks(best_score, np.where(enrolled, rank, 0))
+
+
+def cumulative_match_characteristic(rank: NDArray[np.int64], ranks: int = CMC_RANKS) -> NDArray[np.float64]:
+    """Return the CMC, (ranks,): the share of probes of rank k or better, for k = 1 to `ranks`, from ranks (n,)."""
+    return np.cumsum(np.bincount(np.minimum(rank, ranks + 1), minlength=ranks + 2)[1:-1]) / len(rank)
+
+
+def open_set_metrics(found: ProbeRanks, rates: list[float]) -> tuple[dict[str, float], list[str]]:
+    """Return `dir_at_far_<rate>` for each FAR, and a sentence on each that the strangers do not support.
+
+    FAR, also FPIR, is the share of strangers with a best score at or above the threshold. DIR, also TPIR, is the share
+    of probes of enrolled people where the right identity ranks first, at or above it. The threshold is the lowest one
+    that has at most this FAR. There are no metrics without strangers, or without probes of enrolled people.
+    """
+    enrolled = found.rank > 0
+    strangers = int(np.sum(~enrolled))
+    left_out = [
+        describe_unsupported(f"dir_at_far_{rate:g}", rate, "probes of strangers", strangers)
+        for rate in rates
+        if not is_supported(rate, strangers)
+    ]
+    if enrolled.all() or not enrolled.any():
+        return {}, left_out
+    scores = np.where(enrolled & (found.rank > 1), BELOW_ANY_COSINE, found.best_score)
+    curve = roc_curve(scores, enrolled)
+    metrics = {f"dir_at_far_{rate:g}": tar_at_far(curve, rate) for rate in rates if is_supported(rate, strangers)}
+    return metrics, left_out
+
+
+def identification_metrics(
+    gallery: GalleryScorer, probes: NDArray[np.float32], labels: NDArray[np.int64], params: IdentificationParams
+) -> tuple[dict[str, float], NDArray[np.float64], list[str]]:
+    """Return the metrics of probes (n, D) of the people `labels` (n,), their CMC, and sentences.
+
+    A sentence says what is left out, or has no meaning for so few people. All is left out if no probe is of an enrolled
+    person. To add a metric, add it to `metrics` here.
+    """
+    found = rank_probes(gallery, probes, labels)
+    rank = found.rank[found.rank > 0]
+    if len(rank) == 0:
+        return {}, np.empty(0), ["nobody who is enrolled is among the probes"]
+    metrics = {f"rank_{k}": float(np.mean(rank <= k)) for k in params.ranks}
+    open_set, left_out = open_set_metrics(found, params.false_accept_rates)
+    metrics |= open_set
+    people = len(gallery.identities)
+    left_out += [f"rank_{k} is 1 whoever is found: {people} people are enrolled" for k in params.ranks if k >= people]
+    metrics |= {"enrolled": people, "probes": len(rank), "strangers": len(found.rank) - len(rank)}
+    return metrics, cumulative_match_characteristic(rank), left_out
+
+
+def choose_enrolled(labels: NDArray[np.int64], images: int, seed: int) -> NDArray[np.bool_]:
+    """Return which images (n,), of the people `labels` (n,), to enrol: `images` of each of half of the people.
+
+    People and images are chosen at random. A person with no image beyond these is not enrolled, as none would be left
+    as a probe, but may be a stranger.
+    """
+    random = np.random.default_rng(seed)
+    people, sizes = np.unique(labels, return_counts=True)
+    chosen = random.permutation(people[sizes > images])[: len(people) // 2]
+    order = random.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]  # by person, and at random within each
+    place = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within the person, from 0
+    enrolled = np.zeros(len(labels), dtype=bool)
+    enrolled[order] = (place < images) & np.isin(labels[order], chosen)
+    return enrolled

@@ -1,0 +1,36 @@
+"""Tables behind the plots of a set of scored pairs: ROC and DET curves, and the histogram of scores."""
+
+import numpy as np
+import pandas as pd
+
+from faces.evaluation.roc import Roc, tar_at_far
+from faces.evaluation.rule_of_30 import lowest_supported_rate
+from faces.evaluation.scored_pairs import ScoredPairs
+
+CURVE_POINTS = 200  # of ROC and DET: smooth on a screen, and a small file
+HISTOGRAM_BINS = 40  # over cosines of -1 to 1: 0.05 wide
+
+
+def roc_points(name: str, curve: Roc, points: int = CURVE_POINTS) -> pd.DataFrame:
+    """Return the ROC and DET curve of the set `name`: columns set, fmr, tar and fnmr; a row for each point.
+
+    TAR is `tar_at_far` at the FMR, FNMR is 1 - TAR. FMRs are evenly spaced on a logarithmic axis, from the lowest rate
+    that the set's impostor pairs support to 1.
+    """
+    fmr = np.geomspace(lowest_supported_rate(int(curve.impostors[-1])), 1, points)
+    tar = np.array([tar_at_far(curve, rate) for rate in fmr])
+    return pd.DataFrame({"set": name, "fmr": fmr, "tar": tar, "fnmr": 1 - tar})
+
+
+def score_histogram(name: str, pairs: ScoredPairs, bins: int = HISTOGRAM_BINS) -> pd.DataFrame:
+    """Return the histogram of scores in -1..1 for each kind of pair of the set `name`.
+
+    Columns are set, kind, score (the centre of the bin) and share (of the pairs of that kind).
+    """
+    edges = np.linspace(-1, 1, bins + 1)
+    tables = []
+    for kind, label in (("genuine", 1), ("impostor", 0)):
+        scores = np.asarray(pairs.scores)[np.asarray(pairs.same) == label]
+        share = np.histogram(scores, bins=edges)[0] / len(scores)
+        tables.append(pd.DataFrame({"set": name, "kind": kind, "score": (edges[:-1] + edges[1:]) / 2, "share": share}))
+    return pd.concat(tables, ignore_index=True)

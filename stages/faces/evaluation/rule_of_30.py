@@ -1,0 +1,28 @@
+"""The rule of 30: which false match rates a number of impostor pairs supports.
+
+At a rate that lets 30 false matches or more be expected, the true rate is within 30 % of the measured one with a
+confidence of 90 %, if the pairs are independent. (Doddington et al. 2000, "The NIST speaker recognition evaluation".)
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+MIN_FALSE_MATCHES = 30
+
+Rate = Annotated[float, Field(gt=0, lt=1)]  # a false match rate in params.yaml
+
+
+def is_supported(rate: float, impostors: int) -> bool:
+    """Tell whether `impostors` impostor pairs (or probes of strangers) support a false match rate."""
+    return impostors * rate >= MIN_FALSE_MATCHES
+
+
+def lowest_supported_rate(impostors: int) -> float:
+    """Return the lowest false match rate that `impostors` impostor pairs support, 1 at most."""
+    return min(1.0, MIN_FALSE_MATCHES / impostors)
+
+
+def describe_unsupported(metric: str, rate: float, what: str, count: int) -> str:
+    """Return the sentence on a metric that is left out, as there are only `count` of `what` for its rate."""
+    return f"{metric} needs {MIN_FALSE_MATCHES / rate:,.0f} {what}; there are {count:,}"

@@ -1,0 +1,59 @@
+"""The index that `mine.index` in params.yaml asks for."""
+
+import math
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from faces.core.params import Params
+from faces.search.factory_index import FactoryIndex, make_empty_index
+from faces.search.lsh import HyperplaneIndex
+from faces.search.neighbours import ExactIndex, Neighbours
+from faces.tables.embeddings import Vectors
+
+MAX_BUCKETS = 100_000  # some 0.1 s a query
+LSH, EXACT = "lsh", "Flat"
+
+
+class IndexParams(Params):
+    """The keys of the section `mine:` that say what the index is."""
+
+    index: str = Field(min_length=1)
+    index_parameters: str
+    training_images: int = Field(ge=1)
+    hyperplanes: int = Field(ge=8, le=64, multiple_of=8)
+    radius: int = Field(ge=0, le=8)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _few_enough_buckets(self) -> "IndexParams":
+        buckets = sum(math.comb(self.hyperplanes, flips) for flips in range(self.radius + 1))
+        if buckets > MAX_BUCKETS:
+            raise ValueError(f"Hyperplanes and radius make {buckets} buckets a query; allowed: {MAX_BUCKETS}")
+        return self
+
+
+class Index(Protocol):
+    """An index of unit vectors."""
+
+    def search(self, queries: NDArray[np.int64], k: int) -> Iterator[Neighbours]:
+        """Yield up to k nearest neighbours of each query, the number of an indexed vector, as `rerank` does."""
+        ...
+
+
+def build_index(unit: Vectors, params: IndexParams) -> Index:
+    """Return the index of unit vectors (N, D)."""
+    if params.index == LSH:
+        return HyperplaneIndex(unit, params.hyperplanes, params.radius, params.seed)
+    if params.index == EXACT:
+        return ExactIndex(unit)
+    return FactoryIndex(unit, params.index, params.index_parameters, params.training_images, params.seed)
+
+
+def check_index(params: IndexParams, dimensions: int) -> None:
+    """Raise StageError if FAISS has no such index for vectors of `dimensions` numbers."""
+    if params.index != LSH:
+        make_empty_index(params.index, params.index_parameters, dimensions)

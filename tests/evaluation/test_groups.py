@@ -1,0 +1,128 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from faces.evaluation.every_pair import EveryPair
+from faces.evaluation.groups import (
+    cut_into_thirds,
+    errors_by_attribute,
+    group_metrics,
+    groups_of_pairs,
+    to_categories,
+)
+from faces.evaluation.scored_pairs import ScoredPairs
+
+
+def six_pairs() -> EveryPair:
+    """Pairs of images 0 to 3 of people 5, 5, 7, 7."""
+    a, b = np.triu_indices(4, k=1)
+    person = np.array([5, 5, 7, 7])
+    same = (person[a] == person[b]).astype(np.int64)
+    return EveryPair(ScoredPairs(np.array([0.2, 0.9, 0.1, 0.8, 0.3, 0.7]), same, person[a], person[b]), a, b)
+
+
+def test_errors_by_attribute_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faces.evaluation.groups.MIN_PAIRS", 1)
+    known = pd.DataFrame({"hat": ["red", "", "blue", ""]})
+    table = errors_by_attribute(six_pairs(), known, threshold=0.5)
+    # Red: image 0, in pairs 01 (genuine 0.2, rejected), 02 and 03 (impostor 0.9 and 0.1). Blue: image 2, in 02 and 12
+    # (impostor 0.9 and 0.8) and 23 (genuine 0.7).
+    assert table.drop(columns="attribute").to_numpy().tolist() == [
+        ["hat: blue", "FNMR", 0.0, 1],
+        ["hat: blue", "FMR", 1.0, 2],
+        ["hat: red", "FNMR", 1.0, 1],
+        ["hat: red", "FMR", 0.5, 2],
+    ]
+
+
+def test_rates_of_few_pairs_are_left_out() -> None:
+    assert len(errors_by_attribute(six_pairs(), pd.DataFrame({"hat": ["red"] * 4}), 0.5)) == 0
+
+
+def test_many_numbers_are_cut_into_thirds() -> None:
+    values = pd.Series([*map(str, range(-9, 9)), ""])
+    groups, names = cut_into_thirds(values)
+    assert len(names) == 3 and names[0].startswith("-9 to")
+    assert groups.tolist() == [name for name in names for _ in range(6)] + [""]
+    few, names = cut_into_thirds(pd.Series(["1", "0", "", "1"]))
+    assert few.tolist() == ["1", "0", "", "1"] and names == ["0", "1"]
+    assert cut_into_thirds(pd.Series(["0"] * 20 + [*map(str, range(7))]))[1] == []
+
+
+def test_thirds_of_large_numbers_have_different_names() -> None:
+    values = pd.Series([str(1_000_000 + number) for number in range(10)])
+    groups, names = cut_into_thirds(values)  # cut at 1,000,003 and 1,000,006; a number on an edge is in the lower third
+    assert names == ["1000000 to 1000003", "1000003 to 1000006", "1000006 to 1000009"]
+    assert groups.value_counts().to_dict() == {names[0]: 4, names[1]: 3, names[2]: 3}
+
+
+def test_an_empty_cell_is_no_value() -> None:
+    six = [*map(str, range(6))] * 3
+    assert cut_into_thirds(pd.Series([*six, ""]))[1] == cut_into_thirds(pd.Series(six))[1] == six[:6]
+
+
+def test_an_infinite_number_is_a_name() -> None:
+    values = [*map(str, range(9)), "inf"]
+    assert cut_into_thirds(pd.Series(values))[1] == values
+
+
+def test_of_many_values_the_most_frequent_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("faces.evaluation.groups.MIN_PAIRS", 1)
+    monkeypatch.setattr("faces.evaluation.groups.MAX_VALUES", 2)
+    hats = ["red", "blue", "green", "blue", "red", "red", "red"]  # the last three images are in no pair
+    table = errors_by_attribute(six_pairs(), pd.DataFrame({"hat": hats}), 0.5)
+    assert table["value"].unique().tolist() == ["hat: blue", "hat: green"]  # of one image each, green before red
+    assert "hat: has 3 values; the 2 of most images are shown" in capsys.readouterr().err
+
+
+def test_groups_of_pairs_by_hand() -> None:
+    known = pd.DataFrame({"hat": ["red", "red", "blue", ""]})
+    groups = groups_of_pairs(six_pairs(), known, "hat")
+    assert list(groups.categories) == ["blue", "red"] and groups.codes.tolist() == [1, -1, -1, -1, -1, -1]
+
+
+def grouped(sizes: dict[str, tuple[int, int]]) -> tuple[ScoredPairs, np.ndarray]:
+    """Return so many genuine and impostor pairs of each group, and the names of their groups."""
+    random = np.random.default_rng(7)
+    names = np.array([name for name, (genuine, impostors) in sizes.items() for _ in range(genuine + impostors)])
+    same = np.concatenate([np.repeat([1, 0], counts) for counts in sizes.values()])
+    order = random.permutation(len(names))
+    scores = random.normal(same[order], 1)
+    return ScoredPairs(scores, same[order], np.arange(len(names)), np.arange(len(names))), names[order]
+
+
+def test_groups_against_scikit_learn() -> None:
+    pairs, names = grouped({"high": (30, 90), "low": (70, 31), "few": (29, 400), "": (50, 50), "one kind": (40, 0)})
+    metrics, left_out = group_metrics(pairs, to_categories(pd.Series(names)), 0.5)
+    accuracies = [
+        balanced_accuracy_score(pairs.same[names == name], pairs.scores[names == name] >= 0.5)
+        for name in ("high", "low")
+    ]
+    assert metrics == pytest.approx(
+        {
+            "accuracy_of_group_high": accuracies[0],
+            "accuracy_of_group_low": accuracies[1],
+            "group_accuracy_mean": np.mean(accuracies),
+            "group_accuracy_std": np.std(accuracies),
+            "trade_off": np.mean(accuracies) - np.std(accuracies),
+        }
+    )
+    assert left_out == [
+        "accuracy_of_group_few needs 30 genuine and 30 impostor pairs; there are 29 and 400",
+        "accuracy_of_group_one kind needs 30 genuine and 30 impostor pairs; there are 40 and 0",
+    ]
+
+
+def test_one_group_with_enough_pairs_has_no_metrics() -> None:
+    pairs, names = grouped({"x": (30, 30), "y": (30, 29)})
+    metrics, left_out = group_metrics(pairs, to_categories(pd.Series(names)), 0.5)
+    assert metrics == {} and len(left_out) == 2 and "two groups" in left_out[1]
+    assert group_metrics(pairs, to_categories(pd.Series([""] * len(names))), 0.5) == ({}, [])
+
+
+def test_groups_are_categories_in_order_without_the_empty_name() -> None:
+    groups = to_categories(pd.Series(["b", "", "a", "b"]))
+    assert list(groups.categories) == ["a", "b"] and groups.codes.tolist() == [1, -1, 0, 1]
