@@ -11,7 +11,7 @@ from benchmarks.default_data import image_files
 from benchmarks.timing import alternate, ratio, table
 from faces.core.params import load_params
 from faces.tables.packed_images import PackedImages
-from faces.tables.split_table import labels_of, read_split, training_identities
+from faces.tables.split_table import count_training_classes, image_labels, read_split
 from faces.training.augmentation import AugmentParams, NotebookAugmenter, PhotoAugmenter
 from faces.training.batches import Batches, image_groups
 from faces.training.model import TrainingModel, build_model
@@ -25,7 +25,7 @@ def main() -> None:
     split = read_split()
     params = load_params("train", TrainParams).model_copy(update={"batch_size": BATCH})
     augment = PhotoAugmenter(load_params("augment", AugmentParams))
-    batches = Batches(PackedImages(split), image_groups(split, params), labels_of(split), params, augment)
+    batches = Batches(PackedImages(split), image_groups(split, params), image_labels(split), params, augment)
     files = image_files(BATCH)
     augmenter = NotebookAugmenter()
     order = np.random.default_rng(0).permutation(batches.groups[0])
@@ -42,7 +42,7 @@ def main() -> None:
         dict.fromkeys(ways, BATCH),
         next(iter(ways)),
     )
-    classes = training_identities(split)
+    classes = count_training_classes(split)
     width = float(sys.argv[1]) if len(sys.argv) > 1 else params.width
     model = build_model(params.model_copy(update={"width": width}), classes)
     print_share(model, batches, width)

@@ -45,7 +45,7 @@ from faces.evaluation.threshold import Thresholds, measure_thresholds, write_thr
 from faces.evaluation.verification import best_threshold
 from faces.tables.embeddings import UnitVectors, Vectors, cosine_of_pairs, read_embeddings
 from faces.tables.pair_table import PAIRS_PATH, read_pair_table
-from faces.tables.split_table import SCORED, TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
+from faces.tables.split_table import SCORED, TEST_SEEN, TEST_UNSEEN, TRAIN, image_labels, part_images, read_split
 
 MAX_LOST_BY_THRESHOLD = 0.05  # of accuracy, without a warning
 
@@ -67,7 +67,7 @@ class Images(NamedTuple):
 def read_images() -> Images:
     """Read the split with its embeddings."""
     split = read_split()
-    embeddings, labels = read_embeddings(len(split)), np.unique(labels_of(split), return_inverse=True)[1]
+    embeddings, labels = read_embeddings(len(split)), np.unique(image_labels(split), return_inverse=True)[1]
     return Images(split, embeddings, UnitVectors(embeddings), labels)
 
 
@@ -102,7 +102,7 @@ def evaluate_part(
     part: str, drawn: ScoredPairs, threshold: float, images: Images, params: EvaluateParams, metrics: MetricsParams
 ) -> tuple[PartMetrics, Roc]:
     """Return the metrics of every pair of a part and of its `drawn` pairs, and the ROC; say what is left out."""
-    numbers = images_of(images.split, part)
+    numbers = part_images(images.split, part)
     every = sort_descending(every_pair(numbers, images.unit, images.labels, params.most_images, params.seed).pairs)
     folds = assign_folds(every, metrics.folds, metrics.seed)
     found = verification_metrics(every, folds, drawn, threshold, metrics)

@@ -31,7 +31,7 @@ from faces.evaluation.threshold import THRESHOLD_PATH
 from faces.inference.model import DESCRIPTION, EXPORT
 from faces.tables.embeddings import EmbedParams
 from faces.tables.packed_images import PackedImages
-from faces.tables.split_table import TRAIN, images_of, read_split
+from faces.tables.split_table import TRAIN, part_images, read_split
 
 
 class ExportParams(Params):
@@ -65,7 +65,7 @@ def main() -> None:
     params, flip = load_params("export", ExportParams), load_params("embed", EmbedParams).flip
     split = read_split()
     images = PackedImages(split)
-    training = images_of(split, TRAIN)
+    training = part_images(split, TRAIN)
     sample = np.random.default_rng(params.seed).permutation(training)[: params.calibration_images]
 
     # TensorFlow takes seconds to import: errors above come first.

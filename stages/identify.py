@@ -39,7 +39,7 @@ from faces.evaluation.identification import (
 )
 from faces.tables.embeddings import UnitVectors, Vectors, read_embeddings
 from faces.tables.packed_images import PackedImages
-from faces.tables.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
+from faces.tables.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, image_labels, part_images, read_split
 
 
 class IdentifyParams(IdentificationParams):
@@ -61,32 +61,32 @@ class Search(NamedTuple):
 
 def choose_searches(split: pd.DataFrame, params: IdentifyParams) -> list[Search]:
     """Return the search among training people and the one among people never seen, with a bounded number of probes."""
-    unseen, labels = images_of(split, TEST_UNSEEN), labels_of(split)
+    unseen, labels = part_images(split, TEST_UNSEEN), image_labels(split)
     enrolled = choose_enrolled(labels[unseen], params.enrolled_images, params.seed)
     seen, strangers, others = (
         sample_at_most(images, params.probe_images, params.seed)
-        for images in (images_of(split, TEST_SEEN), unseen, unseen[~enrolled])
+        for images in (part_images(split, TEST_SEEN), unseen, unseen[~enrolled])
     )
     return [
-        Search("seen", "", images_of(split, TRAIN), np.concatenate([seen, strangers])),
+        Search("seen", "", part_images(split, TRAIN), np.concatenate([seen, strangers])),
         Search("unseen", "_unseen", unseen[enrolled], others),
     ]
 
 
 def embedding_accuracy(unit: Vectors, split: pd.DataFrame, params: IdentifyParams) -> float:
     """Return the accuracy of the kNN vote of `train` images on `test_seen` images."""
-    labels, train = labels_of(split), images_of(split, TRAIN)
-    seen = sample_at_most(images_of(split, TEST_SEEN), params.probe_images, params.seed)
+    labels, train = image_labels(split), part_images(split, TRAIN)
+    seen = sample_at_most(part_images(split, TEST_SEEN), params.probe_images, params.seed)
     return knn_accuracy(unit[train], labels[train], unit[seen], labels[seen], params.neighbours)
 
 
 def pixel_accuracy(split: pd.DataFrame, params: IdentifyParams) -> dict[str, float | int]:
     """Return the accuracy of the vote on raw pixels, of at most `pixel_images` gallery images and as many probes."""
     random = np.random.default_rng(params.seed)
-    images, labels = PackedImages(split), labels_of(split)
+    images, labels = PackedImages(split), image_labels(split)
     vectors, chosen = {}, {}
     for part in (TRAIN, TEST_SEEN):
-        candidates = images_of(split, part)
+        candidates = part_images(split, part)
         size = min(params.pixel_images, len(candidates))
         chosen[part] = np.sort(random.choice(candidates, size=size, replace=False))
         vectors[part] = images[chosen[part]].reshape(size, -1).astype(np.float32)
@@ -112,7 +112,7 @@ def main() -> None:
     """Write the identification metrics and curves."""
     params = load_params("identify", IdentifyParams)
     split = read_split()
-    unit, labels = UnitVectors(read_embeddings(len(split))), labels_of(split)
+    unit, labels = UnitVectors(read_embeddings(len(split))), image_labels(split)
     curves = []
     with fixed_threads(load_threads()):
         metrics: dict[str, float] = {"knn_accuracy": embedding_accuracy(unit, split, params)}

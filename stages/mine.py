@@ -32,7 +32,7 @@ from faces.search.index import check_index
 from faces.search.mining import Mining, MiningParams
 from faces.tables.embeddings import UnitVectors, read_embeddings
 from faces.tables.pair_table import COMPARISONS_PATHS
-from faces.tables.split_table import images_of, labels_of, read_split
+from faces.tables.split_table import image_labels, part_images, read_split
 
 
 class MineParams(MiningParams):
@@ -77,12 +77,12 @@ def main() -> None:
     """Write both tables of comparisons, the metrics and the speeds."""
     params = load_params("mine", MineParams)
     split = read_split()
-    embeddings, labels = read_embeddings(len(split)), labels_of(split)
+    embeddings, labels = read_embeddings(len(split)), image_labels(split)
     check_index(params, embeddings.shape[1])
     metrics: dict[str, float] = {}
     speed: dict[str, float] = {}
     for part, path in COMPARISONS_PATHS.items():
-        images, name = images_of(split, part), path.stem.removeprefix("comparisons_")
+        images, name = part_images(split, part), path.stem.removeprefix("comparisons_")
         with fixed_threads(load_threads()):
             part_metrics, part_speed = mine_part(path, embeddings, images, labels, params)
         metrics |= {f"{key}_{name}": value for key, value in part_metrics.items()}

@@ -4,9 +4,9 @@ Reads   data/split.csv
 Writes  data/pairs.csv (part, a, b, same; a and b are image numbers), metrics/pairs.json
 Run     python stages/pairs.py
 
-As in the notebook, a subject gives an anchor, three positives and three negatives; unlike there, an image is never
-paired with itself, no unordered pair comes twice, and an anchor with fewer positives than asked for, since its subject
-has few images or other anchors have met them, gets fewer negatives in proportion: both labels keep their weight.
+Every subject gives anchors, and each anchor is paired with positives (same person) and negatives (another person).
+Unlike in the notebook, an image is never paired with itself and no unordered pair comes twice. An anchor with fewer
+positives than `pairs.positives` gets fewer negatives in proportion, so that both labels keep their weight.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ from faces.core.params import Params, load_params
 from faces.core.run import run
 from faces.core.terminal import say, warn
 from faces.tables.pair_table import PAIRS_PATH
-from faces.tables.split_table import SCORED, TRAIN, images_of, labels_of, read_split
+from faces.tables.split_table import SCORED, TRAIN, image_labels, part_images, read_split
 
 
 class PairsParams(Params):
@@ -33,8 +33,8 @@ class PairsParams(Params):
     negatives: int = Field(ge=1)
 
 
-def others(start: int, stop: int, total: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Draw `count` distinct positions of range(total) outside start..stop; no list of candidates is made."""
+def draw_outside(start: int, stop: int, total: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Return `count` distinct random positions in range(total) outside start..stop, without a list of candidates."""
     drawn = random.choice(total - (stop - start), size=count, replace=False)
     return np.where(drawn < start, drawn, drawn + (stop - start))
 
@@ -44,7 +44,7 @@ def draw_pairs(labels: NDArray[np.int64], params: PairsParams) -> NDArray[np.int
 
     Args:
         labels: (N,) subject of each image.
-        params: how many anchors a subject, and positives and negatives an anchor, at the most.
+        params: anchors per subject, positives and negatives per anchor.
     """
     random = np.random.default_rng(params.seed)
     order = np.argsort(labels, kind="stable")
@@ -54,7 +54,7 @@ def draw_pairs(labels: NDArray[np.int64], params: PairsParams) -> NDArray[np.int
     pairs: list[tuple[int, int, int]] = []
 
     def add(anchor: int, others: NDArray[np.int64], same: int, most: int) -> int:
-        """Pair the anchor with the first `most` others that it has not met; return how many there were."""
+        """Pair the anchor with the first `most` others that make a new pair; return the number of pairs added."""
         added = 0
         for other in others.tolist():
             pair = min(anchor, other), max(anchor, other)
@@ -67,18 +67,18 @@ def draw_pairs(labels: NDArray[np.int64], params: PairsParams) -> NDArray[np.int
     for start, stop in zip(starts.tolist(), stops, strict=True):
         size, outside = stop - start, len(labels) - (stop - start)
         for anchor in (start + random.choice(size, size=min(params.anchors, size), replace=False)).tolist():
-            same = start + others(anchor - start, anchor - start + 1, size, size - 1, random)
+            same = start + draw_outside(anchor - start, anchor - start + 1, size, size - 1, random)
             positives = add(anchor, same, 1, params.positives)
             negatives = round(params.negatives * positives / params.positives)
-            different = others(start, stop, len(labels), min(2 * negatives, outside), random)
+            different = draw_outside(start, stop, len(labels), min(2 * negatives, outside), random)
             add(anchor, different, 0, negatives)  # twice as many are drawn, for some may have been met
     return np.array(pairs, dtype=np.int64).reshape(-1, 3)
 
 
 def pairs_of_part(split: pd.DataFrame, part: str, params: PairsParams) -> pd.DataFrame:
     """Return the pairs of one part as part, a, b, same, in image numbers of the whole split."""
-    images = images_of(split, part)
-    positions = draw_pairs(labels_of(split)[images], params)
+    images = part_images(split, part)
+    positions = draw_pairs(image_labels(split)[images], params)
     table = pd.DataFrame({"a": images[positions[:, 0]], "b": images[positions[:, 1]], "same": positions[:, 2]})
     table.insert(0, "part", part)
     return table
@@ -93,7 +93,7 @@ def main() -> None:
     for part, table in tables.items():
         counts[f"genuine_{part}"] = int(table["same"].sum())
         counts[f"impostor_{part}"] = int((table["same"] == 0).sum())
-        if counts[f"genuine_{part}"] == 0 and len(images_of(split, part)):
+        if counts[f"genuine_{part}"] == 0 and len(part_images(split, part)):
             message = f"no subject has two images in `{part}`, so it has no genuine pair"
             if part == TRAIN:
                 raise StageError(f"{message} and no threshold can be chosen: pack more images a subject")

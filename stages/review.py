@@ -33,7 +33,7 @@ from faces.images.sheet import Cell, CellGroup, draw_grid
 from faces.tables.attributes import read_packed_attributes
 from faces.tables.embeddings import UnitVectors, Vectors, read_embeddings
 from faces.tables.packed_images import PackedImages, open_shards
-from faces.tables.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, images_of, labels_of, read_split
+from faces.tables.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, image_labels, part_images, read_split
 
 FOLDER = Path("metrics/review")
 PERPLEXITY = 20.0  # of t-SNE: about how many neighbours of a point count
@@ -126,9 +126,9 @@ def main() -> None:
     split = read_split(names=True)
     subjects = split["subject"].to_numpy(dtype=str)
     part = choose_part(split)
-    images, unit = images_of(split, part), UnitVectors(read_embeddings(len(split)))
+    images, unit = part_images(split, part), UnitVectors(read_embeddings(len(split)))
     with fixed_threads(load_threads()):
-        every = every_pair(images, unit, labels_of(split), params.most_images, params.seed)
+        every = every_pair(images, unit, image_labels(split), params.most_images, params.seed)
         points = tsne(unit, subjects, images, params)
     attributes = read_image_attributes(split)
     metrics: dict[str, float] = {"pairs": len(every.a), "attributes": attributes.shape[1]}

@@ -50,7 +50,7 @@ from faces.tables.external_sets import (
 )
 from faces.tables.packed_images import PackedImages
 from faces.tables.pair_table import PAIRS_PATH, read_pair_table
-from faces.tables.split_table import TRAIN, images_of, read_split
+from faces.tables.split_table import TRAIN, part_images, read_split
 
 PIXEL_PAIRS = 5_000  # of training, behind the threshold of the baseline: about as many, up to twice that
 
@@ -63,7 +63,7 @@ class ScoreParams(Params):
 def find_near_copies(pixels: NDArray[np.uint8], split: pd.DataFrame, likeness: float) -> NDArray[np.bool_]:
     """Return which images (n, 112, 112, 3) are copies or near copies of a training image, (n,)."""
     vectors = directions(thumbnails(pixels))
-    images, numbers = PackedImages(split), images_of(split, TRAIN)
+    images, numbers = PackedImages(split), part_images(split, TRAIN)
     copies = np.zeros(len(pixels), dtype=bool)
     for rows in blocks(len(numbers)):
         trained_on = exact_index(directions(thumbnails(images[numbers[rows]])))

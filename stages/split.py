@@ -1,12 +1,11 @@
 """Split the images of all sources into `train`, `validation`, `test_seen` and `test_unseen`.
 
-Reads   data/packed/<source>/*.csv of every source in params.yaml (never what else lies in data/packed), a shard at a
-        time, and data/duplicates.csv
+Reads   data/packed/<source>/*.csv of the sources in params.yaml, a shard at a time, and data/duplicates.csv
 Writes  data/split.csv, metrics/split.json
 Run     python stages/split.py
 
-Every choice is made by a hash of the seed and the names, not by position in a list. So a new subject or image moves
-no other subject or image to another part, beyond what keeping the shares asks for.
+Every choice depends on a hash of the seed and the names, not on a position in a list. So a new subject or image moves
+others to another part only as far as the shares require.
 """
 
 import hashlib
@@ -26,7 +25,7 @@ from faces.core.files import write_metrics
 from faces.core.params import Params, load_params
 from faces.core.run import run
 from faces.core.terminal import say, warn
-from faces.tables.packed_tables import DuplicatesParams, packed_tables, read_duplicates
+from faces.tables.packed_tables import DuplicatesParams, read_duplicates, read_packed_tables
 from faces.tables.sources import load_sources
 from faces.tables.split_table import COLUMNS, PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, VALIDATION
 
@@ -40,21 +39,21 @@ class SplitParams(Params):
 
 
 def check_copies(params: SplitParams) -> bool:
-    """Return whether copies have been looked for; StageError if they have not and should be dropped."""
+    """Return whether `duplicates` searches copies; StageError if it does not and copies are to be dropped."""
     searched = load_params("duplicates", DuplicatesParams).neighbours > 0
     if params.drop_copies and not searched:
-        raise StageError("params.yaml: split.drop_copies: true: duplicates.neighbours: 0 has no copies looked for")
+        raise StageError("params.yaml: split.drop_copies: true: duplicates.neighbours: 0 searches no copies")
     return searched
 
 
-def draw(seed: int, *names: str) -> bytes:
-    """Return a value that is uniform over names and fixed for each: what stands in for a shuffle."""
+def hash_names(seed: int, *names: str) -> bytes:
+    """Return a hash of the names; sorting by it is a shuffle that other names do not change."""
     text = "\0".join([str(seed), *names])
     return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
 
 
 def choose_unseen(subjects: list[tuple[str, str]], params: SplitParams) -> set[tuple[str, str]]:
-    """Return the (source, subject) held out of training: the share asked for, rounded, but not fewer than two."""
+    """Return the subjects (source, subject) held out of training: `unseen_subjects` of all, at least two."""
     if params.unseen_subjects == 0:
         return set()
     count = max(2, round(params.unseen_subjects * len(subjects)))
@@ -63,18 +62,18 @@ def choose_unseen(subjects: list[tuple[str, str]], params: SplitParams) -> set[t
             f"params.yaml: split.unseen_subjects: {params.unseen_subjects}: holds out {count} of {len(subjects)} "
             "subjects (two at least, to have impostors); two must be left to train on. Use 0 to hold out none"
         )
-    return set(sorted(subjects, key=lambda subject: draw(params.seed, *subject))[:count])
+    return set(sorted(subjects, key=lambda subject: hash_names(params.seed, *subject))[:count])
 
 
 class People(NamedTuple):
-    """Every (source, subject): its label, and whether training never sees it."""
+    """The label of every subject (source, subject), and the subjects that training never sees."""
 
     labels: dict[tuple[str, str], int]
     unseen: set[tuple[str, str]]
 
 
 def choose_people(subjects: list[tuple[str, str]], params: SplitParams) -> People:
-    """Return labels, and who is held out; StageError if too few are left to train on."""
+    """Return labels and held-out subjects; StageError if too few are left to train on."""
     if len(subjects) < 2:
         raise StageError(f"found {len(subjects)} subject(s) in all sources together; at least two are needed")
     subjects = sorted(subjects)
@@ -84,23 +83,23 @@ def choose_people(subjects: list[tuple[str, str]], params: SplitParams) -> Peopl
 
 
 def choose_held_out(names: tuple[str, str], paths: list[str], params: SplitParams) -> tuple[list[int], list[int]]:
-    """Return which images of one training subject, (source, subject), go to `test_seen`, and which to `validation`.
+    """Return the positions of a training subject's images for `test_seen` and for `validation`.
 
-    One image, at least, is left to train on.
+    `names` is (source, subject). At least one image is left to train on.
     """
     tested = min(round(params.test_size * len(paths)), len(paths) - 1)
     validated = min(round(params.validation_size * len(paths)), len(paths) - 1 - tested)
-    order = sorted(range(len(paths)), key=lambda place: draw(params.seed, *names, paths[place]))
+    order = sorted(range(len(paths)), key=lambda place: hash_names(params.seed, *names, paths[place]))
     return order[:tested], order[tested : tested + validated]
 
 
 def assign(images: pd.DataFrame, people: People, params: SplitParams) -> pd.DataFrame:
-    """Return images of whole subjects with their label and part; `images` has source, row, subject and path."""
+    """Return the split of images of whole subjects; `images` has source, row, subject and path."""
     part = np.full(len(images), TRAIN, dtype=object)
     label = np.empty(len(images), dtype=np.int64)
     paths = images["path"].to_numpy()
-    rows_of: dict[Any, Any] = images.groupby(["source", "subject"]).indices
-    for names, rows in rows_of.items():
+    rows_by_subject: dict[Any, Any] = images.groupby(["source", "subject"]).indices
+    for names, rows in rows_by_subject.items():
         label[rows] = people.labels[names]
         if names in people.unseen:
             part[rows] = TEST_UNSEEN
@@ -111,10 +110,10 @@ def assign(images: pd.DataFrame, people: People, params: SplitParams) -> pd.Data
     return images.assign(label=label, part=part)[list(COLUMNS)]
 
 
-def groups_of_images(split: pd.DataFrame, groups: pd.DataFrame) -> pd.Series:
-    """Return the group of copies of each image of a split, by its index; NaN for one that has no copy.
+def match_groups(split: pd.DataFrame, groups: pd.DataFrame) -> pd.Series:
+    """Return the group of copies of each image of a split, with its index; NaN if the image has no copy.
 
-    `groups` has source, row and group of every image that has copies.
+    `groups` has source, row and group of each image that has a copy.
     """
     return split.merge(groups, on=["source", "row"], how="left", validate="1:1")["group"].set_axis(split.index)
 
@@ -124,19 +123,19 @@ def groups_in_training(splits: Iterable[pd.DataFrame], groups: pd.DataFrame) -> 
     return {
         int(group)
         for split in splits
-        for group in groups_of_images(split, groups)[split["part"] == TRAIN].dropna().unique()
+        for group in match_groups(split, groups)[split["part"] == TRAIN].dropna().unique()
     }
 
 
-def copies_of_training(split: pd.DataFrame, groups: pd.DataFrame, trained_on: set[int]) -> pd.Series:
-    """Return which images of a split, outside `train`, are of a group that was trained on: bool, by its index."""
-    return (split["part"] != TRAIN) & groups_of_images(split, groups).isin(trained_on)
+def find_copies_of_training(split: pd.DataFrame, groups: pd.DataFrame, trained_on: set[int]) -> pd.Series:
+    """Return, for each image of a split, whether it is outside `train` and its group has an image in `train`."""
+    return (split["part"] != TRAIN) & match_groups(split, groups).isin(trained_on)
 
 
 def describe(split: pd.DataFrame) -> Counter[str]:
-    """Return images and subjects of each part, and how many training subjects have a single image.
+    """Return the numbers of images and subjects of each part, and of training subjects with a single image.
 
-    Counts of some subjects add up to those of all.
+    The counts of tables of whole subjects add up.
     """
     sizes = Counter[str]()
     for part in PARTS:
@@ -150,9 +149,9 @@ def describe(split: pd.DataFrame) -> Counter[str]:
 
 @dataclass
 class Splitting:
-    """The split of all shards, one after another; `sizes` and `copies` count what was yielded."""
+    """Splits all shards, one after another; `sizes` and `copies` count the images that were yielded."""
 
-    tables: Callable[[], Iterable[pd.DataFrame]]  # of the packed images, whole subjects each
+    tables: Callable[[], Iterable[pd.DataFrame]]  # yields the packed images, whole subjects in each table
     params: SplitParams
     sizes: Counter[str] = field(default_factory=Counter)
     copies: Counter[str] = field(default_factory=Counter)
@@ -170,13 +169,13 @@ class Splitting:
         return (assign(table, self._people, self.params) for table in self.tables())
 
     def pieces(self, groups: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        """Yield the split; StageError in the end if nothing is left to test on.
+        """Yield the split in pieces; StageError at the end if nothing is left to test on.
 
-        `groups` has source, row and group of every image that has copies.
+        `groups` has source, row and group of each image that has a copy.
         """
         trained_on = groups_in_training(self._assigned(), groups) if len(groups) else set[int]()
         for split in self._assigned():
-            copies = copies_of_training(split, groups, trained_on)
+            copies = find_copies_of_training(split, groups, trained_on)
             self.copies.update(split["part"][copies])
             if self.params.drop_copies:
                 split = split[~copies]
@@ -201,7 +200,7 @@ def main() -> None:
     """Write the split and its sizes."""
     params, sources = load_params("split", SplitParams), list(load_sources())
     searched = check_copies(params)
-    splitting = Splitting(lambda: packed_tables(sources), params)
+    splitting = Splitting(lambda: read_packed_tables(sources), params)
     write_csv(SPLIT_PATH, splitting.pieces(read_duplicates(splitting.images)))
     copies, sizes = splitting.copies, dict(splitting.sizes)
     if searched:
@@ -211,7 +210,7 @@ def main() -> None:
     if sizes["subjects_with_one_image"]:
         warn(f"{sizes['subjects_with_one_image']} training subjects have one image: they are trained on, never tested")
     if params.unseen_subjects and sizes[f"subjects_{TEST_UNSEEN}"] < 2:
-        warn(f"{TEST_UNSEEN} has {sizes[f'subjects_{TEST_UNSEEN}']} subject(s): no impostor pairs, hence no figures")
+        warn(f"{TEST_UNSEEN} has {sizes[f'subjects_{TEST_UNSEEN}']} subject(s): no impostor pairs, hence no metrics")
     write_metrics(Path("metrics/split.json"), sizes)
     say(
         ", ".join(f"{part}: {sizes[f'images_{part}']} images of {sizes[f'subjects_{part}']} subjects" for part in PARTS)

@@ -35,12 +35,12 @@ from faces.core.run import run
 from faces.core.terminal import warn
 from faces.core.threads import fixed_threads, load_threads
 from faces.tables.packed_images import PackedImages
-from faces.tables.split_table import SPLIT_PATH, labels_of, read_split, training_identities
+from faces.tables.split_table import SPLIT_PATH, count_training_classes, image_labels, read_split
 from faces.training.augmentation import AugmentParams, PhotoAugmenter
 from faces.training.batches import Batches, BatchParams, image_groups
 from faces.training.distribution import Worker, check_same_work, check_sharing, lost_worker_reported, this_worker
 from faces.training.loop import LoopParams, Trained, Training, train_as_chief, train_as_worker
-from faces.training.model import FROM_SCRATCH, ModelParams, TrainingModel, architecture_of, build_model
+from faces.training.model import FROM_SCRATCH, ModelParams, TrainingModel, build_model, extract_architecture
 from faces.training.validation import Diverged, Validation, check_choice
 
 CURVES = Path("metrics/train")
@@ -82,7 +82,7 @@ def read_data(params: TrainParams, augment: AugmentParams) -> Data:
     """Return batches and validation images of the split; warn if they make few steps."""
     split = read_split()
     images = PackedImages(split)
-    batches = Batches(images, image_groups(split, params), labels_of(split), params, PhotoAugmenter(augment))
+    batches = Batches(images, image_groups(split, params), image_labels(split), params, PhotoAugmenter(augment))
     if 0 < (steps := len(batches) * params.epochs) < MIN_STEPS:
         warn(
             f"{batches.image_count} images in batches of {params.batch_size} make {steps} steps "
@@ -91,7 +91,7 @@ def read_data(params: TrainParams, augment: AugmentParams) -> Data:
     validation = Validation(images, split, params)
     check_choice(validation.set_aside and validation.has_both, params)
     files = [SPLIT_PATH, Path(params.initial_weights), *images.paths]
-    return Data(batches, validation, training_identities(split), files)
+    return Data(batches, validation, count_training_classes(split), files)
 
 
 def train(params: TrainParams, augment: AugmentParams, worker: Worker) -> None:
@@ -122,7 +122,7 @@ def write_outputs(model: TrainingModel, trained: Trained, params: TrainParams, c
     """Write the backbone and its metrics, and mark the checkpoints as finished."""
     from faces.network.backbone import WEIGHTS_PATH, save_backbone
 
-    save_backbone(model.backbone, architecture_of(params))
+    save_backbone(model.backbone, extract_architecture(params))
     write_metrics(Path("metrics/train.json"), trained.metrics)
     if trained.images_per_second:
         write_metrics(Path("metrics/speed/train.json"), {"images_per_second": trained.images_per_second})

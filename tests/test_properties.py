@@ -22,7 +22,7 @@ from faces.evaluation.verification import accuracy, best_threshold
 from faces.images.decoding import RESIZE_FILTERS, Limits, ResizeFilter, read_image, ready_to_read
 from faces.search.lsh import HyperplaneIndex
 from faces.tables.embeddings import unit_length
-from faces.tables.split_table import COLUMNS, PARTS, TEST_SEEN, TEST_UNSEEN, TRAIN, read_split, training_identities
+from faces.tables.split_table import COLUMNS, PARTS, TEST_SEEN, TEST_UNSEEN, TRAIN, count_training_classes, read_split
 from pairs import PairsParams, draw_pairs, pairs_of_part
 from small_project import split_images
 from split import SplitParams
@@ -127,7 +127,7 @@ def test_a_split_keeps_its_promises(
     labels = split.groupby("subject")["label"].agg(["min", "max"])
     assert (labels["min"] == labels["max"]).all()
     assert sorted(labels["min"]) == list(range(len(of_subjects)))
-    assert training_identities(split) == len(subjects[TRAIN])
+    assert count_training_classes(split) == len(subjects[TRAIN])
     pd.testing.assert_frame_equal(
         split[["source", "row", "subject", "path"]], images[["source", "row", "subject", "path"]]
     )

@@ -16,7 +16,7 @@ import train
 from faces.core.params import load_params
 from faces.network.weights import load_weights
 from faces.tables.packed_images import PackedImages
-from faces.tables.split_table import labels_of, read_split
+from faces.tables.split_table import image_labels, read_split
 from faces.training.augmentation import AugmentParams, PhotoAugmenter
 from faces.training.batches import Batches, image_groups
 from small_project import draw_images, new_project, run_stage, working_in, write_params
@@ -38,7 +38,7 @@ def project_batches(augment: AugmentParams | None = None, **changes: object) -> 
     """Return the training batches of the project in the current folder."""
     split, params = read_split(), train_params(**changes)
     augmenter = PhotoAugmenter(augment or load_params("augment", AugmentParams))
-    return Batches(PackedImages(split), image_groups(split, params), labels_of(split), params, augmenter)
+    return Batches(PackedImages(split), image_groups(split, params), image_labels(split), params, augmenter)
 
 
 def set_aside(project: Path, **train: object) -> None:

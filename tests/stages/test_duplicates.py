@@ -11,7 +11,7 @@ from PIL import Image
 from duplicates import describe
 from faces.tables.split_table import read_split
 from small_project import run_stage, write_params
-from split import copies_of_training, groups_in_training
+from split import find_copies_of_training, groups_in_training
 
 
 def test_counts_by_hand() -> None:
@@ -27,7 +27,7 @@ def test_only_test_images_with_a_copy_in_training_count() -> None:
     groups = pd.DataFrame({"source": "s", "row": [4, 1, 3, 0], "group": [7, 7, 8, 8]})
     trained_on = groups_in_training([split[:2], split[2:]], groups)
     assert trained_on == {7}
-    assert copies_of_training(split, groups, trained_on).tolist() == [False, True, False, False, False, False]
+    assert find_copies_of_training(split, groups, trained_on).tolist() == [False, True, False, False, False, False]
 
 
 @pytest.fixture

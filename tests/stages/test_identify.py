@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from faces.tables.split_table import labels_of, read_split
+from faces.tables.split_table import image_labels, read_split
 from small_project import run_stage, write_params
 
 
@@ -23,7 +23,7 @@ def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytes
     assert "seen: rank_5 is 1 whoever is found: 4 people are enrolled" in printed
     metrics = json.loads(Path("metrics/identify.json").read_text())
     split = read_split(names=True)
-    part, labels = split["part"].to_numpy(), labels_of(split)
+    part, labels = split["part"].to_numpy(), image_labels(split)
     pixels = np.array([np.asarray(Image.open(Path("images") / path)).ravel() for path in split["path"]], float)
     pixels /= np.linalg.norm(pixels, axis=1, keepdims=True)
     gallery, probes = np.flatnonzero(part == "train"), np.flatnonzero(part == "test_seen")

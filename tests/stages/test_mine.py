@@ -16,7 +16,7 @@ from faces.search import lsh, mining, neighbours
 from faces.search.mining import Mining
 from faces.tables import embeddings
 from faces.tables.embeddings import UnitVectors, read_embeddings, unit_length
-from faces.tables.split_table import images_of, labels_of, read_split
+from faces.tables.split_table import image_labels, part_images, read_split
 from mine import MineParams
 from small_project import ROOT, run_stage, write_params
 
@@ -109,7 +109,7 @@ def test_from_disk_and_in_small_pieces_it_is_the_same_table(
     for module, name, size in ((mining, "CHUNK", 7), (neighbours, "MAX_NUMBERS", 300), (lsh, "MAX_CANDIDATES", 90)):
         monkeypatch.setattr(module, name, size)
     if index in ("lsh", "Flat"):  # others learn by blocks
-        monkeypatch.setattr(embeddings.blocks_of, "__defaults__", (11,))
+        monkeypatch.setattr(embeddings.vector_blocks, "__defaults__", (11,))
     in_pieces, in_all = mined(on_disk, labels, settings)
     pd.testing.assert_frame_equal(in_pieces, table, check_exact=False, atol=1e-6)  # 2 x / 2 is not x to the last bit
     assert in_all == metrics
@@ -170,9 +170,9 @@ def test_each_table_stays_in_its_part(project: Path) -> None:
         assert path.read_bytes() == before[path]
         table = pd.read_csv(path)
         assert list(table.columns) == ["a", "b", "cosine", "same"]
-        assert set(table[["a", "b"]].to_numpy().ravel()) <= set(images_of(split, name).tolist())
+        assert set(table[["a", "b"]].to_numpy().ravel()) <= set(part_images(split, name).tolist())
         assert (table["a"] < table["b"]).all()
-        labels = labels_of(split)
+        labels = image_labels(split)
         np.testing.assert_array_equal(table["same"], labels[table["a"]] == labels[table["b"]])
     assert {"recall_at_10_train", "positive_share_test"} <= json.loads(Path("metrics/mine.json").read_text()).keys()
 

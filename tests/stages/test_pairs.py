@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from faces.tables.split_table import SCORED, read_split
-from pairs import PairsParams, draw_pairs, others
+from pairs import PairsParams, draw_outside, draw_pairs
 from small_project import run_stage
 
 
@@ -52,7 +52,7 @@ def test_no_image_meets_itself_and_no_pair_comes_twice() -> None:
 
 
 def test_every_other_image_is_as_likely() -> None:
-    drawn = np.concatenate([others(3, 5, 10, 4, np.random.default_rng(seed)) for seed in range(4000)])
+    drawn = np.concatenate([draw_outside(3, 5, 10, 4, np.random.default_rng(seed)) for seed in range(4000)])
     counts = np.bincount(drawn, minlength=10)
     assert counts[3] == counts[4] == 0
     # Each of 8 is in a draw of 4 with probability 1/2: 2000 times, standard deviation 32.

@@ -14,7 +14,7 @@ from faces.evaluation.similarity_model import load_similarity
 from faces.network.backbone import load_backbone
 from faces.tables.packed_images import PackedImages
 from faces.tables.pair_table import COMPARISONS_PATHS
-from faces.tables.split_table import images_of, labels_of, read_split
+from faces.tables.split_table import image_labels, part_images, read_split
 from small_project import run_stage, write_params
 
 
@@ -49,14 +49,14 @@ def test_score_by_hand(project: Path) -> None:
 
 
 def test_it_learns_which_embeddings_belong_together(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    labels, random = labels_of(read_split()), np.random.default_rng(0)
+    labels, random = image_labels(read_split()), np.random.default_rng(0)
     centres = random.normal(size=(labels.max() + 1, 16))
     write_npy(Path("data/embeddings.npy"), (centres[labels] + random.normal(0, 0.1, (36, 16))).astype(np.float32))
     for (
         part,
         path,
     ) in COMPARISONS_PATHS.items():  # all pairs of a part, not those that a network of this size finds near
-        images = images_of(read_split(), part)
+        images = part_images(read_split(), part)
         a, b = (images[side] for side in np.triu_indices(len(images), k=1))
         same = (labels[a] == labels[b]).astype(int)
         write_csv(path, pd.DataFrame({"a": a, "b": b, "cosine": 0.5, "same": same}))

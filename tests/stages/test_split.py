@@ -10,7 +10,7 @@ from small_project import run_stage, split_images, write_params
 from split import SplitParams, describe
 
 
-def images_of(sizes: dict[str, int], source: str = "s") -> pd.DataFrame:
+def part_images(sizes: dict[str, int], source: str = "s") -> pd.DataFrame:
     rows = [(source, subject, f"{subject}/{n}.png") for subject, size in sizes.items() for n in range(size)]
     table = pd.DataFrame(rows, columns=["source", "subject", "path"])
     table.insert(1, "row", range(len(table)))
@@ -27,7 +27,7 @@ MANY = {f"subject {n}": 10 for n in range(30)}
 
 
 def test_shares_by_hand() -> None:
-    sizes = describe(split_images(images_of(MANY), params()))
+    sizes = describe(split_images(part_images(MANY), params()))
     # 6 of 30 subjects are held out; of each of the other 24, 3 of 10 images are tested on.
     assert sizes == {
         "images_train": 168,
@@ -43,7 +43,7 @@ def test_shares_by_hand() -> None:
 
 
 def test_validation_images_come_out_of_training_alone() -> None:
-    without, split = (split_images(images_of(MANY), params(validation_size=size)) for size in (0.0, 0.2))
+    without, split = (split_images(part_images(MANY), params(validation_size=size)) for size in (0.0, 0.2))
     sizes = describe(split)
     # Of each of the 24 training subjects, 2 of 10 images more are held out; who is tested stays.
     assert sizes["images_train"] == 120 and sizes["images_validation"] == 48 and sizes["subjects_validation"] == 24
@@ -52,12 +52,12 @@ def test_validation_images_come_out_of_training_alone() -> None:
 
 
 def test_a_validation_share_leaves_one_image_to_train_on() -> None:
-    split = split_images(images_of({"a": 4, "b": 4}), params(validation_size=0.9, unseen=0.0))
+    split = split_images(part_images({"a": 4, "b": 4}), params(validation_size=0.9, unseen=0.0))
     assert split["part"].value_counts().to_dict() == {"validation": 4, "train": 2, "test_seen": 2}
 
 
 def test_parts_are_what_their_names_say() -> None:
-    split = split_images(images_of(MANY), params())
+    split = split_images(part_images(MANY), params())
     subjects = {part: set(group["subject"]) for part, group in split.groupby("part")}
     assert subjects["train"] == subjects["test_seen"]
     assert not subjects["train"] & subjects["test_unseen"]
@@ -68,17 +68,17 @@ def test_parts_are_what_their_names_say() -> None:
 
 
 def test_labels_follow_sorted_names() -> None:
-    split = split_images(images_of({"b": 4, "10": 4, "9": 4, "a": 4}), params(unseen=0.0))
+    split = split_images(part_images({"b": 4, "10": 4, "9": 4, "a": 4}), params(unseen=0.0))
     assert dict(zip(split["subject"], split["label"], strict=True)) == {"10": 0, "9": 1, "a": 2, "b": 3}
 
 
 def test_the_same_name_in_two_sources_is_two_people() -> None:
-    both = pd.concat([images_of(MANY, "x"), images_of(MANY, "y")], ignore_index=True)
+    both = pd.concat([part_images(MANY, "x"), part_images(MANY, "y")], ignore_index=True)
     assert split_images(both, params())["label"].nunique() == 60
 
 
 def test_the_seed_decides_and_the_order_does_not() -> None:
-    images = images_of(MANY)
+    images = part_images(MANY)
     split = split_images(images, params())
     shuffled = split_images(images.sample(frac=1, random_state=0), params()).sort_index()
     pd.testing.assert_frame_equal(split, shuffled)
@@ -86,9 +86,9 @@ def test_the_seed_decides_and_the_order_does_not() -> None:
 
 
 def test_a_new_image_or_subject_moves_few_others() -> None:
-    before = split_images(images_of(MANY), params()).set_index("path")["part"]
-    one_more = split_images(images_of(MANY | {"subject 7": 11}), params()).set_index("path")["part"]
-    subject_more = split_images(images_of(MANY | {"newcomer": 10}), params()).set_index("path")["part"]
+    before = split_images(part_images(MANY), params()).set_index("path")["part"]
+    one_more = split_images(part_images(MANY | {"subject 7": 11}), params()).set_index("path")["part"]
+    subject_more = split_images(part_images(MANY | {"newcomer": 10}), params()).set_index("path")["part"]
     # 3.3 of 11 rounds to 3, as 3.0 of 10 did: the new image can take one place at the most.
     assert (before != one_more[before.index]).sum() <= 1
     # 6.2 of 31 rounds to 6, as 6.0 of 30 did: the new subject can push out one of 10 images at the most.
@@ -97,33 +97,33 @@ def test_a_new_image_or_subject_moves_few_others() -> None:
 
 @pytest.mark.parametrize("size, tested", [(1, 0), (2, 1), (3, 1), (4, 1), (5, 2), (10, 3), (50, 15)])
 def test_every_subject_keeps_an_image_to_train_on(size: int, tested: int) -> None:
-    split = split_images(images_of({"a": size, "b": 10}), params(unseen=0.0))
+    split = split_images(part_images({"a": size, "b": 10}), params(unseen=0.0))
     assert (split.loc[split["subject"] == "a", "part"] == "test_seen").sum() == tested
 
 
 def test_greedy_test_size_leaves_one_image_each() -> None:
-    split = split_images(images_of({"a": 5, "b": 3}), params(test_size=0.99, unseen=0.0))
+    split = split_images(part_images({"a": 5, "b": 3}), params(test_size=0.99, unseen=0.0))
     assert (split["part"] == "train").sum() == 2
 
 
 def test_unseen_subjects_are_none_or_at_least_two() -> None:
     five = {name: 4 for name in "abcde"}
-    assert describe(split_images(images_of(five), params(unseen=0.01)))["subjects_test_unseen"] == 2
-    assert describe(split_images(images_of(five), params(unseen=0.0)))["subjects_test_unseen"] == 0
+    assert describe(split_images(part_images(five), params(unseen=0.01)))["subjects_test_unseen"] == 2
+    assert describe(split_images(part_images(five), params(unseen=0.0)))["subjects_test_unseen"] == 0
     with pytest.raises(StageError, match=r"split\.unseen_subjects: 0\.9: holds out 4 of 5"):
-        split_images(images_of(five), params(unseen=0.9))
+        split_images(part_images(five), params(unseen=0.9))
 
 
 def test_nothing_to_test_on_is_an_error() -> None:
     with pytest.raises(StageError, match=r"split\.test_size: 0\.3: leaves nothing to test on"):
-        split_images(images_of({"a": 1, "b": 1}), params(unseen=0.0))
+        split_images(part_images({"a": 1, "b": 1}), params(unseen=0.0))
     with pytest.raises(StageError, match=r"split\.test_size: 0\.01: leaves nothing to test on"):
-        split_images(images_of(MANY), params(test_size=0.01))
+        split_images(part_images(MANY), params(test_size=0.01))
 
 
 def test_one_subject_is_an_error() -> None:
     with pytest.raises(StageError, match="found 1 subject"):
-        split_images(images_of({"a": 9}), params())
+        split_images(part_images({"a": 9}), params())
 
 
 def test_the_stage_writes_what_it_counts_and_the_same_bytes(project: Path) -> None:

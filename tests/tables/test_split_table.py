@@ -7,7 +7,7 @@ import pytest
 from faces.core import csv_files
 from faces.core.csv_files import write_csv
 from faces.core.errors import StageError
-from faces.tables.split_table import COLUMNS, images_of, labels_of, read_split, training_identities
+from faces.tables.split_table import COLUMNS, count_training_classes, image_labels, part_images, read_split
 
 ROWS = [
     ("a", 0, "NA", "NA/1,2.png", 0, "train"),
@@ -28,15 +28,15 @@ def test_awkward_names_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_parts_and_labels() -> None:
-    assert images_of(table(), "train").tolist() == [0, 1]
-    assert images_of(table(), "test_seen").tolist() == [3]
-    assert labels_of(table()).tolist() == [0, 1, 2, 0]
-    assert training_identities(table()) == 2
+    assert part_images(table(), "train").tolist() == [0, 1]
+    assert part_images(table(), "test_seen").tolist() == [3]
+    assert image_labels(table()).tolist() == [0, 1, 2, 0]
+    assert count_training_classes(table()) == 2
 
 
 def test_gaps_in_the_training_labels_are_an_error() -> None:
     with pytest.raises(StageError, match="without gaps"):
-        training_identities(table().assign(label=np.array([0, 2, 3, 0])))
+        count_training_classes(table().assign(label=np.array([0, 2, 3, 0])))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faces.tables.split_table import images_of, read_split
+from faces.tables.split_table import part_images, read_split
 from faces.training import batches as batches_module
 from faces.training.batches import image_groups
 from small_project import write_params
@@ -25,7 +25,7 @@ def test_an_epoch_shows_each_training_image_once_with_its_label(project: Path) -
             assert split["label"][number] == label and split["part"][number] == "train"
             shown.append(number)
     assert len(set(shown)) == len(shown) == 4 * len(batches)
-    assert len(images_of(split, "train")) - len(shown) < 4
+    assert len(part_images(split, "train")) - len(shown) < 4
 
 
 def test_epochs_differ_and_repeat(project: Path) -> None:
@@ -52,7 +52,7 @@ def test_an_epoch_is_the_same_by_any_number_of_threads(
 
 def test_epochs_of_so_many_images_go_through_all_of_them_in_turn(project: Path) -> None:
     batches = project_batches(epoch_images=10, batch_size=5)
-    everything = sorted(images_of(read_split(), "train"))
+    everything = sorted(part_images(read_split(), "train"))
     assert len(batches) == 2 and len(everything) == 16
     row = np.concatenate([batches.order(epoch) for epoch in range(8)])
     assert len(row) == 80
@@ -63,7 +63,7 @@ def test_epochs_of_so_many_images_go_through_all_of_them_in_turn(project: Path) 
 
 def test_balanced_sources_give_as_many_images_to_every_batch(project: Path) -> None:
     split = read_split().astype({"source": str})
-    train_images = images_of(split, "train")
+    train_images = part_images(split, "train")
     split.loc[train_images[:4], "source"] = "few"
     batches = project_batches(NO_CHANGE)
     batches.params = train_params(epoch_images=24, batch_size=8, balance="sources")
@@ -81,4 +81,4 @@ def test_balanced_sources_give_as_many_images_to_every_batch(project: Path) -> N
 def test_fewer_images_than_a_batch_are_one_batch(project: Path) -> None:
     batches = project_batches(batch_size=500)
     ((images, labels),) = batches.epoch(0)
-    assert len(images) == len(labels) == len(images_of(read_split(), "train"))
+    assert len(images) == len(labels) == len(part_images(read_split(), "train"))

@@ -7,7 +7,7 @@ import pytest
 
 from faces.evaluation.roc import area_under_roc, equal_error_rate
 from faces.tables.packed_images import PackedImages
-from faces.tables.split_table import labels_of, read_split
+from faces.tables.split_table import image_labels, read_split
 from faces.training.validation import Validation
 from training_projects import set_aside, train_params
 
@@ -24,7 +24,7 @@ def test_validation_is_verification_of_held_out_images(project: Path) -> None:
 
     vectors = PackedImages(split)[validation.numbers][:, 0, 0:10:2, 0].astype(float)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    labels = labels_of(split)[validation.numbers]
+    labels = image_labels(split)[validation.numbers]
     pairs = [(float(vectors[i] @ vectors[j]), labels[i] == labels[j]) for i in range(6) for j in range(i + 1, 6)]
     scores, same = map(np.array, zip(*pairs, strict=True))
     metrics = validation.measure(first_pixels)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faces.core.errors import StageError
 from faces.core.sampling import sample_at_most
 from faces.search.neighbours import Neighbours, rerank_in_batches
-from faces.tables.embeddings import Vectors, blocks_of
+from faces.tables.embeddings import Vectors, vector_blocks
 
 
 class FactoryIndex:
@@ -33,7 +33,7 @@ class FactoryIndex:
                 sample = sample_at_most(np.arange(len(unit)), training_images, seed)
                 self._index.train(np.ascontiguousarray(unit[sample]))
             faiss.omp_set_num_threads(1)
-            for _, block in blocks_of(unit):
+            for _, block in vector_blocks(unit):
                 self._index.add(block)
         except RuntimeError as error:
             raise StageError(

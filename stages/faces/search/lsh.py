@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.search.neighbours import NOBODY, QUERIES_AT_ONCE, Neighbours, rerank
-from faces.tables.embeddings import Vectors, blocks_of
+from faces.tables.embeddings import Vectors, vector_blocks
 
 MAX_CANDIDATES = 16_000_000  # at a time: some 500 MB
 
@@ -29,13 +29,13 @@ class HyperplaneIndex:
         self._normals = np.random.default_rng(seed).standard_normal((unit.shape[1], planes))
         self._index = faiss.IndexBinaryHash(planes, planes)
         self._index.nflip = radius
-        for _, block in blocks_of(unit):
+        for _, block in vector_blocks(unit):
             self._index.add(self.hash(block))
 
     def hash(self, vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the hashes of vectors (n, D), as packed bits (n, planes / 8). A dot product of zero counts as 1."""
         hashes = np.empty((len(vectors), self._planes // 8), dtype=np.uint8)
-        for start, block in blocks_of(vectors):
+        for start, block in vector_blocks(vectors):
             hashes[start : start + len(block)] = np.packbits(block.astype(np.float64) @ self._normals >= 0, axis=1)
         return hashes
 

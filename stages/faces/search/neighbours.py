@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.tables.embeddings import Vectors, blocks_of
+from faces.tables.embeddings import Vectors, vector_blocks
 
 Neighbours = tuple[int, NDArray[np.int64], NDArray[np.float32]]  # number of a query, numbers of others, their cosines
 NOBODY = -1  # stands for no candidate; FAISS skips it
@@ -37,7 +37,7 @@ def exact_neighbours(unit: Vectors, queries: NDArray[np.int64], k: int) -> NDArr
     """
     asked = np.ascontiguousarray(unit[queries])
     best = faiss.ResultHeap(len(queries), min(k + 1, len(unit)), keep_max=True)
-    for start, block in blocks_of(unit):
+    for start, block in vector_blocks(unit):
         cosines, found = faiss.knn(asked, block, min(k + 1, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
         best.add_result(cosines, found + start)
     best.finalize()

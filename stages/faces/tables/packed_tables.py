@@ -1,4 +1,4 @@
-"""The tables behind data/packed: what images each source has. Their pixels are the business of packed_images.py."""
+"""The tables of images in data/packed, and data/duplicates.csv; packed_images.py reads the pixels."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,21 +13,22 @@ from faces.core.params import Params
 from faces.tables.packed_images import open_shards
 
 DUPLICATES_PATH = Path("data/duplicates.csv")
-DUPLICATES_COLUMNS = {"source": str, "row": np.int64, "group": np.int64}  # of every image that has a copy
+DUPLICATES_COLUMNS = {"source": str, "row": np.int64, "group": np.int64}  # a row for each image that has a copy
 
 
 class DuplicatesParams(Params):
-    """The section `duplicates:` of params.yaml; without neighbours, no copies are looked for."""
+    """The section `duplicates:` of params.yaml; with 0 neighbours, no copies are searched."""
 
     likeness: float = Field(gt=0, le=1)
     neighbours: int = Field(ge=0, le=1000)
     exact_images: int = Field(ge=1)
 
 
-def packed_tables(sources: list[str]) -> Iterator[pd.DataFrame]:
-    """Yield the packed images as source, row, subject, path, a shard at a time: by source, then as packed.
+def read_packed_tables(sources: list[str]) -> Iterator[pd.DataFrame]:
+    """Yield a table for each shard: source, row, subject, path. Sources are sorted, shards are in packed order.
 
-    A subject's images are in one shard; StageError if not, or if a table does not fit its file of pixels.
+    Raises:
+        StageError: a table does not match its file of pixels, or a subject has images in two shards.
     """
     for source in sorted(sources):
         first, seen = 0, set[str]()
@@ -49,9 +50,13 @@ def packed_tables(sources: list[str]) -> Iterator[pd.DataFrame]:
 
 
 def read_duplicates(images: Mapping[str, int]) -> pd.DataFrame:
-    """Return the groups of copies as source, row and group; StageError unless they are of packed images, each once.
+    """Return the groups of copies: source, row, group.
 
-    `images` has the number of packed images of each source.
+    Args:
+        images: number of packed images of each source.
+
+    Raises:
+        StageError: the table lists an image twice or one that is not packed, or has a group of one image.
     """
     table = read_csv(DUPLICATES_PATH, DUPLICATES_COLUMNS)
     packed = table["source"].map(images).fillna(0).astype(np.int64)

@@ -1,6 +1,6 @@
-"""Tables of image pairs: data/pairs.csv, which verification is scored on, and the mined comparisons.
+"""Tables of image pairs: data/pairs.csv, on which verification is evaluated, and the mined comparisons.
 
-Every row has a and b, numbers of images in the split, and same, 1 for two images of one person and 0 otherwise.
+A row has the image numbers a and b, and same: 1 if both images show one person, else 0.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ COMPARISONS_PATHS = {
 
 
 def read_pair_table(path: Path, images: int) -> pd.DataFrame:
-    """Return a table of pairs; StageError if it is missing, damaged, or names an image that is not in the split."""
+    """Return a table of pairs; StageError if it is missing or damaged, or has an image number of `images` or above."""
     table = read_csv(path, PAIRS_COLUMNS if path.name == PAIRS_PATH.name else COMPARISONS_COLUMNS)
     allowed = {"part": SCORED, "a": range(images), "b": range(images), "same": (0, 1)}
     for column in table.columns.intersection(list(allowed)):

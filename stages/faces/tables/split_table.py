@@ -1,4 +1,7 @@
-"""data/split.csv: every image of the pipeline, one a row. Row i is image i of every later table and embedding i."""
+"""data/split.csv: every image of the pipeline, a row an image.
+
+Row i is image i of every later table, and row i of data/embeddings.npy.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -12,20 +15,23 @@ from faces.core.errors import StageError
 
 SPLIT_PATH = Path("data/split.csv")
 TRAIN, VALIDATION, TEST_SEEN, TEST_UNSEEN = PARTS = ("train", "validation", "test_seen", "test_unseen")
-SCORED = (TRAIN, TEST_SEEN, TEST_UNSEEN)  # `validation` is for choices in training alone
+SCORED = (TRAIN, TEST_SEEN, TEST_UNSEEN)  # `validation` serves choices during training only
 
-# source, row: where the pixels are, in the shards of data/packed/<source>; subject, path: what the user called them;
-# label: class index, 0..C-1 for the C training identities, from C on for those that training never sees.
+# source, row: place of the pixels in the shards of data/packed/<source>; subject, path: the user's names; label: class
+# index, 0..C-1 for the C training identities, C and above for identities that training never sees.
 COLUMNS = {"source": str, "row": np.int64, "subject": str, "path": str, "label": np.int64, "part": str}
 
 
 def read_split(path: Path = SPLIT_PATH, names: bool = False) -> pd.DataFrame:
-    """Return the split as a table; StageError if it is missing or has been edited into nonsense.
+    """Return the split; `source` and `part` are categories.
 
-    It has `COLUMNS` if `names` are asked for, else all but subject and path: 18 bytes an image, where names take some
-    200. `source` and `part` are categories.
+    Without `names`, the columns subject and path are left out: 18 bytes an image are held instead of some 200.
+
+    Raises:
+        StageError: the file is missing or damaged, or breaks a rule: labels and subjects correspond one to one, an
+            image is listed once, identities of `test_unseen` are in no other part.
     """
-    read = _Reading(path)
+    read = _SplitReader(path)
     pieces = [read.piece(piece, names) for piece in read_csv_pieces(path, COLUMNS)]
     read.check_labels()
     table = {column: np.concatenate([piece[column] for piece in pieces]) for column in pieces[0]}
@@ -39,18 +45,18 @@ def read_split(path: Path = SPLIT_PATH, names: bool = False) -> pd.DataFrame:
     return split
 
 
-class _Reading:
-    """What has been read of a split so far: sources in order of appearance, and the label of every person."""
+class _SplitReader:
+    """Reads a split piece by piece; `sources` maps each source to its code, in order of appearance."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sources: dict[str, int] = {}
         self._labels: dict[tuple[int, str], int] = {}
-        self._torn = False
+        self._inconsistent = False
         self._read = 0
 
     def piece(self, table: pd.DataFrame, names: bool) -> dict[str, NDArray[Any]]:
-        """Return a piece of the file in few bytes, source and part as codes."""
+        """Return the columns of a piece of the file, with source and part as codes."""
         part = pd.Index(PARTS).get_indexer(pd.Index(table["part"])).astype(np.int8)
         if (part < 0).any():
             row = int((part < 0).argmax())
@@ -68,39 +74,39 @@ class _Reading:
     def _add_people(self, table: pd.DataFrame) -> None:
         people = table[["source", "subject", "label"]].drop_duplicates()
         for source, subject, label in people.itertuples(index=False, name=None):
-            self._torn |= self._labels.setdefault((source, subject), label) != label
+            self._inconsistent |= self._labels.setdefault((source, subject), label) != label
 
     def check_labels(self) -> None:
         """Raise StageError if a person has two labels, or a label two people."""
-        if self._torn or len(set(self._labels.values())) < len(self._labels):
+        if self._inconsistent or len(set(self._labels.values())) < len(self._labels):
             raise StageError(f"{self.path}: every subject of a source needs one label, and every label one subject")
 
 
 def _check_parts(table: pd.DataFrame, path: Path) -> None:
-    """Raise StageError where a person or an image is in a part that it must not be in."""
-    labels = {part: set(labels_of(table)[images_of(table, part)].tolist()) for part in PARTS}
+    """Raise StageError if an identity or an image is in a part where it must not be."""
+    labels = {part: set(image_labels(table)[part_images(table, part)].tolist()) for part in PARTS}
     if shared := labels[TEST_UNSEEN] & (labels[TRAIN] | labels[VALIDATION] | labels[TEST_SEEN]):
         raise StageError(f"{path}: label {min(shared)} is in `{TEST_UNSEEN}` and in another part")
     for part in (VALIDATION, TEST_SEEN):
-        if strange := labels[part] - labels[TRAIN]:
-            raise StageError(f"{path}: label {min(strange)} is in `{part}` but not in `{TRAIN}`")
+        if unknown := labels[part] - labels[TRAIN]:
+            raise StageError(f"{path}: label {min(unknown)} is in `{part}` but not in `{TRAIN}`")
     if table.duplicated(["source", "row"]).any():
         raise StageError(f"{path}: lists an image twice")
 
 
-def images_of(split: pd.DataFrame, part: str) -> NDArray[np.int64]:
+def part_images(split: pd.DataFrame, part: str) -> NDArray[np.int64]:
     """Return the image numbers of one part, ascending, shape (n,)."""
     return np.flatnonzero(split["part"] == part)
 
 
-def labels_of(split: pd.DataFrame) -> NDArray[np.int64]:
+def image_labels(split: pd.DataFrame) -> NDArray[np.int64]:
     """Return the label of every image, shape (N,)."""
     return split["label"].to_numpy()
 
 
-def training_identities(split: pd.DataFrame) -> int:
-    """Return the number of classes: labels 0 to this, exclusive, occur in `train`; StageError if one does not."""
-    labels = np.unique(labels_of(split)[images_of(split, TRAIN)])
+def count_training_classes(split: pd.DataFrame) -> int:
+    """Return the number of classes C; StageError if the labels of `train` are not 0 to C - 1."""
+    labels = np.unique(image_labels(split)[part_images(split, TRAIN)])
     if not np.array_equal(labels, np.arange(len(labels))):
         raise StageError(f"{SPLIT_PATH}: labels of `train` must be 0 to {len(labels) - 1} without gaps")
     return len(labels)

@@ -13,7 +13,7 @@ from pydantic import Field
 from faces.core.params import Params
 from faces.core.threads import available_cores, in_order
 from faces.tables.packed_images import PackedImages
-from faces.tables.split_table import TRAIN, images_of
+from faces.tables.split_table import TRAIN, part_images
 from faces.training.augmentation import PhotoAugmenter
 
 MAX_LOADERS = 4  # threads that make batches; more wait for each other (docs/scale.md)
@@ -33,7 +33,7 @@ class BatchParams(Params):
 
 def image_groups(split: pd.DataFrame, params: BatchParams) -> list[NDArray[np.int64]]:
     """Return the numbers of the training images: one group, or one a source if sources are to be balanced."""
-    images = images_of(split, TRAIN)
+    images = part_images(split, TRAIN)
     if params.balance == "images":
         return [images]
     sources = split["source"].to_numpy()[images]

@@ -74,7 +74,7 @@ class TrainingModel(NamedTuple):
             variable.assign(self.devices.broadcast_array(np.asarray(variable)))
 
 
-def architecture_of(params: Architecture) -> Architecture:
+def extract_architecture(params: Architecture) -> Architecture:
     """Return only those parameters that a reader of the weights must know."""
     return Architecture(**params.model_dump(include=set(Architecture.model_fields)))
 
@@ -113,7 +113,7 @@ def _build_backbone(params: ModelParams, devices: Devices) -> Any:
     from faces.network import mobilefacenet, weights
 
     backbone = mobilefacenet.build(
-        **architecture_of(params).model_dump(),
+        **extract_architecture(params).model_dump(),
         l2=params.l2,
         batch_norm_momentum=params.batch_norm_momentum,
         synchronized=params.batch_norm == "synchronized" and devices.count > 1,

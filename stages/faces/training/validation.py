@@ -14,7 +14,7 @@ from faces.core.params import Params
 from faces.evaluation.roc import area_under_roc, equal_error_rate
 from faces.tables.embeddings import unit_length
 from faces.tables.packed_images import PackedImages
-from faces.tables.split_table import TEST_SEEN, VALIDATION, images_of, labels_of
+from faces.tables.split_table import TEST_SEEN, VALIDATION, image_labels, part_images
 from faces.training.batches import BatchSize, Seed
 
 
@@ -50,10 +50,10 @@ class Validation:
 
     def __post_init__(self) -> None:
         """Draw the subjects."""
-        labels, candidates = labels_of(self.split), images_of(self.split, VALIDATION)
+        labels, candidates = image_labels(self.split), part_images(self.split, VALIDATION)
         self.set_aside = len(candidates) > 0
         if not self.set_aside:
-            candidates = images_of(self.split, TEST_SEEN)
+            candidates = part_images(self.split, TEST_SEEN)
         subjects = np.random.default_rng(self.params.seed).permutation(np.unique(labels[candidates]))
         sizes = np.bincount(labels[candidates], minlength=subjects.max() + 1)[subjects]
         chosen = subjects[: 1 + np.searchsorted(np.cumsum(sizes), self.params.validation_images)]
