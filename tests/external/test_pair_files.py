@@ -17,11 +17,11 @@ from faces.external.pair_files import (
     contiguous_folds,
     find_csv_images,
     find_lfw_images,
-    names_of,
+    image_names,
+    image_subjects,
     people,
     read_csv_pairs,
     read_lfw_pairs,
-    subjects_of,
 )
 
 few = settings(deadline=None, derandomize=True, max_examples=60)
@@ -74,7 +74,7 @@ def test_people_are_whom_chains_of_genuine_pairs_connect(case: tuple[int, list[t
 
 def test_images_are_named_in_order_of_first_use() -> None:
     pairs = [NamedPair("c", "a", 1, 0), NamedPair("a", "b", 0, 0), NamedPair("c", "b", 0, 1)]
-    assert names_of(pairs) == ["c", "a", "b"]
+    assert image_names(pairs) == ["c", "a", "b"]
 
 
 # lfw
@@ -330,8 +330,13 @@ NA,./1.png,4.png,0,Al
 def test_a_csv_may_name_subjects() -> None:
     pairs = read_csv_pairs(file(NAMED))
     assert pairs[1] == NamedPair("2.png", "3.png", 0, 0, "", "Al", "Bo, Jr.")
-    assert list(subjects_of(pairs).items()) == [("1.png", "Al"), ("2.png", "Al"), ("3.png", "Bo, Jr."), ("4.png", "NA")]
-    assert subjects_of(read_csv_pairs(file(TABLE))) == {"x/1.png": "", "x/2.png": "", "y.png": ""}
+    assert list(image_subjects(pairs).items()) == [
+        ("1.png", "Al"),
+        ("2.png", "Al"),
+        ("3.png", "Bo, Jr."),
+        ("4.png", "NA"),
+    ]
+    assert image_subjects(read_csv_pairs(file(TABLE))) == {"x/1.png": "", "x/2.png": "", "y.png": ""}
 
 
 @pytest.mark.parametrize(

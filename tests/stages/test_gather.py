@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-import gather
+from faces.external import gathering
 from faces.tables.external_sets import open_pixels, read_image_table, read_test_pairs
 from image_files import encoded, noise
 from small_project import run_stage, write_params
@@ -252,14 +252,14 @@ def test_an_unknown_name_is_named(fails_with: Callable[..., str]) -> None:
 def test_a_file_that_changes_meanwhile_is_noticed(
     fails_with: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = gather.read_image
+    read = gathering.read_image
 
     def read_and_write(source: Path, *arguments: Any) -> Any:
         Path("pairs.txt").write_text("another", encoding="utf-8")
         return read(source, *arguments)
 
     configure(x=put_lfw())
-    monkeypatch.setattr(gather, "read_image", read_and_write)
+    monkeypatch.setattr(gathering, "read_image", read_and_write)
     assert "test_sets.x: a file changed while it was being read" in fails_with("gather", "x")
     assert not list(Path("data/tests").iterdir())
 

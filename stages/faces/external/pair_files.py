@@ -53,7 +53,7 @@ def contiguous_folds(pairs: int) -> list[int]:
     return [fold for fold in range(FOLDS) for _ in range(pairs // FOLDS + (fold < pairs % FOLDS))]
 
 
-def names_of(pairs: Iterable[NamedPair]) -> list[str]:
+def image_names(pairs: Iterable[NamedPair]) -> list[str]:
     """Return what the images are called, each once, in order of first use."""
     return list(dict.fromkeys(name for pair in pairs for name in (pair.a, pair.b)))
 
@@ -170,7 +170,7 @@ def read_csv_pairs(path: Path) -> list[NamedPair]:
     return pairs
 
 
-def subjects_of(pairs: Iterable[NamedPair]) -> dict[str, str]:
+def image_subjects(pairs: Iterable[NamedPair]) -> dict[str, str]:
     """Return the subject of each image by its name, "" where a csv does not say."""
     return {image: subject for pair in pairs for image, subject in _who_is_on(pair)}
 

@@ -1,0 +1,180 @@
+"""Gathering a test set: its images and pairs as one `GatheredSet`, and the pixels of the images.
+
+READERS at the end lists the formats: a new format is a row there, with a function that reads it, and a word in
+`ExternalSet.format` (faces/tables/external_sets.py).
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from faces.core.errors import StageError
+from faces.core.image_size import IMAGE_SHAPE
+from faces.core.npy_files import write_npy_header
+from faces.core.terminal import progress, warn
+from faces.core.threads import available_cores, in_order
+from faces.external.insightface_bin import read_bin
+from faces.external.pair_files import (
+    NamedPair,
+    contiguous_folds,
+    find_csv_images,
+    find_lfw_images,
+    image_names,
+    image_subjects,
+    people,
+    read_csv_pairs,
+    read_lfw_pairs,
+)
+from faces.images.decoding import DecodingParams, read_image, ready_to_read
+from faces.images.rejection import Rejection
+from faces.tables.external_sets import PAIR_COLUMNS, ExternalSet, check_pairs
+
+
+@dataclass(frozen=True)
+class GatheredSet:
+    """A test set before its images are decoded; image i is `sources[i]`, a file or its content, named `paths[i]`."""
+
+    sources: list[Path | bytes]
+    paths: list[str]
+    subjects: list[str]
+    pairs: pd.DataFrame  # PAIR_COLUMNS
+    named: bool  # whether the test set names the subjects; else genuine pairs connect the images of one
+
+
+def check_paths(name: str, entry: ExternalSet) -> None:
+    """Raise StageError, with a line each, unless images and pairs are what the format takes: a folder or a file."""
+    problems = []
+    for key, path in entry.model_dump(include={"images", "pairs"}).items():
+        where = f"params.yaml: test_sets.{name}.{key}: {path!r}"
+        wanted = "folder" if key == "images" and entry.format != "bin" else "file"
+        if not os.path.exists(path):
+            problems.append(f"{where}: there is no such {wanted}")
+        elif not (os.path.isdir(path) if wanted == "folder" else os.path.isfile(path)):
+            problems.append(f"{where}: not a {wanted}")
+    if problems:
+        raise StageError("\n".join(problems))
+
+
+def gather_set(name: str, entry: ExternalSet) -> GatheredSet:
+    """Return the images and pairs of a test set; StageError names all that are missing."""
+    check_paths(name, entry)
+    return READERS[entry.format](entry)
+
+
+def read_lfw_set(entry: ExternalSet) -> GatheredSet:
+    """Return a test set in LFW's format: folders of people, and LFW's pairs.txt or a file of the same form."""
+    pairs = read_lfw_pairs(Path(entry.pairs))
+    names, table = number_pairs(pairs, Path(entry.pairs))
+    files = find_lfw_images(Path(entry.images), names)
+    subjects = [file.split("/")[0] for file in files]
+    return GatheredSet([Path(entry.images, file) for file in files], files, subjects, table, named=True)
+
+
+def read_csv_set(entry: ExternalSet) -> GatheredSet:
+    """Return a test set given as a folder of images and a CSV file of pairs, with subjects if it has their columns."""
+    pairs = read_csv_pairs(Path(entry.pairs))
+    names, table = number_pairs(pairs, Path(entry.pairs))
+    files = find_csv_images(Path(entry.images), names)
+    subjects = list(image_subjects(pairs).values())
+    named = all(subjects)
+    if not named:
+        subjects = connected_subjects(table, len(files))
+    return GatheredSet([Path(entry.images, file) for file in files], files, subjects, table, named)
+
+
+def read_bin_set(entry: ExternalSet) -> GatheredSet:
+    """Return a test set in InsightFace's .bin format; images with the same bytes are one image.
+
+    Its path is the number of its first place in the list. Folds follow from the order of pairs, as InsightFace has it.
+    """
+    path = Path(entry.pairs)
+    images, same = read_bin(path)
+    places: dict[bytes, str] = {}
+    for place, image in enumerate(images):
+        places.setdefault(image, str(place))
+    numbers = [places[image] for image in images]
+    folds = contiguous_folds(len(same))
+    pairs = [NamedPair(*pair) for pair in zip(numbers[::2], numbers[1::2], map(int, same), folds, strict=True)]
+    _, table = number_pairs(pairs, path, list(places.values()))
+    return GatheredSet(list(places), list(places.values()), connected_subjects(table, len(places)), table, named=False)
+
+
+def number_pairs(pairs: list[NamedPair], path: Path, names: list[str] | None = None) -> tuple[list[str], pd.DataFrame]:
+    """Return the names of images and the pairs as a table with `PAIR_COLUMNS`, a and b being positions of names.
+
+    `names` are in order of first use, unless given. StageError, with `path`, if the pairs make no protocol.
+    """
+    names = image_names(pairs) if names is None else names
+    numbers = {name: position for position, name in enumerate(names)}
+    rows = [(numbers[pair.a], numbers[pair.b], pair.same, pair.fold, pair.group) for pair in pairs]
+    table = pd.DataFrame(rows, columns=list(PAIR_COLUMNS)).astype(PAIR_COLUMNS)
+    check_pairs(table, path)
+    return names, table
+
+
+def connected_subjects(pairs: pd.DataFrame, images: int) -> list[str]:
+    """Return the subject of each image: images are of one subject if a chain of genuine pairs connects them."""
+    genuine = pairs[pairs["same"] == 1]
+    return [str(person) for person in people(genuine["a"].to_numpy(), genuine["b"].to_numpy(), images)]
+
+
+def warn_about_pairs(path: str, gathered: GatheredSet) -> None:
+    """Warn about pairs of an image with itself and impostor pairs within a subject; the protocol keeps them."""
+    pairs, subjects = gathered.pairs, np.array(gathered.subjects)
+    selves = pairs["a"] == pairs["b"]
+    if selves.any():
+        warn(f"{path}: {selves.sum()} pairs are of an image with itself; the first is pair {selves.argmax() + 1}")
+    torn = (pairs["same"] == 0) & (subjects[pairs["a"]] == subjects[pairs["b"]]) & ~selves
+    if torn.any():
+        warn(
+            f"{path}: {torn.sum()} impostor pairs are of images that genuine pairs connect to one person; the first "
+            f"is pair {torn.argmax() + 1}"
+        )
+
+
+def decode_image(source: Path | bytes, decoding: DecodingParams) -> NDArray[np.uint8] | Rejection:
+    """Return the pixels of an image, or the reason for its rejection."""
+    try:
+        return read_image(source, decoding.limits, decoding.resize_filter)
+    except Rejection as rejection:
+        return rejection
+
+
+def write_pixels(gathered: GatheredSet, where: str, decoding: DecodingParams, target: BinaryIO, title: str) -> None:
+    """Write all images as one .npy file; StageError names all that cannot be decoded, each after `where`.
+
+    The bytes do not depend on the number of workers.
+    """
+    write_npy_header(target, np.uint8, (len(gathered.sources), *IMAGE_SHAPE))
+    workers, problems = decoding.workers or available_cores(), []
+    with ready_to_read(), ThreadPoolExecutor(workers) as pool:
+        results = in_order(pool, partial(decode_image, decoding=decoding), gathered.sources, ahead=8 * workers)
+        bar = progress(results, title, total=len(gathered.sources), unit="image")
+        for path, result in zip(gathered.paths, bar, strict=True):
+            if isinstance(result, Rejection):
+                problems.append(f"{where}{path}: {result.reason}: {result.detail}")
+            else:
+                target.write(result.data)
+    if problems:
+        raise StageError("\n".join(problems))
+
+
+def file_states(entry: ExternalSet, gathered: GatheredSet) -> list[tuple[int, int]]:
+    """Return the size and modification time of every file of a test set."""
+    files = [Path(entry.pairs), *(source for source in gathered.sources if isinstance(source, Path))]
+    return [(status.st_size, status.st_mtime_ns) for status in map(os.stat, files)]
+
+
+READERS: dict[str, Callable[[ExternalSet], GatheredSet]] = {
+    "lfw": read_lfw_set,
+    "csv": read_csv_set,
+    "bin": read_bin_set,
+}
