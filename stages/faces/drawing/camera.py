@@ -1,8 +1,4 @@
-"""The camera before a head, and the aligned crop of what it takes.
-
-The crop is the field's standard one, 112 x 112 with eyes, nose and mouth at TEMPLATE. The head is drawn straight into
-it: its own landmarks give the similarity transform, as a detector's landmarks do for a real photograph.
-"""
+"""TODO"""
 
 from dataclasses import dataclass
 
@@ -11,12 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.image_size import SIDE
-from faces.drawing.head import Array
+from faces.drawing.arrays import Array
 from faces.images.alignment import TEMPLATE, similarity_transform
 
 SUPERSAMPLING = 2  # drawn pixels per pixel of the crop and axis
-NEAREST = 50.0  # mm before the lens; nothing is drawn nearer
+
+MIN_DEPTH = 50.0  # mm before the lens; nothing is drawn nearer
+
 GAMMA = 2.2
+
 LENS_BLUR = 0.45  # pixels, standard deviation: no photograph is as sharp as a drawing
 
 
@@ -38,7 +37,7 @@ class Camera:
     jpeg_quality: int  # 1 to 100
 
 
-def rotation(yaw: float, pitch: float, roll: float) -> Array:
+def rotation_matrix(yaw: float, pitch: float, roll: float) -> Array:
     """Return the matrix (3, 3) that turns a head, angles in degrees: first roll, then pitch, then yaw."""
     y, p, r = np.radians([yaw, pitch, roll])
     turn = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
@@ -55,18 +54,18 @@ def _product(points: NDArray[np.floating], matrix: NDArray[np.floating]) -> NDAr
 class View:
     """Takes points of the head (mm) to pixels of the crop."""
 
-    def __init__(self, camera: Camera, marks: Array) -> None:
+    def __init__(self, camera: Camera, face_landmarks: Array) -> None:
         """Stand the camera before the head and align by the landmarks (5, 3), as far off as the camera's jitter."""
-        self.turn = rotation(camera.yaw, camera.pitch, camera.roll)
+        self.turn = rotation_matrix(camera.yaw, camera.pitch, camera.roll)
         self.distance = np.float32(camera.distance * 1000)
-        self.a, self.b = similarity_transform(self._plane(self.turned(marks)), TEMPLATE + camera.jitter)
+        self.a, self.b = similarity_transform(self._plane(self.turned(face_landmarks)), TEMPLATE + camera.jitter)
 
     def turned(self, points: Array) -> Array:
         """Return points in the camera's axes, mm."""
         return _product(points, self.turn.T).astype(np.float32)
 
     def _plane(self, turned: Array) -> Array:
-        scale = self.distance / np.maximum(self.distance - turned[..., 2], NEAREST)
+        scale = self.distance / np.maximum(self.distance - turned[..., 2], MIN_DEPTH)
         return np.stack([turned[..., 0] * scale, -turned[..., 1] * scale], axis=-1)
 
     def pixels(self, turned: Array) -> Array:
@@ -82,7 +81,7 @@ class View:
         return self.pixels(turned) * SUPERSAMPLING + np.float32((SUPERSAMPLING - 1) / 2)
 
 
-def screen_coded(linear: Array) -> Array:
+def tone_map(linear: Array) -> Array:
     """Return linear light as a screen wants it, 0 to 1, highlights rolled off."""
     bright = 0.7 + 0.3 * (1 - np.exp(np.minimum(0.7 - linear, 0) / 0.3))
     return np.power(np.clip(np.minimum(linear, bright), 0, 1), np.float32(1 / GAMMA)).astype(np.float32)
@@ -93,7 +92,7 @@ def develop(canvas: Array, camera: Camera, rng: np.random.Generator) -> NDArray[
     sharp = cv2.resize(canvas, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     blurred = cv2.filter2D(sharp, -1, _blur_kernel(camera), borderType=cv2.BORDER_REPLICATE)
     taken = cv2.resize(blurred, (camera.resolution, camera.resolution), interpolation=cv2.INTER_AREA)
-    picture = screen_coded(taken.astype(np.float32, copy=False))
+    picture = tone_map(taken.astype(np.float32, copy=False))
     if camera.noise > 0:
         grain = rng.standard_normal(picture.shape, np.float32)
         picture = picture + np.float32(camera.noise) * (0.7 * grain + 0.5 * grain.mean(-1, keepdims=True))

@@ -1,7 +1,4 @@
-"""A small software renderer for one grid of points: which place of the grid each pixel sees, and how light falls there.
-
-Vectorised over triangles of like size, so that NumPy draws some twenty thousand of them in a few milliseconds.
-"""
+"""TODO"""
 
 from typing import NamedTuple
 
@@ -9,13 +6,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from faces.drawing.arrays import Array, vector_lengths
 
 BOX_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)  # pixels: triangles are drawn in classes of these
+
 EDGE_TOLERANCE = 1e-3  # barycentric units; neighbours overlap by a hair and leave no cracks
 
 
-class Seen(NamedTuple):
+class Visible(NamedTuple):
     """What each pixel (H, W) sees: the row and the column of the grid, and whether it sees the grid at all."""
 
     row: Array
@@ -23,16 +21,7 @@ class Seen(NamedTuple):
     hit: NDArray[np.bool_]
 
 
-def _corners(field: Array) -> tuple[Array, Array, Array]:
-    """Return a field's values (T,) at the three corners of all triangles: two to a cell, upper left, then lower right.
-
-    With the cell's corners a b over c d the first is a, c, b and the second b, c, d.
-    """
-    a, b, c, d = (part.ravel() for part in (field[:-1, :-1], field[:-1, 1:], field[1:, :-1], field[1:, 1:]))
-    return np.concatenate([a, b]), np.concatenate([c, c]), np.concatenate([b, d])
-
-
-def rasterize(x: Array, y: Array, depth: Array, size: int) -> Seen:
+def rasterize(x: Array, y: Array, depth: Array, size: int) -> Visible:
     """Draw the grid's front faces on `size` x `size` pixels; x, y in pixels (y down), the larger depth is nearer.
 
     Pixel centres lie at whole numbers. A triangle hides another as a whole, by its mean depth: they are small.
@@ -52,11 +41,20 @@ def rasterize(x: Array, y: Array, depth: Array, size: int) -> Seen:
     # Barycentric weights of corners 1 and 2 are linear in the pixel: w = w_x * px + w_y * py + w_0.
     w1 = np.stack([vy, -vx, vx * y0 - vy * x0]) / area[drawn]
     w2 = np.stack([-uy, ux, uy * x0 - ux * y0]) / area[drawn]
-    owner = _nearest_triangle(w1, w2, low_x[drawn], low_y[drawn], extent[drawn], size)
-    return _places_seen(owner, w1, w2, drawn, x.shape, size)
+    owner = _nearest_triangles(w1, w2, low_x[drawn], low_y[drawn], extent[drawn], size)
+    return _grid_coordinates(owner, w1, w2, drawn, x.shape, size)
 
 
-def _nearest_triangle(w1: Array, w2: Array, low_x: Array, low_y: Array, extent: Array, size: int) -> NDArray[np.int32]:
+def _corners(field: Array) -> tuple[Array, Array, Array]:
+    """Return a field's values (T,) at the three corners of all triangles: two to a cell, upper left, then lower right.
+
+    With the cell's corners a b over c d the first is a, c, b and the second b, c, d.
+    """
+    a, b, c, d = (part.ravel() for part in (field[:-1, :-1], field[:-1, 1:], field[1:, :-1], field[1:, 1:]))
+    return np.concatenate([a, b]), np.concatenate([c, c]), np.concatenate([b, d])
+
+
+def _nearest_triangles(w1: Array, w2: Array, low_x: Array, low_y: Array, extent: Array, size: int) -> NDArray[np.int32]:
     """Return for each pixel (flat) the last, so nearest, triangle that covers it; -1 for none."""
     owner = np.full(size * size, -1, np.int32)
     smallest = 0
@@ -79,9 +77,9 @@ def _nearest_triangle(w1: Array, w2: Array, low_x: Array, low_y: Array, extent: 
     return owner
 
 
-def _places_seen(
+def _grid_coordinates(
     owner: NDArray[np.int32], w1: Array, w2: Array, drawn: NDArray[np.int64], shape: tuple[int, ...], size: int
-) -> Seen:
+) -> Visible:
     """Return where on the grid each pixel's triangle is met; `drawn` gives the triangles' numbers, as in _corners."""
     pixel = np.flatnonzero(owner >= 0)
     triangle = owner[pixel]
@@ -95,12 +93,12 @@ def _places_seen(
     row, column = np.zeros(size * size, np.float32), np.zeros(size * size, np.float32)
     row[pixel] = cell_row + first + np.where(is_lower, second, 0)
     column[pixel] = cell_column + np.where(is_lower, 1 - first, second)
-    return Seen(row.reshape(size, size), column.reshape(size, size), (owner >= 0).reshape(size, size))
+    return Visible(row.reshape(size, size), column.reshape(size, size), (owner >= 0).reshape(size, size))
 
 
-def look_up(texture: Array, seen: Seen, finer: int) -> Array:
+def sample_texture(texture: Array, visible: Visible, finer: int) -> Array:
     """Return what each pixel sees of a texture painted `finer` times as densely as the grid, bilinear."""
-    row, column = seen.row * finer, seen.column * finer
+    row, column = visible.row * finer, visible.column * finer
     found = cv2.remap(texture, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return found.astype(np.float32, copy=False)
 
@@ -116,12 +114,7 @@ def normals(points: Array) -> Array:
     dx, dy, dz = (down[..., k] for k in range(3))
     ax, ay, az = (across[..., k] for k in range(3))
     normal = np.stack([dy * az - dz * ay, dz * ax - dx * az, dx * ay - dy * ax], axis=-1)
-    return normal / np.maximum(length_of(normal), 1e-6)[..., None]
-
-
-def length_of(vectors: Array) -> Array:
-    """Return the lengths of vectors (..., 3); NumPy's sum over an axis of three is slow."""
-    return np.sqrt(vectors[..., 0] ** 2 + vectors[..., 1] ** 2 + vectors[..., 2] ** 2)
+    return normal / np.maximum(vector_lengths(normal), 1e-6)[..., None]
 
 
 def along(vectors: Array, direction: Array) -> Array:
@@ -136,7 +129,7 @@ def cast_shadow(points: Array, light: Array, cell: float = 5.0, softness: float 
     """
     helper = np.array([0, 1, 0] if abs(light[1]) < 0.9 else [1, 0, 0], np.float32)  # not along the light
     right = np.cross(helper, light)
-    right = right / length_of(right)
+    right = right / vector_lengths(right)
     up = np.cross(light, right)
     u, v, towards = (along(points, axis.astype(np.float32)) for axis in (right, up, light))
     column = ((u - u.min()) / cell).astype(np.int64)
