@@ -2,15 +2,14 @@
 
 Reads   the section `synthesize:` of params.yaml, nothing else
 Writes  data/synthetic/images/<subject>/<image>.png  112 x 112 RGB crops, aligned by eyes, nose and mouth
-        data/synthetic/images/attributes.csv         a row an image: pose, light, camera, expression, what is worn
-        data/synthetic/contact_sheet.png             a row an identity, a column an image
-        metrics/synthesize.json                      counts, and the share of images with each occlusion
+        data/synthetic/images/attributes.csv         per image: pose, light, camera, expression, occluders
+        data/synthetic/contact_sheet.png             a row per identity, a column per image
+        metrics/synthesize.json                      counts, and the share of images with each occluder
 Run     python stages/synthesize.py
 
-Every identity and every image has random numbers of its own, keyed by the seed and its place. So the same seed gives
-the same files whatever the number of workers, and asking for more identities or images leaves the others as they were.
-An interrupted run goes on after the identities that are finished.
-(A processor without AVX2 rounds otherwise: there, one value in ten thousand differs, by one or two of 255.)
+Every identity and every image has its own random generator, keyed by the seed and its index. So the files do not depend
+on the number of workers, and more identities or images leave the others unchanged. An interrupted run continues after
+the identities that are finished. (Without AVX2, one pixel value in 10,000 differs, by one or two of 255.)
 """
 
 import json
@@ -39,7 +38,7 @@ from faces.drawing.head import draw_shape
 from faces.drawing.look import make_look
 from faces.drawing.occlusion import OCCLUDERS
 from faces.drawing.photograph import photograph
-from faces.drawing.scene import Scene, SceneParams, draw_scene
+from faces.drawing.scene import Scene, SceneParams, draw_scene, random_generator
 from faces.drawing.traits import draw_traits
 from faces.tables.attributes import ATTRIBUTES
 
@@ -62,13 +61,8 @@ class SynthesizeParams(SceneParams):
     colour_variation: float = Field(ge=0, le=1.5)
 
 
-def random_numbers(seed: int, *place: int) -> np.random.Generator:
-    """Return the generator of one identity (place: its index) or one image (its identity's index, its own index)."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=place))
-
-
 def attributes(path: str, scene: Scene) -> Row:
-    """Return one row of the table of attributes; a column's unit is in its name, shares and flags have none."""
+    """Return an image's row of the attributes table; a column's unit is in its name, shares and flags have none."""
     camera, light = scene.camera, scene.light
     return {
         "path": path,
@@ -90,13 +84,13 @@ def attributes(path: str, scene: Scene) -> Row:
 
 
 def draw_subject(index: int, params: SynthesizeParams, folder: Path) -> list[Row]:
-    """Draw all images of one identity into `folder`/images/<subject>, unless it is there; return their attributes."""
+    """Draw an identity's images into `folder`/images/<subject>, unless a former run did; return their attributes."""
     subject = f"{index:04d}"
     images, finished = folder / "images" / subject, folder / f"{subject}.json"
     if finished.exists() and images.exists():
         with suppress(ValueError):
             return json.loads(finished.read_text(encoding="utf-8"))
-    shutil.rmtree(images, ignore_errors=True)  # of a run that was cut off
+    shutil.rmtree(images, ignore_errors=True)  # left by an interrupted run
     images.mkdir(parents=True)
     rows = draw_images(index, subject, params, images)
     write_text(finished, json.dumps(rows))
@@ -104,33 +98,33 @@ def draw_subject(index: int, params: SynthesizeParams, folder: Path) -> list[Row
 
 
 def draw_images(index: int, subject: str, params: SynthesizeParams, folder: Path) -> list[Row]:
-    """Draw all images of one identity into `folder`; return their attributes."""
-    cv2.setNumThreads(1)  # the workers are the parallelism
-    rng = random_numbers(params.seed, index)
+    """Draw an identity's images into `folder`; return their attributes."""
+    cv2.setNumThreads(1)  # the worker processes already use all cores
+    rng = random_generator(params.seed, index)
     shape = draw_shape(rng, params.geometry_variation)
     look = make_look(rng, draw_traits(rng, params.colour_variation))
     rows = []
     for number in range(params.images_per_subject):
-        rng = random_numbers(params.seed, index, number)
+        rng = random_generator(params.seed, index, number)
         scene = draw_scene(rng, params)
         picture = photograph(shape, look, scene, rng)
         name = f"{number:03d}.png"
         _, data = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
         with replacing(folder / name) as temporary:
-            temporary.write_bytes(data.tobytes())  # unlike cv2.imwrite, it says why it fails
+            temporary.write_bytes(data.tobytes())  # cv2.imwrite would not say why it fails
         rows.append(attributes(f"{subject}/{name}", scene))
     return rows
 
 
 def draw_subjects(params: SynthesizeParams, folder: Path) -> Iterator[list[Row]]:
     """Draw all identities into `folder`, in parallel; yield the attributes of each, in order."""
-    draw = partial(draw_subject, params=params, folder=folder)
     workers = min(params.workers or available_cores(), params.subjects)
+    draw = partial(draw_subject, params=params, folder=folder)
     return map_in_processes(draw, range(params.subjects), workers, "synthesize.workers")
 
 
 def put_in_place(folder: Path, path: Path) -> None:
-    """Make `folder` the new `path`; what was there goes last."""
+    """Rename `folder` to `path`; the former content of `path` is removed last."""
     old = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(old, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,14 +144,14 @@ def write_contact_sheet(params: SynthesizeParams, folder: Path) -> None:
 
 
 def summarise(table: pd.DataFrame, subjects: int) -> dict[str, int | float]:
-    """Return the metrics: counts, and the share of images with each occlusion."""
+    """Return the metrics: counts, and the share of images with each occluder."""
     counts: dict[str, int | float] = {"subjects": subjects, "images": len(table)}
     shares = {f"share_{name}": round(float(table[name].mean()), 6) for name in OCCLUDERS}
     return counts | shares | {"share_occluded": round(float(table[list(OCCLUDERS)].any(axis=1).mean()), 6)}
 
 
 def main() -> None:
-    """Draw everything aside, then put it in the place of what was there."""
+    """Draw everything into a checkpoint folder, then put it in place of the former output."""
     params = load_params("synthesize", SynthesizeParams)
     started = time.monotonic()
     folder = checkpoint_folder("synthesize", params, ignored={"workers"})
@@ -170,8 +164,8 @@ def main() -> None:
     write_metrics(METRICS, summarise(table, params.subjects))
     put_in_place(folder / "images", IMAGES)
     finish(folder)
-    pace = len(table) / (time.monotonic() - started)
-    say(f"{IMAGES}: {len(table)} images of {params.subjects} identities, {pace:.0f} a second")
+    per_second = len(table) / (time.monotonic() - started)
+    say(f"{IMAGES}: {len(table)} images of {params.subjects} identities, {per_second:.0f} per second")
 
 
 if __name__ == "__main__":

@@ -52,14 +52,14 @@ def test_a_head_rolls_then_nods_then_turns(yaw: float, pitch: float, roll: float
     # Lower case: about axes that stay, one after the other; about x a positive angle takes z down, a pitch takes it up.
     expected = Rotation.from_euler("zxy", [roll, -pitch, yaw], degrees=True)
     np.testing.assert_allclose(rotation_matrix(yaw, pitch, roll), expected.as_matrix(), atol=1e-6)  # float32
-    turned = View(replace(STILL, yaw=yaw, pitch=pitch, roll=roll), MARKS).turned(MARKS)
+    turned = View(replace(STILL, yaw=yaw, pitch=pitch, roll=roll), MARKS).to_camera(MARKS)
     np.testing.assert_allclose(turned, expected.apply(MARKS), atol=1e-3)  # mm, of points some 100 mm away
 
 
 def test_a_near_camera_magnifies_what_is_near() -> None:
     def nose_size(distance: float) -> float:
         view = View(replace(STILL, distance=distance), MARKS)
-        ends = view.pixels(np.array([[-10, -40, 110], [10, -40, 110], [-10, 0, 0], [10, 0, 0]], np.float32))
+        ends = view.to_crop(np.array([[-10, -40, 110], [10, -40, 110], [-10, 0, 0], [10, 0, 0]], np.float32))
         return float((ends[1, 0] - ends[0, 0]) / (ends[3, 0] - ends[2, 0]))
 
     # Sizes go with 1 / (distance - z): at 500 mm a nose at z = 110 is 500 / 390 times what it is at z = 0.
@@ -68,9 +68,9 @@ def test_a_near_camera_magnifies_what_is_near() -> None:
 
 
 def test_jitter_moves_the_crop_as_far_as_the_landmarks() -> None:
-    moved = View(replace(STILL, jitter=np.full((5, 2), 3, np.float32)), MARKS).pixels(MARKS)
-    np.testing.assert_allclose(moved, View(STILL, MARKS).pixels(MARKS) + 3, atol=1e-3)
-    np.testing.assert_allclose(View(STILL, MARKS).pixels(MARKS).mean(0), TEMPLATE.mean(0), atol=1e-3)
+    moved = View(replace(STILL, jitter=np.full((5, 2), 3, np.float32)), MARKS).to_crop(MARKS)
+    np.testing.assert_allclose(moved, View(STILL, MARKS).to_crop(MARKS) + 3, atol=1e-3)
+    np.testing.assert_allclose(View(STILL, MARKS).to_crop(MARKS).mean(0), TEMPLATE.mean(0), atol=1e-3)
 
 
 def test_screen_coding_keeps_order_and_range() -> None:

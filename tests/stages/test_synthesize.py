@@ -18,14 +18,13 @@ from faces.drawing.camera import View
 from faces.drawing.expression import pose_expression
 from faces.drawing.head import draw_shape, landmarks
 from faces.drawing.occlusion import OCCLUDERS
-from faces.drawing.scene import draw_scene
+from faces.drawing.scene import draw_scene, random_generator
 from faces.images.alignment import TEMPLATE
 from synthesize import (
     SynthesizeParams,
     draw_subject,
     main,
     put_in_place,
-    random_numbers,
 )
 
 SMALL: dict[str, Any] = {
@@ -132,17 +131,17 @@ def test_more_identities_and_images_leave_the_others_as_they_were(tmp_path: Path
 @pytest.mark.parametrize("index", range(4))
 def test_faces_stand_at_the_template_without_jitter(index: int) -> None:
     calm = params(**CALM)
-    shape = draw_shape(random_numbers(1, index), 1.0)
-    marks = landmarks(pose_expression(shape, draw_scene(random_numbers(1, index, 0), calm).expression))
-    scene = draw_scene(random_numbers(1, index, 0), calm)
+    shape = draw_shape(random_generator(1, index), 1.0)
+    marks = landmarks(pose_expression(shape, draw_scene(random_generator(1, index, 0), calm).expression))
+    scene = draw_scene(random_generator(1, index, 0), calm)
     view = View(scene.camera, marks)
     # One similarity has 4 degrees of freedom for 10 coordinates: what is left is how faces differ, in pixels.
-    off = view.pixels(view.turned(marks)) - TEMPLATE
+    off = view.to_crop(view.to_camera(marks)) - TEMPLATE
     assert np.abs(off.mean(axis=0)).max() < 1e-3
     assert np.abs(off).max() < 7
     # A tilted head is set upright again: alignment undoes the roll.
     tilted = View(replace(scene.camera, roll=30.0), marks)
-    np.testing.assert_allclose(tilted.pixels(tilted.turned(marks)) - TEMPLATE, off, atol=0.05)
+    np.testing.assert_allclose(tilted.to_crop(tilted.to_camera(marks)) - TEMPLATE, off, atol=0.05)
 
 
 def test_identities_differ_more_than_images_of_one_identity(tmp_path: Path) -> None:
@@ -161,12 +160,13 @@ def test_probabilities_decide_what_is_worn(kind: str) -> None:
     none = params(**{f"{each}_probability": 0.0 for each in OCCLUDERS})
     always = none.model_copy(update={f"{kind}_probability": 1.0})
     for number in range(5):
-        assert not any(vars(draw_scene(random_numbers(0, 0, number), none).occluders).values())
-        assert getattr(draw_scene(random_numbers(0, 0, number), always).occluders, kind)
+        assert not any(vars(draw_scene(random_generator(0, 0, number), none).occluders).values())
+        assert getattr(draw_scene(random_generator(0, 0, number), always).occluders, kind)
 
 
 def test_shares_follow_the_probabilities() -> None:
-    worn = [draw_scene(random_numbers(0, 0, n), params(glasses_probability=0.3)).occluders.glasses for n in range(1000)]
+    some = params(glasses_probability=0.3)
+    worn = [draw_scene(random_generator(0, 0, n), some).occluders.glasses for n in range(1000)]
     assert np.mean(worn) == pytest.approx(0.3, abs=0.06)  # four standard deviations of a share of 1000
 
 

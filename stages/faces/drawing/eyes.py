@@ -1,4 +1,4 @@
-"""TODO"""
+"""Eyeballs, painted on the texture for each image, since gaze and lids change."""
 
 from functools import lru_cache
 
@@ -12,7 +12,11 @@ from faces.drawing.texture import TEXTURE_DENSITY
 
 
 def paint_eyes(albedo: Array, look: Look, gaze: tuple[float, float], closed: float) -> None:
-    """Paint both eyeballs into `albedo`; the gaze is in mm that the irises move, `closed` from 0 to 1."""
+    """Paint both eyeballs into `albedo`.
+
+    `gaze` is how far the irises move to the right and up, in mm; `closed` is how far
+    the lids are closed, 0 to 1.
+    """
     gaze_x, gaze_y = gaze
     grid = mean_grid(TEXTURE_DENSITY)
     rows, sides = _eye_windows()
@@ -28,14 +32,14 @@ def paint_eyes(albedo: Array, look: Look, gaze: tuple[float, float], closed: flo
         blend(eye, np.full(3, 0.006, np.float32), smoothstep(radius, 2.9, 2.1))
         glint = np.exp(-0.5 * (np.hypot(x - sign * EYE_X - gaze_x - 1.6, y - 3.0 - gaze_y) / 0.9) ** 2)
         blend(eye, np.full(3, 0.8, np.float32), (0.85 * glint).astype(np.float32))
-        # Shut lids press the eyeball's paint into a line, which must not shine.
+        # Closed lids squeeze the eyeball's texels into a line, which must not be bright.
         blend(eye, look.skin * np.float32(0.3), np.full_like(x, smoothstep_scalar(closed, 0.45, 0.8)))
         blend(albedo[rows, columns], eye, opening)
 
 
 @lru_cache(maxsize=1)
 def _eye_windows() -> tuple[slice, tuple[slice, slice]]:
-    """Rows and, for either eye, columns of the texture that hold the eyeballs."""
+    """Return the rows of the texture that hold the eyeballs, and the columns of each eye, left of the picture first."""
     grid = mean_grid(TEXTURE_DENSITY)
     front = (grid.z > 0) & (np.abs(grid.y) < 12)
     rows = np.flatnonzero((front & (np.abs(grid.x) < 10)).any(1))

@@ -1,4 +1,7 @@
-"""TODO"""
+"""Hair of scalp, beard and brows: its cover on the texture, and the thickness that lifts the surface.
+
+Sizes are in mm; `strands` (h, w) is noise that gives hair its structure.
+"""
 
 import cv2
 import numpy as np
@@ -8,11 +11,11 @@ from faces.drawing.head import MOUTH_X, MOUTH_Y, Grid
 from faces.drawing.texture import TEXTURE_DENSITY, gaussian_spot
 from faces.drawing.traits import Traits
 
-LENGTH_OVER_EARS = 45.0  # mm below the nape; shorter hair leaves the ears free
+LENGTH_OVER_EARS = 45.0  # mm below the nape; shorter hair leaves the ears uncovered
 
 
 def hair_cover(rng: np.random.Generator, traits: Traits, grid: Grid) -> Array:
-    """Where the scalp's hair is seen (h, w), 0 to 1, by a hairline that runs from the forehead round to the nape."""
+    """Return how densely hair covers the scalp (h, w), 0 to 1; the hairline runs from the forehead to the nape."""
     side = np.abs(grid.longitude)
     temple = traits.hairline + traits.recession
     sideburn = 5 - 40 * rng.random() * (0.4 + 0.6 * traits.masculine)
@@ -26,7 +29,7 @@ def hair_cover(rng: np.random.Generator, traits: Traits, grid: Grid) -> Array:
     if traits.fringe:
         line = line - traits.fringe * smoothstep(np.abs(grid.x + traits.parting), 62, 40)
     line = line + 3.0 * smooth_noise(rng, grid.x.shape, 6, 12) + 1.5 * smooth_noise(rng, grid.x.shape, 8, 60)
-    height = np.where(side > 84, np.where(grid.key < -40, grid.key, grid.y), grid.y)
+    height = np.where(side > 84, np.where(grid.level < -40, grid.level, grid.y), grid.y)
     cover = smoothstep(height - line, -2.5, 3.5)
     if traits.hair_length < LENGTH_OVER_EARS:
         cover = cover * (1 - smoothstep(side, 86, 90) * smoothstep(side, 114, 108) * smoothstep(grid.y, 22, 14))
@@ -37,13 +40,13 @@ def hair_cover(rng: np.random.Generator, traits: Traits, grid: Grid) -> Array:
 
 
 def hair_thickness(cover: Array, rng: np.random.Generator, traits: Traits, grid: Grid) -> Array:
-    """How far hair stands out in mm at each point of the grid."""
+    """Return how far hair stands out, in mm (ROWS, COLUMNS)."""
     soft = cv2.GaussianBlur(cover, (0, 0), 2.0)
     wavy = 1 + 0.18 * smooth_noise(rng, cover.shape, 7, 12) + 0.12 * smooth_noise(rng, cover.shape, 20, 34)
     top = 0.55 + 0.45 * smoothstep(grid.y, 30, 90)
     parting = 1 - 0.35 * np.exp(-0.5 * ((grid.x - traits.parting) / 7) ** 2) * (grid.y > 50)
     thickness = soft * traits.hair_volume * np.clip(wavy, 0.4, 1.8) * top * parting
-    if traits.hair_length > 25:  # it falls straight from the widest part of the head, past jaw and neck
+    if traits.hair_length > 25:  # long hair falls straight from the widest part of the head
         hangs = soft * smoothstep(grid.y, -5, -40) * (80 + 3 * wavy - np.hypot(grid.x, grid.z))
         thickness = np.maximum(thickness, hangs)
     return np.ascontiguousarray(thickness[::TEXTURE_DENSITY, ::TEXTURE_DENSITY], np.float32)
@@ -57,13 +60,13 @@ def ears_hidden(cover: Array, traits: Traits, grid: Grid) -> Array:
 def paint_beard(
     albedo: Array, rng: np.random.Generator, traits: Traits, hair: Array, strands: Array, grid: Grid
 ) -> None:
-    """Beard, moustache and shaved stubble; the lips stay free."""
+    """Paint beard, moustache and stubble; the lips stay bare."""
     side = np.abs(grid.longitude)
     edge = np.interp(side, [0, 15, 30, 45, 60, 75, 90], [-90, -88, -74, -66, -58, -30, -15]) + rng.normal(0, 5)
-    growth = smoothstep(grid.y, edge + 6, edge - 8) * smoothstep(side, 92, 84) * smoothstep(grid.key, -150, -125)
+    growth = smoothstep(grid.y, edge + 6, edge - 8) * smoothstep(side, 92, 84) * smoothstep(grid.level, -150, -125)
     moustache = np.exp(-0.5 * ((grid.y + 57 + 0.012 * grid.x**2) / 4.2) ** 2) * smoothstep(np.abs(grid.x), 31, 22)
     chin = gaussian_spot(grid, 0, -104, rng.uniform(9, 22), 11)
-    reach = rng.random()  # from a beard of the chin alone to a full one
+    reach = rng.random()  # from a beard on the chin only to a full beard
     full = np.maximum(growth * smoothstep_scalar(reach, 0.15, 0.45), chin)
     across = np.abs(grid.x) / MOUTH_X
     lips = smoothstep(np.abs(grid.y - MOUTH_Y), 15, 11) * (across < 1)

@@ -1,4 +1,7 @@
-"""TODO"""
+"""The look of one identity: everything that is painted on its head, or lifts its surface.
+
+Colours are reflectances in linear light (not gamma-coded), RGB, 0 to 1.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,26 +18,21 @@ from faces.drawing.traits import Traits, eye_white_colour, hair_colour, iris_col
 
 @dataclass(frozen=True)
 class Look:
-    """The surface of one identity.
+    """The surface of one identity; (h, w) is the size of the texture."""
 
-    `albedo` (h, w, 3) is everything but the eyeballs; `ambient_occlusion` (h, w) dims the light that comes from all round;
-    `shine` (h, w) is how glossy skin is; `hair_thickness` (ROWS, COLUMNS) in mm lifts the surface, and
-    `ears_hidden` (ROWS, COLUMNS) smooths it where hair hangs over the ears.
-    """
-
-    albedo: Array
-    ambient_occlusion: Array
-    shine: Array
-    hair_thickness: Array
-    ears_hidden: Array
-    iris: Array
-    iris_radius: float
-    skin: Array
-    eye_whites: Array
+    albedo: Array  # (h, w, 3) reflectance of all but the eyeballs
+    ambient_occlusion: Array  # (h, w) share of the ambient light that arrives, 0 to 1
+    shine: Array  # (h, w) strength of the gloss
+    hair_thickness: Array  # (ROWS, COLUMNS) mm that hair lifts the surface
+    ears_hidden: Array  # (ROWS, COLUMNS) 0 to 1, where hair hangs over the ears and the surface is smoothed
+    iris: Array  # (3,) reflectance
+    iris_radius: float  # mm
+    skin: Array  # (3,) mean reflectance
+    eye_whites: Array  # (3,) reflectance
 
 
 def make_look(rng: np.random.Generator, traits: Traits) -> Look:
-    """Paint one identity."""
+    """Paint the look of one identity."""
     grid = mean_grid(TEXTURE_DENSITY)
     skin, hair = skin_colour(traits), hair_colour(traits)
     albedo = np.empty((*grid.x.shape, 3), np.float32)
@@ -68,14 +66,14 @@ def make_look(rng: np.random.Generator, traits: Traits) -> Look:
 
 @lru_cache(maxsize=1)
 def _ambient_occlusion() -> Array:
-    """Where little of the sky is seen: eye corners, under nose, lip and chin, behind the ears, inside the mouth."""
+    """Return how much ambient light arrives (h, w): less at eye corners, under nose, lip and chin, and at the ears."""
     grid = mean_grid(TEXTURE_DENSITY)
     dark = (
         0.30 * mirrored_spot(19, 4, 5, 7) + 0.22 * mirrored_spot(30, 9, 13, 4) + 0.30 * mirrored_spot(0, -52, 10, 3.5)
     )
     dark = dark + 0.22 * mirrored_spot(0, -92, 13, 3.5) + 0.2 * mirrored_spot(17, -36, 3, 7)
     side = np.abs(grid.longitude)
-    dark = dark + 0.5 * smoothstep(grid.key, -112, -124) + 0.2 * smoothstep(side, 84, 90)
+    dark = dark + 0.5 * smoothstep(grid.level, -112, -124) + 0.2 * smoothstep(side, 84, 90)
     ear = np.exp(-0.5 * (((side - 95) / 2.5) ** 2 + ((grid.y + 16) / 10) ** 2))
     dark = dark + 0.45 * ear + 0.4 * np.exp(-0.5 * ((side - 87.5) / 1.5) ** 2) * (np.abs(grid.y + 12) < 30)
     return np.clip(1 - dark, 0.3, 1).astype(np.float32)

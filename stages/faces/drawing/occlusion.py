@@ -1,4 +1,8 @@
-"""TODO"""
+"""Occluders: masks, caps and glasses that are worn, hands and objects before the face.
+
+A cap and a mask are painted on the head's texture and lift its surface; glasses are lines in space, projected; hands
+and bars are drawn on the picture. Pictures are linear light, RGB, on the canvas of faces.drawing.camera.
+"""
 
 from dataclasses import dataclass, fields
 
@@ -12,13 +16,12 @@ from faces.drawing.head import Grid, lift_directions, mean_grid
 from faces.drawing.texture import TEXTURE_DENSITY
 
 MASK_COLOURS = ((0.55, 0.62, 0.68), (0.75, 0.75, 0.74), (0.015, 0.015, 0.017), (0.10, 0.22, 0.38), (0.45, 0.16, 0.18))
-
-MASK_OFFSET, CAP_OFFSET = 3.0, 9.0  # mm
+MASK_OFFSET, CAP_OFFSET = 3.0, 9.0  # mm from the skin
 
 
 @dataclass(frozen=True)
 class Occluders:
-    """What hides a part of the face."""
+    """Which occluders an image has."""
 
     glasses: bool
     sunglasses: bool
@@ -32,7 +35,7 @@ OCCLUDERS = tuple(field.name for field in fields(Occluders))
 
 
 def wear_mask(albedo: Array, points: Array, rng: np.random.Generator) -> Array:
-    """Cover nose, mouth and chin with cloth: paint it, and return the points it lifts."""
+    """Paint a mask on nose, mouth and chin; return the points of the surface with it."""
     cloth = np.array(MASK_COLOURS[rng.integers(len(MASK_COLOURS))], np.float32) * np.float32(rng.uniform(0.7, 1.1))
     top = float(-14 - rng.uniform(0, 10))
     grid = mean_grid(TEXTURE_DENSITY)
@@ -41,20 +44,20 @@ def wear_mask(albedo: Array, points: Array, rng: np.random.Generator) -> Array:
     folds = 1 - 0.18 * np.clip(np.cos(grid.y * 2 * np.pi / 17), 0, 1) ** 6
     blend(albedo, cloth * folds[..., None], np.maximum(_mask_cover(grid, top), strap).astype(np.float32))
     cover = _mask_cover(mean_grid(), top)[..., None]
-    smooth = cv2.GaussianBlur(points, (0, 0), 3.0)  # cloth spans the hollows
+    smooth = cv2.GaussianBlur(points, (0, 0), 3.0)  # cloth bridges hollows
     return points + cover * (smooth - points) + np.float32(MASK_OFFSET) * cover * lift_directions()
 
 
 def _mask_cover(grid: Grid, top: float) -> Array:
     upper = top - 0.0048 * grid.x**2
-    return smoothstep(grid.y - upper, 1.5, -1.5) * smoothstep(np.abs(grid.longitude), 66, 62) * (grid.key > -120)
+    return smoothstep(grid.y - upper, 1.5, -1.5) * smoothstep(np.abs(grid.longitude), 66, 62) * (grid.level > -120)
 
 
 def wear_cap(albedo: Array, points: Array, rng: np.random.Generator) -> Array:
-    """Cover the upper head: paint the cloth, and return the points of crown and brim."""
+    """Paint a cap on the upper head; return the points of the surface with crown and brim."""
     cloth = np.exp(rng.uniform(-4.2, -0.6)) * np.exp(rng.normal(0, 0.5, 3))
     edge = rng.uniform(38, 50)
-    brim = rng.uniform(25, 60) * (rng.random() < 0.7)  # without one it is a woollen hat
+    brim = rng.uniform(25, 60) * (rng.random() < 0.7)  # 0: a knitted hat
     grid = mean_grid(TEXTURE_DENSITY)
     cover = smoothstep(grid.y - _cap_edge(grid.longitude, edge), -0.8, 0.8)
     knit = 1 + 0.1 * np.cos(grid.longitude * 2.4) * (brim == 0)
@@ -62,10 +65,10 @@ def wear_cap(albedo: Array, points: Array, rng: np.random.Generator) -> Array:
     coarse = mean_grid()
     above = coarse.y - _cap_edge(coarse.longitude, edge)
     lift = smoothstep(above, -2, 3) * np.float32(CAP_OFFSET)
-    out = smoothstep(above, -1, 1.5) * smoothstep(above, 9, 4) * brim
-    out = out * smoothstep(np.abs(coarse.longitude), 62, 20)
+    reach = smoothstep(above, -1, 1.5) * smoothstep(above, 9, 4) * brim
+    reach = reach * smoothstep(np.abs(coarse.longitude), 62, 20)
     points = points + lift[..., None] * lift_directions()
-    return (points + out[..., None] * np.array([0, -0.25, 1], np.float32)).astype(np.float32)
+    return (points + reach[..., None] * np.array([0, -0.25, 1], np.float32)).astype(np.float32)
 
 
 def _cap_edge(longitude: Array, edge: float) -> Array:
@@ -75,7 +78,7 @@ def _cap_edge(longitude: Array, edge: float) -> Array:
 def draw_glasses(
     canvas: Array, face_landmarks: Array, view: View, yaw: float, dark: bool, rng: np.random.Generator
 ) -> None:
-    """Draw a frame that stands before the eyes, of a random make, by the face's landmarks; `dark` lenses hide them."""
+    """Draw glasses of a random shape, placed by the landmarks (5, 3); `dark` lenses are those of sunglasses."""
     bridge = face_landmarks[:2].mean(0) + np.array([0, 1, 13], np.float32)
     spacing = float(np.abs(face_landmarks[1, 0] - face_landmarks[0, 0])) / 2 + 1
     half_width, half_height = rng.uniform(20, 26), rng.uniform(14, 22)
@@ -90,7 +93,7 @@ def draw_glasses(
     arch = np.stack([bridge + np.array([x, 5 - 2 * abs(x) / 9, 1]) for x in (-10, -5, 0, 5, 10)])
     lines = [(rim, True) for rim in rims] + [(arch, False)]
     for sign in (-1, 1):
-        if sign * np.sin(np.radians(yaw)) < 0.12:  # the far arm hides behind the face
+        if sign * np.sin(np.radians(yaw)) < 0.12:  # the face hides the far arm
             hinge = [bridge[0] + sign * (spacing + half_width), bridge[1] + 4, bridge[2] - 9]
             lines.append((np.array([hinge, [sign * 78, bridge[1] + 3, 8]]), False))
     for line, closed in lines:
@@ -99,15 +102,15 @@ def draw_glasses(
 
 
 def _superellipse(half_width: float, half_height: float, power: float) -> NDArray[np.float64]:
-    """Return a closed outline (40, 2); power 2 is an ellipse, more is squarer, less is pointed."""
+    """Return a superellipse (40, 2): power 2 is an ellipse, more is squarer, less is pointed."""
     angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     unit = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     return np.sign(unit) * np.abs(unit) ** (2 / power) * np.array([half_width, half_height])
 
 
 def _fixed_point(view: View, line: NDArray[np.floating]) -> NDArray[np.int32]:
-    """Return a line of the head (K, 3) in drawn pixels, in the sixteenths that cv2 draws by."""
-    return np.round(view.drawn_pixels(view.turned(line.astype(np.float32))) * 16).astype(np.int32)
+    """Return a line on the head (K, 3) as canvas pixels (K, 2), fixed-point with 4 bits of fraction for cv2."""
+    return np.round(view.to_canvas(view.to_camera(line.astype(np.float32))) * 16).astype(np.int32)
 
 
 def _tint_lenses(canvas: Array, rims: list[NDArray[np.int32]], dark: bool, rng: np.random.Generator) -> None:
@@ -121,7 +124,7 @@ def _tint_lenses(canvas: Array, rims: list[NDArray[np.int32]], dark: bool, rng: 
 
 
 def draw_hand(canvas: Array, lit_skin: Array, rng: np.random.Generator) -> None:
-    """Draw fingers that reach into the picture from below or from a side, `lit_skin` (3,) their colour."""
+    """Draw fingers that reach into the picture from below or from a side; `lit_skin` (3,) is their colour."""
     height, width = canvas.shape[:2]
     angle = np.radians(rng.choice([90, 30, 150]) + rng.normal(0, 12))
     reach = np.array([np.cos(angle), -np.sin(angle)])
@@ -138,7 +141,7 @@ def draw_hand(canvas: Array, lit_skin: Array, rng: np.random.Generator) -> None:
 def _draw_capsule(
     canvas: Array, start: NDArray[np.floating], end: NDArray[np.floating], radius: float, colour: Array
 ) -> None:
-    """Paint a rod with round ends, darker towards its edge; all in drawn pixels."""
+    """Draw a rod with round ends, darker towards its edge; sizes are in canvas pixels."""
     y, x = np.mgrid[0 : canvas.shape[0], 0 : canvas.shape[1]].astype(np.float32)
     axis = end - start
     length = float(np.sqrt((axis**2).sum()))
@@ -150,7 +153,7 @@ def _draw_capsule(
 
 
 def draw_bar(canvas: Array, rng: np.random.Generator) -> None:
-    """Draw a flat thing that stands in the way: a microphone stand, a sign, a shoulder."""
+    """Draw a flat object before the face, as a microphone stand, a sign or a shoulder."""
     height, width = canvas.shape[:2]
     centre = (float(rng.uniform(0, width)), float(rng.uniform(0.45, 1.05) * height))
     size = (float(rng.uniform(20, 70)), float(rng.uniform(90, 260)))

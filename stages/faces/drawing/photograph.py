@@ -1,4 +1,4 @@
-"""TODO"""
+"""One photograph: a head with its look, in a scene, rendered and taken by the camera."""
 
 import cv2
 import numpy as np
@@ -16,12 +16,12 @@ from faces.drawing.raster import cast_shadow, normals, rasterize, sample_texture
 from faces.drawing.scene import Light, Scene
 from faces.drawing.texture import TEXTURE_DENSITY
 
-# Light wraps round skin, the red most: it travels furthest below the surface.
+# Wrap lighting per channel, for subsurface scattering: red light travels furthest below the skin.
 WRAP = np.array([0.22, 0.10, 0.06], np.float32)
 
 
 def photograph(shape: HeadShape, look: Look, scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return the aligned crop (112, 112, 3), RGB."""
+    """Return the aligned crop (112, 112, 3), RGB, of an identity's shape and look in a scene."""
     points = pose_expression(shape, scene.expression)
     face_landmarks = landmarks(points)
     view = View(scene.camera, face_landmarks)
@@ -47,21 +47,22 @@ def photograph(shape: HeadShape, look: Look, scene: Scene, rng: np.random.Genera
 
 
 def _with_hair(points: Array, look: Look) -> Array:
+    """Return the points (ROWS, COLUMNS, 3) lifted by hair, and smoothed where it hides the ears."""
     smooth = cv2.GaussianBlur(points, (0, 0), 3.5)
     return points + look.ears_hidden[..., None] * (smooth - points) + look.hair_thickness[..., None] * lift_directions()
 
 
 def draw_head(canvas: Array, points: Array, albedo: Array, look: Look, scene: Scene, view: View) -> NDArray[np.bool_]:
-    """Draw the lit head over the canvas (224, 224, 3), linear light; return where it is."""
-    turned = view.turned(points)
-    pixels = view.drawn_pixels(turned)
+    """Render the head over the canvas (224, 224, 3) in linear light; return the pixels that it covers (224, 224)."""
+    turned = view.to_camera(points)
+    pixels = view.to_canvas(turned)
     visible = rasterize(pixels[..., 0], pixels[..., 1], turned[..., 2], SIDE * SUPERSAMPLING)
     lamp = lamp_direction(scene.light)
     surface = np.dstack([normals(turned), cast_shadow(turned, lamp)])
-    seen_surface = sample_texture(surface, visible, 1)[visible.hit].T
-    seen_paint = sample_texture(np.dstack([albedo, look.ambient_occlusion]), visible, TEXTURE_DENSITY)[visible.hit].T
+    surface_pixels = sample_texture(surface, visible, 1)[visible.hit].T
+    paint_pixels = sample_texture(np.dstack([albedo, look.ambient_occlusion]), visible, TEXTURE_DENSITY)[visible.hit].T
     gloss = sample_texture(look.shine, visible, TEXTURE_DENSITY)[visible.hit]
-    canvas[visible.hit] = _shade(seen_surface, seen_paint, gloss, lamp, scene.light).T
+    canvas[visible.hit] = _shade(surface_pixels, paint_pixels, gloss, lamp, scene.light).T
     return visible.hit
 
 
@@ -73,9 +74,10 @@ def lamp_direction(light: Light) -> Array:
 
 
 def _shade(surface: Array, paint: Array, gloss: Array, lamp: Array, light: Light) -> Array:
-    """Return reflected light (3, N): soft diffuse, sky light from above, a little gloss.
+    """Return the light (3, N) that N pixels reflect: diffuse (wrapped Lambert), ambient, and gloss (Blinn-Phong).
 
-    `surface` (4, N) holds normals and how much of the lamp arrives; `paint` (4, N) reflectance and occlusion.
+    `surface` (4, N) is the normal and how much of the lamp's light arrives, `paint` (4, N) reflectance and ambient
+    occlusion, `gloss` (N,) its strength, `lamp` (3,) the unit vector towards the lamp.
     """
     x, y, z, lit = (np.ascontiguousarray(plane) for plane in surface)
     facing = x * lamp[0] + y * lamp[1] + z * lamp[2]
@@ -83,7 +85,7 @@ def _shade(surface: Array, paint: Array, gloss: Array, lamp: Array, light: Light
     half = half / max(float(vector_lengths(half)), 1e-3)
     glint = np.clip(x * half[0] + y * half[1] + z * half[2], 0, 1) ** 2
     glint = glint * glint * glint
-    glint = np.float32(0.16 * light.contrast) * glint * glint * glint * gloss * lit  # the 18th power
+    glint = np.float32(0.16 * light.contrast) * glint * glint * glint * gloss * lit  # to the 18th power
     arrives = np.float32(1.5 * light.contrast) * (0.15 + 0.85 * lit)
     around = np.float32(1.2 * (1 - light.contrast)) * (0.72 + 0.28 * y) * (0.75 + 0.25 * z) * paint[3]
     shaded = np.empty((3, len(x)), np.float32)
@@ -96,7 +98,7 @@ def _shade(surface: Array, paint: Array, gloss: Array, lamp: Array, light: Light
 
 
 def draw_background(rng: np.random.Generator, scene: Scene) -> Array:
-    """Return a blurred, made-up room or street (224, 224, 3) in linear light."""
+    """Return a blurred background (224, 224, 3) of random colours and boxes, in linear light."""
     side = SIDE * SUPERSAMPLING
     base = np.exp(rng.uniform(-3.2, -0.2)) * np.exp(rng.normal(0, 0.16, 3)).astype(np.float32)
     canvas = np.empty((SIDE, SIDE, 3), np.float32)
@@ -117,12 +119,12 @@ def draw_background(rng: np.random.Generator, scene: Scene) -> Array:
 
 
 def _flatly_lit(colour: Array, light: Light) -> Array:
-    """Return how a flat thing before the face looks, half turned to the lamp."""
+    """Return the light that a flat surface before the face reflects, at a mean angle to the lamp."""
     return colour * (0.8 * light.contrast * light.colour + (1 - light.contrast) * light.ambient_colour)
 
 
 def _exposure_gain(canvas: Array, covered: NDArray[np.bool_], stops: float) -> np.float32:
-    """Return the exposure: the camera meets the face's own brightness half way, as cameras do."""
+    """Return the exposure: `stops`, and automatic exposure that partly evens out the face's brightness."""
     face = np.s_[60:200:2, 50:174:2]
     visible = canvas[face][covered[face]]
     mean = float(visible.mean()) if visible.size else 0.2

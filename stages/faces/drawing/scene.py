@@ -38,6 +38,11 @@ class Scene:
     background_contrast: float  # factor, 0: plain
 
 
+def random_generator(seed: int, *place: int) -> np.random.Generator:
+    """Return the generator of an identity (`place` is its index) or of an image (identity's index, image's index)."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=place))
+
+
 class SceneParams(Params):
     """How far the images of one identity differ. An amplitude (`yaw_degrees`) is the largest value to either side."""
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Skin and lips, painted on a texture of reflectances (albedo): linear light, RGB, 0 to 1. Sizes are in mm."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from faces.drawing.traits import Traits
 
 
 def paint_complexion(albedo: Array, rng: np.random.Generator, traits: Traits, grid: Grid) -> None:
-    """Blotches, flush of cheeks and nose, freckles, moles."""
+    """Paint blotches, the flush of cheeks and nose, freckles and moles."""
     shape = grid.x.shape
     blotches = (
         0.05 * smooth_noise(rng, shape, 9, 12)
@@ -34,7 +34,7 @@ def paint_complexion(albedo: Array, rng: np.random.Generator, traits: Traits, gr
 
 
 def paint_age(albedo: Array, rng: np.random.Generator, traits: Traits, grid: Grid) -> None:
-    """Folds from nose to mouth, lines of the forehead, crow's feet, shadows under the eyes."""
+    """Paint folds from nose to mouth, lines of the forehead, crow's feet and shadows under the eyes."""
     side = np.abs(grid.x)
     old = max(0.0, traits.age - 0.25) / 0.75
     fold_x = np.interp(grid.y, [-95, -72, -42], [33, 31, 18])
@@ -85,7 +85,7 @@ def paint_nostrils(albedo: Array, skin: Array, grid: Grid) -> None:
 
 
 def paint_lids(albedo: Array, traits: Traits, skin: Array, grid: Grid) -> None:
-    """The fold of the upper lid, lashes and eye make-up."""
+    """Paint the fold of the upper lid, lashes and eye make-up."""
     side = np.abs(grid.x)
     upper, lower = lid_lines(side - EYE_X)
     near = smoothstep(np.abs(side - EYE_X), 18, 13) * (grid.z > 0)
