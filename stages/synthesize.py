@@ -7,9 +7,9 @@ Writes  data/synthetic/images/<subject>/<image>.png  112 x 112 RGB crops, aligne
         metrics/synthesize.json                      counts, and the share of images with each occluder
 Run     python stages/synthesize.py
 
-Every identity and every image has its own random generator, keyed by the seed and its index. So the files do not depend
-on the number of workers, and more identities or images leave the others unchanged. An interrupted run continues after
-the identities that are finished. (Without AVX2, one pixel value in 10,000 differs, by one or two of 255.)
+Every identity and every image has its own random generator, keyed by the seed and its index: the files do not depend on
+the number of workers, and more identities or images leave the others unchanged. An interrupted run continues after the
+finished identities. (Without AVX2, one pixel value in 10,000 differs, by one or two of 255.)
 """
 
 import json
@@ -46,7 +46,6 @@ IMAGES = Path("data/synthetic/images")
 CONTACT_SHEET = Path("data/synthetic/contact_sheet.png")
 METRICS = Path("metrics/synthesize.json")
 CONTACT_SHEET_SUBJECTS, CONTACT_SHEET_IMAGES = 12, 12  # rows and columns, at most
-
 Row = dict[str, str | int | float]
 
 
@@ -164,8 +163,7 @@ def main() -> None:
     write_metrics(METRICS, summarise(table, params.subjects))
     put_in_place(folder / "images", IMAGES)
     finish(folder)
-    per_second = len(table) / (time.monotonic() - started)
-    say(f"{IMAGES}: {len(table)} images of {params.subjects} identities, {per_second:.0f} per second")
+    say(f"{IMAGES}: {len(table)} images of {params.subjects} identities in {time.monotonic() - started:.0f} seconds")
 
 
 if __name__ == "__main__":

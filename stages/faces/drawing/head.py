@@ -29,7 +29,7 @@ NOSE_TIP_Y = -37.0  # mm on the mean head
 class Section(NamedTuple):
     """One cut through the mean head, in mm."""
 
-    level: float  # number of the cut, y as long as cuts are horizontal
+    level: float  # position of the cut between crown and neck, descending; from the crown to -108 it is y
     y: float  # height at the front
     half_width: float
     front: float  # depth from the axis to the face
