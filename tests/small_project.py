@@ -151,7 +151,7 @@ def new_checkout(folder: Path) -> Path:
         if path.is_file() and not name.startswith(("tests/", "metrics/")) and not name.endswith("dvc.lock"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, folder / name)
-    small_faces = {"subjects": 6, "images_per_subject": 6, "contact_sheet_subjects": 2, "contact_sheet_images": 3}
+    small_faces = {"subjects": 6, "images_per_subject": 6}
     sources = {"synthetic": {"path": "data/synthetic/images"}}
     write_params(folder, synthesize=small_faces, sources=sources)
     git(folder, "init", "--quiet")

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from faces.core.image_size import SIDE
-from faces.drawing.camera import SUPERSAMPLING, View, develop, rotation, screen_coded
+from faces.drawing.camera import SUPERSAMPLING, View, develop, rotation_matrix, tone_map
 from faces.images.alignment import TEMPLATE, similarity_transform
 from still_camera import STILL
 
@@ -44,22 +44,22 @@ def test_similarity_is_least_squares() -> None:
     ],
 )
 def test_rotations_by_hand(angles: tuple[int, int, int], axis: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    np.testing.assert_allclose(rotation(*angles) @ np.array(axis), expected, atol=1e-6)
+    np.testing.assert_allclose(rotation_matrix(*angles) @ np.array(axis), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("yaw, pitch, roll", [(30, 15, 20), (-40, 18, -25), (75, -40, 90)])
 def test_a_head_rolls_then_nods_then_turns(yaw: float, pitch: float, roll: float) -> None:
     # Lower case: about axes that stay, one after the other; about x a positive angle takes z down, a pitch takes it up.
     expected = Rotation.from_euler("zxy", [roll, -pitch, yaw], degrees=True)
-    np.testing.assert_allclose(rotation(yaw, pitch, roll), expected.as_matrix(), atol=1e-6)  # float32
-    turned = View(replace(STILL, yaw=yaw, pitch=pitch, roll=roll), MARKS).turned(MARKS)
+    np.testing.assert_allclose(rotation_matrix(yaw, pitch, roll), expected.as_matrix(), atol=1e-6)  # float32
+    turned = View(replace(STILL, yaw=yaw, pitch=pitch, roll=roll), MARKS).to_camera(MARKS)
     np.testing.assert_allclose(turned, expected.apply(MARKS), atol=1e-3)  # mm, of points some 100 mm away
 
 
 def test_a_near_camera_magnifies_what_is_near() -> None:
     def nose_size(distance: float) -> float:
         view = View(replace(STILL, distance=distance), MARKS)
-        ends = view.pixels(np.array([[-10, -40, 110], [10, -40, 110], [-10, 0, 0], [10, 0, 0]], np.float32))
+        ends = view.to_crop(np.array([[-10, -40, 110], [10, -40, 110], [-10, 0, 0], [10, 0, 0]], np.float32))
         return float((ends[1, 0] - ends[0, 0]) / (ends[3, 0] - ends[2, 0]))
 
     # Sizes go with 1 / (distance - z): at 500 mm a nose at z = 110 is 500 / 390 times what it is at z = 0.
@@ -68,16 +68,16 @@ def test_a_near_camera_magnifies_what_is_near() -> None:
 
 
 def test_jitter_moves_the_crop_as_far_as_the_landmarks() -> None:
-    moved = View(replace(STILL, jitter=np.full((5, 2), 3, np.float32)), MARKS).pixels(MARKS)
-    np.testing.assert_allclose(moved, View(STILL, MARKS).pixels(MARKS) + 3, atol=1e-3)
-    np.testing.assert_allclose(View(STILL, MARKS).pixels(MARKS).mean(0), TEMPLATE.mean(0), atol=1e-3)
+    moved = View(replace(STILL, jitter=np.full((5, 2), 3, np.float32)), MARKS).to_crop(MARKS)
+    np.testing.assert_allclose(moved, View(STILL, MARKS).to_crop(MARKS) + 3, atol=1e-3)
+    np.testing.assert_allclose(View(STILL, MARKS).to_crop(MARKS).mean(0), TEMPLATE.mean(0), atol=1e-3)
 
 
 def test_screen_coding_keeps_order_and_range() -> None:
     linear = np.linspace(0, 3, 500, dtype=np.float32)
-    coded = screen_coded(linear)
+    coded = tone_map(linear)
     assert coded[0] == 0 and coded[-1] <= 1 and (np.diff(coded) >= 0).all()
-    assert screen_coded(np.array([0.5], np.float32))[0] == pytest.approx(0.5 ** (1 / 2.2), abs=1e-6)
+    assert tone_map(np.array([0.5], np.float32))[0] == pytest.approx(0.5 ** (1 / 2.2), abs=1e-6)
 
 
 def test_a_perfect_camera_keeps_a_plain_picture() -> None:

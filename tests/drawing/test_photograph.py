@@ -4,20 +4,22 @@ import numpy as np
 import pytest
 
 from faces.core.image_size import SIDE
-from faces.drawing.head import Expression, draw_shape
-from faces.drawing.occlusion import Worn
-from faces.drawing.photograph import Light, Scene, lamp_direction, photograph
-from faces.drawing.skin import make_look
+from faces.drawing.expression import Expression
+from faces.drawing.head import draw_shape
+from faces.drawing.look import make_look
+from faces.drawing.occlusion import Occluders
+from faces.drawing.photograph import lamp_direction, photograph
+from faces.drawing.scene import Light, Scene
 from faces.drawing.traits import draw_traits
 from still_camera import STILL
 
 WHITE = np.ones(3, np.float32)
-BARE = Worn(glasses=False, sunglasses=False, mask=False, cap=False, hand=False, bar=False)
+BARE = Occluders(glasses=False, sunglasses=False, mask=False, cap=False, hand=False, bar=False)
 PLAIN = Scene(
     camera=STILL,
     light=Light(azimuth=0, elevation=20, contrast=0.5, colour=WHITE, ambient_colour=WHITE),
     expression=Expression(),
-    worn=BARE,
+    occluders=BARE,
     gaze=(0.0, 0.0),
     background_contrast=0.0,
 )
@@ -75,7 +77,7 @@ def test_a_warm_lamp_makes_a_warm_face() -> None:
     ],
 )
 def test_what_is_worn_covers_its_place(worn: str, covered: tuple[slice, slice], free: tuple[slice, slice]) -> None:
-    scene = replace(PLAIN, worn=replace(BARE, **{worn: True}))
+    scene = replace(PLAIN, occluders=replace(BARE, **{worn: True}))
     # The camera adapts its exposure to what it sees, so compare patterns: correlation leaves brightness out.
     # It stays high where cloth is shaded as the skin below it was.
     assert alike(scene, covered) < 0.9 < 0.95 < alike(scene, free)
@@ -83,7 +85,7 @@ def test_what_is_worn_covers_its_place(worn: str, covered: tuple[slice, slice], 
 
 @pytest.mark.parametrize("worn", ["glasses", "hand", "bar"])
 def test_what_is_held_before_a_face_hides_a_part(worn: str) -> None:
-    share = changed(replace(PLAIN, worn=replace(BARE, **{worn: True})), np.s_[0:SIDE, 0:SIDE])
+    share = changed(replace(PLAIN, occluders=replace(BARE, **{worn: True})), np.s_[0:SIDE, 0:SIDE])
     assert 0.01 < share < 0.6
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from faces.drawing.raster import Array, cast_shadow, look_up, normals, rasterize
+from faces.drawing.arrays import Array
+from faces.drawing.raster import cast_shadow, normals, rasterize, sample_texture
 
 
 def plane(rows: int, columns: int, step: float) -> tuple[Array, Array]:
@@ -44,7 +45,7 @@ def test_look_up_is_bilinear() -> None:
     seen = rasterize(x, y, np.zeros_like(x), 16)
     rows, columns = np.mgrid[0:7, 0:7].astype(np.float32)
     texture = np.dstack([rows, columns])
-    found = look_up(texture, seen, 2)
+    found = sample_texture(texture, seen, 2)
     # cv2 interpolates at 1/32 of a texel.
     np.testing.assert_allclose(found[..., 0], 2 * seen.row, atol=1 / 32)
     np.testing.assert_allclose(found[..., 1], 2 * seen.column, atol=1 / 32)

@@ -3,17 +3,25 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from faces.drawing.traits import DARK_SKIN, HAIR_COLOURS, LIGHT_SKIN, between, draw_traits, hair_colour, skin_colour
+from faces.drawing.traits import (
+    DARK_SKIN,
+    HAIR_COLOURS,
+    LIGHT_SKIN,
+    draw_traits,
+    hair_colour,
+    mix_pigments,
+    skin_colour,
+)
 
 SOMEONE = draw_traits(np.random.default_rng(0), 1.0)
 
 
 def test_a_scale_mixes_in_log_reflectance() -> None:
-    np.testing.assert_allclose(between((LIGHT_SKIN, DARK_SKIN), 0), LIGHT_SKIN, rtol=1e-6)
-    np.testing.assert_allclose(between((LIGHT_SKIN, DARK_SKIN), 1), DARK_SKIN, rtol=1e-6)
+    np.testing.assert_allclose(mix_pigments((LIGHT_SKIN, DARK_SKIN), 0), LIGHT_SKIN, rtol=1e-6)
+    np.testing.assert_allclose(mix_pigments((LIGHT_SKIN, DARK_SKIN), 1), DARK_SKIN, rtol=1e-6)
     halfway = np.sqrt(np.array(LIGHT_SKIN) * np.array(DARK_SKIN))  # the geometric mean
-    np.testing.assert_allclose(between((LIGHT_SKIN, DARK_SKIN), 0.5), halfway, rtol=1e-6)
-    np.testing.assert_allclose(between(HAIR_COLOURS, 1 / 3), HAIR_COLOURS[1], rtol=1e-5)
+    np.testing.assert_allclose(mix_pigments((LIGHT_SKIN, DARK_SKIN), 0.5), halfway, rtol=1e-6)
+    np.testing.assert_allclose(mix_pigments(HAIR_COLOURS, 1 / 3), HAIR_COLOURS[1], rtol=1e-5)
 
 
 def test_more_melanin_is_darker_and_grey_hair_is_grey() -> None:

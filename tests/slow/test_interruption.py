@@ -120,7 +120,7 @@ def long_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_params(
         folder,
         sources={"drawn": {"path": "photos"}, "synthetic": {"path": "data/synthetic/images"}},
-        synthesize={"subjects": 8, "images_per_subject": 6, "contact_sheet_subjects": 2, "contact_sheet_images": 3},
+        synthesize={"subjects": 8, "images_per_subject": 6},
         train={"epochs": 4},
         similarity={"epochs": 20},
     )

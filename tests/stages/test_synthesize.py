@@ -15,16 +15,16 @@ import synthesize
 from faces.core.errors import StageError
 from faces.core.params import check_params, load_params
 from faces.drawing.camera import View
-from faces.drawing.head import draw_shape, landmarks, pose_expression
+from faces.drawing.expression import pose_expression
+from faces.drawing.head import draw_shape, landmarks
+from faces.drawing.occlusion import OCCLUDERS
+from faces.drawing.scene import draw_scene, random_generator
 from faces.images.alignment import TEMPLATE
 from synthesize import (
-    OCCLUSIONS,
     SynthesizeParams,
-    draw_scene,
     draw_subject,
     main,
     put_in_place,
-    random_numbers,
 )
 
 SMALL: dict[str, Any] = {
@@ -50,11 +50,9 @@ SMALL: dict[str, Any] = {
     "lowest_resolution_pixels": 40,
     "lowest_jpeg_quality": 35,
     "alignment_jitter_pixels": 1.0,
-    **{f"{kind}_probability": 0.2 for kind in OCCLUSIONS},
-    "contact_sheet_subjects": 2,
-    "contact_sheet_images": 2,
+    **{f"{kind}_probability": 0.2 for kind in OCCLUDERS},
 }
-COUNTS = ("subjects", "images_per_subject", "seed", "workers", "contact_sheet_subjects", "contact_sheet_images")
+COUNTS = ("subjects", "images_per_subject", "seed", "workers")
 # Nothing varies but who it is, what the room is like and, a little, where the lamp is.
 CALM: dict[str, Any] = {
     **{key: 0.0 for key in SMALL if key.endswith(("_degrees", "_probability", "_pixels")) and "lowest" not in key},
@@ -92,7 +90,8 @@ def picture(folder: Path, index: int, number: int) -> np.ndarray:
     return np.asarray(cv2.imread(str(folder / f"{index:04d}" / f"{number:03d}.png")), np.float64)
 
 
-def test_a_small_run_writes_images_tables_and_counts(project: Path) -> None:
+def test_a_small_run_writes_images_tables_and_counts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesize, "CONTACT_SHEET_SUBJECTS", 2)
     main()
     images = sorted(path.relative_to(project).as_posix() for path in project.glob("data/synthetic/images/*/*"))
     assert images == [f"data/synthetic/images/000{s}/00{n}.png" for s in range(3) for n in range(2)]
@@ -132,17 +131,17 @@ def test_more_identities_and_images_leave_the_others_as_they_were(tmp_path: Path
 @pytest.mark.parametrize("index", range(4))
 def test_faces_stand_at_the_template_without_jitter(index: int) -> None:
     calm = params(**CALM)
-    shape = draw_shape(random_numbers(1, index), 1.0)
-    marks = landmarks(pose_expression(shape, draw_scene(random_numbers(1, index, 0), calm).expression))
-    scene = draw_scene(random_numbers(1, index, 0), calm)
+    shape = draw_shape(random_generator(1, index), 1.0)
+    marks = landmarks(pose_expression(shape, draw_scene(random_generator(1, index, 0), calm).expression))
+    scene = draw_scene(random_generator(1, index, 0), calm)
     view = View(scene.camera, marks)
     # One similarity has 4 degrees of freedom for 10 coordinates: what is left is how faces differ, in pixels.
-    off = view.pixels(view.turned(marks)) - TEMPLATE
+    off = view.to_crop(view.to_camera(marks)) - TEMPLATE
     assert np.abs(off.mean(axis=0)).max() < 1e-3
     assert np.abs(off).max() < 7
     # A tilted head is set upright again: alignment undoes the roll.
     tilted = View(replace(scene.camera, roll=30.0), marks)
-    np.testing.assert_allclose(tilted.pixels(tilted.turned(marks)) - TEMPLATE, off, atol=0.05)
+    np.testing.assert_allclose(tilted.to_crop(tilted.to_camera(marks)) - TEMPLATE, off, atol=0.05)
 
 
 def test_identities_differ_more_than_images_of_one_identity(tmp_path: Path) -> None:
@@ -156,17 +155,18 @@ def test_identities_differ_more_than_images_of_one_identity(tmp_path: Path) -> N
     assert within.max() < 1.5 < 5 < min(between)
 
 
-@pytest.mark.parametrize("kind", OCCLUSIONS)
+@pytest.mark.parametrize("kind", OCCLUDERS)
 def test_probabilities_decide_what_is_worn(kind: str) -> None:
-    none = params(**{f"{each}_probability": 0.0 for each in OCCLUSIONS})
+    none = params(**{f"{each}_probability": 0.0 for each in OCCLUDERS})
     always = none.model_copy(update={f"{kind}_probability": 1.0})
     for number in range(5):
-        assert not any(vars(draw_scene(random_numbers(0, 0, number), none).worn).values())
-        assert getattr(draw_scene(random_numbers(0, 0, number), always).worn, kind)
+        assert not any(vars(draw_scene(random_generator(0, 0, number), none).occluders).values())
+        assert getattr(draw_scene(random_generator(0, 0, number), always).occluders, kind)
 
 
 def test_shares_follow_the_probabilities() -> None:
-    worn = [draw_scene(random_numbers(0, 0, n), params(glasses_probability=0.3)).worn.glasses for n in range(1000)]
+    some = params(glasses_probability=0.3)
+    worn = [draw_scene(random_generator(0, 0, n), some).occluders.glasses for n in range(1000)]
     assert np.mean(worn) == pytest.approx(0.3, abs=0.06)  # four standard deviations of a share of 1000
 
 

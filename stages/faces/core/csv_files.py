@@ -1,6 +1,6 @@
-"""CSV tables: written with the same bytes every time, and read with an error that names file and line.
+"""CSV tables in UTF-8: equal tables are written as equal bytes; reading errors name the file and the line.
 
-UTF-8. A reader accepts a byte order mark and either line end, as an editor or a spreadsheet leaves them.
+Readers accept a byte order mark and \\r\\n, since editors and spreadsheets write them.
 """
 
 import csv
@@ -15,16 +15,13 @@ import pandas as pd
 from faces.core.errors import StageError
 from faces.core.files import replacing, require_file
 
-FLOAT_FORMAT = "%.9g"  # enough digits for every float32 to be read back unchanged
-PIECE_ROWS = 65_536  # of a table that is read in pieces: some 20 MB
-MAX_DIGITS = 18  # so that any number fits into 64 bits
+FLOAT_FORMAT = "%.9g"  # digits that read every float32 back unchanged
+PIECE_ROWS = 65_536  # rows per piece of a table: about 20 MB
+MAX_DIGITS = 18  # so that the number fits into 64 bits
 
 
 def write_csv(path: Path, table: pd.DataFrame | Iterable[pd.DataFrame]) -> None:
-    """Write a table, or its pieces one below the other, with one header and no index.
-
-    Floats keep nine significant digits.
-    """
+    """Write a table, or its pieces in order, with one header and no index; floats have nine significant digits."""
     pieces = [table] if isinstance(table, pd.DataFrame) else table
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         for number, piece in enumerate(pieces):
@@ -32,20 +29,20 @@ def write_csv(path: Path, table: pd.DataFrame | Iterable[pd.DataFrame]) -> None:
 
 
 def read_csv(path: Path, columns: Mapping[str, type], may_be_empty: Collection[str] = ()) -> pd.DataFrame:
-    """Return a whole table; StageError as `read_csv_pieces` says."""
+    """Return a whole table; arguments and StageError as for `read_csv_pieces`."""
     return pd.concat(read_csv_pieces(path, columns, may_be_empty), ignore_index=True)
 
 
 def read_csv_pieces(
     path: Path, columns: Mapping[str, type], may_be_empty: Collection[str] = ()
 ) -> Iterator[pd.DataFrame]:
-    """Yield a table that `write_csv` wrote, `PIECE_ROWS` rows at a time; names like NA and 007 stay text.
+    """Yield a table that `write_csv` wrote, `PIECE_ROWS` rows at a time.
 
-    A table without rows gives one empty piece.
+    Cells like NA and 007 in columns of text stay text. A table without rows gives one empty piece.
 
     Raises:
-        StageError: the file is missing or cut short, its columns are not these, in this order, or a cell is empty or
-            not of its column's type. Text columns in `may_be_empty` may have empty cells.
+        StageError: the file is missing or truncated; its header is not `columns`, in this order; or a cell has not the
+            type of its column, or is empty in a column that is not in `may_be_empty`.
     """
     records = _records(path, complete=True)
     header = next(records)
@@ -74,7 +71,7 @@ def _parse(path: Path, header: "_Record", lines: list[str], columns: Mapping[str
     text = header.text + "".join(lines)
     lines.clear()
     try:
-        with np.errstate(invalid="ignore"):  # an infinity in a column of whole numbers is an error, without a warning
+        with np.errstate(invalid="ignore"):  # infinity in an integer column raises; no warning as well
             return pd.read_csv(
                 io.StringIO(text), dtype=dict(columns), keep_default_na=False, float_precision="round_trip"
             )
@@ -83,15 +80,15 @@ def _parse(path: Path, header: "_Record", lines: list[str], columns: Mapping[str
 
 
 class Row(dict[str, str]):
-    """The cells of one row by column; `where` names the file and the line that the row ends on."""
+    """The cells of a row by column; `where` is the file and the row's last line, for error messages."""
 
     def __init__(self, cells: dict[str, str], where: str) -> None:
-        """Take the cells as they are."""
+        """Store the cells and their place."""
         super().__init__(cells)
         self.where = where
 
     def number(self, column: str, below: int | None = None) -> int:
-        """Return a cell as a whole number from 0 to `below`, exclusive; StageError if it is another text."""
+        """Return a cell as an integer, 0 or more and less than `below`; StageError if it is not one."""
         cell = self[column]
         known = cell.isascii() and cell.isdigit() and len(cell) <= MAX_DIGITS
         if not known or (below is not None and int(cell) >= below):
@@ -103,11 +100,11 @@ class Row(dict[str, str]):
 def csv_rows(
     path: Path, required: Sequence[str], optional: Sequence[str] = (), complete: bool = False
 ) -> Iterator[Row]:
-    """Yield the rows of a CSV file whose columns come in any order.
+    """Yield the rows of a CSV file with its columns in any order.
 
     Raises:
-        StageError: the header lacks a `required` column or has one that is not `optional` either, a row has another
-            number of cells, or, with `complete`, the last line has no end.
+        StageError: the header lacks a `required` column or has an unknown one, a row has too few or too many cells, or,
+            with `complete`, the last line has no line end.
     """
     records = _records(path, complete)
     columns = next(records).cells
@@ -125,18 +122,19 @@ def read_text_table(path: Path) -> pd.DataFrame:
 
 
 class _Record(NamedTuple):
-    """One row: the file and line that it ends on, its cells, and its text with the line end."""
+    """One row of a file."""
 
-    where: str
+    where: str  # the file and the row's last line
     cells: list[str]
-    text: str
+    text: str  # with the line end
 
 
 def _records(path: Path, complete: bool) -> Iterator[_Record]:
-    """Yield the rows of a CSV file, the header first, as text.
+    """Yield the header and the rows of a CSV file.
 
-    StageError unless it is a UTF-8 file whose columns have different names, with a cell for each in every row, and
-    whose last line has an end if it should be `complete`.
+    Raises:
+        StageError: the file is missing or not UTF-8, two columns have one name, a row has too few or too many cells,
+            or, with `complete`, the last line has no line end.
     """
     require_file(path)
     try:
@@ -161,7 +159,7 @@ def _records(path: Path, complete: bool) -> Iterator[_Record]:
 
 
 def _lines(file: Iterable[str], taken: list[str], complete: bool) -> Iterator[str]:
-    """Yield the lines of a file with their ends, and append each to `taken` before it is parsed."""
+    """Yield the lines of a file with their line ends; append each to `taken`, since csv.reader hides them."""
     line = ""
     for line in file:
         if "\0" in line:

@@ -1,5 +1,5 @@
-"""The one error that a user is meant to see."""
+"""The error for failures that the user can repair."""
 
 
 class StageError(Exception):
-    """A failure that the user can repair; the message names the file, key or value. Ends a stage with exit code 1."""
+    """Ends a stage with exit code 1 and its message, which names the file, key or value."""

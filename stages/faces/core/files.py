@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never half of it, and the same bytes every time."""
+"""Writing files atomically: a reader sees the old content or the new, never a part."""
 
 import json
 import math
@@ -13,10 +13,10 @@ from faces.core.errors import StageError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and takes the place of `path`, else it goes.
+    """Yield a temporary path beside `path`; on success it is synced and replaces `path`, on failure it is removed.
 
-    The temporary name keeps the suffix, since libraries choose their format by it. It is always the same: what a
-    killed run left behind, the next one overwrites.
+    The temporary name keeps the suffix, since libraries choose their format by it, and is always the same, so that the
+    next run overwrites what a killed run left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
@@ -26,14 +26,14 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = str(path)  # a full disk does not say which file it stopped
+        error.filename = str(path)  # "No space left on device" comes without a file name
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 with "\\n" line ends."""
+    """Write `text` as UTF-8 with "\\n" line ends, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
@@ -42,7 +42,7 @@ Metrics = Mapping[str, "float | int | Metrics"]
 
 
 def write_metrics(path: Path, metrics: Metrics) -> None:
-    """Write a file for `dvc metrics`, flat or of several levels; ValueError names a metric that is not finite."""
+    """Write JSON for `dvc metrics`, flat or nested; ValueError names a metric that is not finite."""
     _check_finite(path, "", metrics)
     write_text(path, json.dumps(metrics, indent=2) + "\n")
 
@@ -56,13 +56,13 @@ def _check_finite(path: Path, prefix: str, metrics: Metrics) -> None:
 
 
 def require_file(path: Path) -> None:
-    """Raise StageError if `path` is a folder, pipe, socket or device; opening a pipe might wait for ever."""
+    """Raise StageError if `path` is a folder, pipe, socket or device: opening a pipe could block forever."""
     if path.exists() and not path.is_file():
         raise StageError(f"{path} is not a file")
 
 
 def link_or_copy(path: Path, target: Path) -> None:
-    """Have the file `path` as `target` too: as a hard link, or a copy where the file system has none."""
+    """Make `target` a hard link to the file `path`, or a copy where the file system has no hard links."""
     try:
         os.link(path, target)
     except OSError:

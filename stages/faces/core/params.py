@@ -12,17 +12,17 @@ from faces.core.errors import StageError
 from faces.core.yaml12 import load_yaml12
 
 PARAMS_FILE = Path("params.yaml")
-MAX_NUMBER = 2**32  # a larger number is a slip, and as a count would take all memory or time
+MAX_NUMBER = 2**32  # a larger number is a typing error, and as a count would exhaust memory or time
 
 
 class Params(BaseModel):
-    """Base of a stage's parameters: no unknown keys, no silent conversions, no NaN or infinity."""
+    """Base of a stage's parameters: rejects unknown keys, values of another type, NaN and infinity."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _not_absurd(cls, value: object) -> object:
+    def _check_magnitude(cls, value: object) -> object:
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, int | float) and math.isfinite(number) and abs(number) > MAX_NUMBER:
                 raise ValueError(f"Input should be {MAX_NUMBER} at most")
@@ -33,7 +33,7 @@ AnyParams = TypeVar("AnyParams", bound=BaseModel)
 
 
 def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
-    """Return the whole of a parameter file as a dictionary; StageError if it is missing or not one."""
+    """Return all sections of a parameter file; StageError if it is missing or not a mapping."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -42,7 +42,7 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
 
 
 def parse_params(content: bytes, where: str) -> dict[str, Any]:
-    """Return the content of a parameter file as a dictionary; StageError, which begins with `where`, if it is none."""
+    """Return the sections of a parameter file's content; StageError, beginning with `where`, if it is not a mapping."""
     try:
         sections = load_yaml12(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -55,7 +55,7 @@ def parse_params(content: bytes, where: str) -> dict[str, Any]:
 
 
 def load_params(section: str, model: type[AnyParams], path: Path = PARAMS_FILE) -> AnyParams:
-    """Return one section of the parameter file, checked; StageError names every key that is wrong."""
+    """Return a validated section of the parameter file; StageError names every wrong key."""
     content = read_params(path)
     if section not in content:
         raise StageError(f"{path}: the section `{section}:` is missing")
@@ -63,14 +63,14 @@ def load_params(section: str, model: type[AnyParams], path: Path = PARAMS_FILE) 
 
 
 def check_params(values: object, model: type[AnyParams], where: str) -> AnyParams:
-    """Return `values` as `model`; StageError has a line `where.key: value: what is allowed` for each problem."""
+    """Return `values` as `model`; StageError has a line `where.key: value: allowed values` for each problem."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise StageError("\n".join(_problem(where, detail) for detail in error.errors())) from None
 
 
-_short = reprlib.Repr()  # a value may be a megabyte, or by its aliases a billion of them
+_short = reprlib.Repr()  # a value may be a megabyte long, and YAML aliases can repeat it a billion times
 _short.maxlevel, _short.maxstring, _short.maxother = 2, 200, 200
 
 
@@ -81,5 +81,5 @@ def _problem(where: str, detail: Any) -> str:
         return f"{key}: unknown key"
     if detail["type"] == "missing":
         return f"{key}: missing"
-    value = f"{_short.repr(detail['input'])}: " if detail["loc"] else ""  # else it is the whole section
+    value = f"{_short.repr(detail['input'])}: " if detail["loc"] else ""  # no key: it is the whole section
     return f"{key}: {value}{allowed[0].lower()}{allowed[1:]}"

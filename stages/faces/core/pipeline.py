@@ -1,4 +1,4 @@
-"""The names of all stages, and the files of code that each depends on, as dvc.yaml declares them."""
+"""The names of all stages, and the code files that each depends on, from dvc.yaml."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -29,16 +29,13 @@ STAGES = (
 )
 TEST_SET_STAGES = ("gather", "embed_test", "score")  # each runs once for every entry of `test_sets:`
 
-ROOT = Path(__file__).parents[3]  # of the checkout that this code lies in
+ROOT = Path(__file__).parents[3]  # of the project
 DVC_FILES = ("dvc.yaml", "data/synthetic/dvc.yaml")
 
 
 @cache
 def read_stages(root: Path = ROOT) -> dict[str, dict[str, Any]]:
-    """Return what dvc.yaml says of each stage, by name.
-
-    A `foreach` stage is one stage here, described by its `do:`.
-    """
+    """Return each stage's entry in dvc.yaml by name; of a `foreach` stage, its `do:`."""
     stages: dict[str, dict[str, Any]] = {}
     for name in DVC_FILES:
         if (root / name).exists():
@@ -48,7 +45,7 @@ def read_stages(root: Path = ROOT) -> dict[str, dict[str, Any]]:
 
 
 def code_files(stage: str, root: Path = ROOT) -> Iterator[Path]:
-    """Yield the files of code among a stage's `deps`, sorted within each folder."""
+    """Yield the code files among a stage's `deps`, sorted within each folder."""
     for dep in read_stages(root)[stage]["deps"]:
         if dep.startswith("stages/"):
             path = root / dep

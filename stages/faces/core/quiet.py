@@ -1,4 +1,4 @@
-"""Holding back what native libraries write to stderr, which Python cannot see."""
+"""Silencing native libraries: they write to file descriptor 2, past sys.stderr."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what native code writes to stderr; show it after all if the block fails."""
+    """Hold back what native code writes to stderr; print it if the block raises."""
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as held:

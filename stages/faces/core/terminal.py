@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 TERMINAL_BAR_SECONDS = 0.2  # between updates of a progress bar
-LOG_BAR_SECONDS = 15  # the same in a log file, where every update is a line
+LOG_BAR_SECONDS = 15  # between updates in a log file, where each is a line
 
 Item = TypeVar("Item")
 
@@ -18,12 +18,12 @@ def say(message: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Write a line `warning: <message>` to stderr: for what is probably a mistake of the user."""
+    """Write `warning: <message>` to stderr, for a probable mistake of the user."""
     say(f"warning: {message}")
 
 
 def progress(items: Iterable[Item], title: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
-    """Yield `items` while a progress bar on stderr counts them; few lines are written if stderr is a file."""
+    """Yield `items` and count them with a progress bar on stderr; a log file gets few lines."""
     total = total if total is not None or not isinstance(items, Sized) else len(items)
     with progress_bar(title, total, unit) as bar:
         for item in items:
@@ -32,6 +32,6 @@ def progress(items: Iterable[Item], title: str, total: int | None = None, unit: 
 
 
 def progress_bar(title: str, total: int | None, unit: str) -> Any:
-    """Return a progress bar, a context manager that the caller advances by its `update`."""
+    """Return a tqdm progress bar, a context manager; the caller advances it by `update`."""
     seconds = TERMINAL_BAR_SECONDS if sys.stderr.isatty() else LOG_BAR_SECONDS
     return tqdm(desc=title, total=total, unit=unit, mininterval=seconds, maxinterval=seconds, leave=True)

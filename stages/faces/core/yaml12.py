@@ -1,6 +1,6 @@
 """YAML 1.2 on top of PyYAML, which reads YAML 1.1.
 
-DVC reads and writes params.yaml as YAML 1.2: there 1e-4 is a number, 010 is ten and `no` is a word.
+DVC reads and writes params.yaml as YAML 1.2, in which 1e-4 is a number, 010 is ten and `no` is a string.
 """
 
 import re
@@ -13,7 +13,7 @@ MAX_DIGITS = 100  # Python takes quadratic time to read a longer number
 
 
 class _Yaml12Loader(yaml.SafeLoader):
-    """A loader that builds plain values only and resolves scalars by YAML 1.2's core schema."""
+    """A safe loader that resolves scalars by the core schema of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
 
@@ -39,7 +39,7 @@ def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
 def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
     keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
     for number, key in enumerate(keys):
-        if key in keys[:number]:  # PyYAML would take the last in silence, DVC refuses the file
+        if key in keys[:number]:  # PyYAML would silently take the last; DVC rejects the file
             raise yaml.constructor.ConstructorError(None, None, f"key {key!r} comes twice", node.start_mark)
     yield from loader.construct_yaml_map(node)
 
@@ -49,5 +49,5 @@ _Yaml12Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 def load_yaml12(text: str) -> Any:
-    """Return the content of a YAML 1.2 document; yaml.YAMLError if it is not valid or has a key twice."""
+    """Return the content of a YAML 1.2 document; yaml.YAMLError if it is invalid or repeats a key."""
     return yaml.load(text, Loader=_Yaml12Loader)

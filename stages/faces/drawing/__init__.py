@@ -1,1 +1,1 @@
-"""Synthetic faces: heads, skin, occlusions, light and camera."""
+"""Draws photographs of people who do not exist: geometry, skin and hair, light, camera."""

@@ -1,6 +1,7 @@
-"""A small software renderer for one grid of points: which place of the grid each pixel sees, and how light falls there.
+"""A software rasteriser for one grid of points: which place of the grid each pixel shows, and how light falls there.
 
-Vectorised over triangles of like size, so that NumPy draws some twenty thousand of them in a few milliseconds.
+Triangles are drawn in classes of similar size, each class as one NumPy operation: about 20,000 triangles take a few
+milliseconds.
 """
 
 from typing import NamedTuple
@@ -9,33 +10,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from faces.drawing.arrays import Array, vector_lengths
 
-BOX_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)  # pixels: triangles are drawn in classes of these
-EDGE_TOLERANCE = 1e-3  # barycentric units; neighbours overlap by a hair and leave no cracks
+BOX_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)  # pixels, the sides of the classes' bounding boxes
+EDGE_TOLERANCE = 1e-3  # in barycentric coordinates: neighbours overlap slightly, so that no cracks are left
 
 
-class Seen(NamedTuple):
-    """What each pixel (H, W) sees: the row and the column of the grid, and whether it sees the grid at all."""
+class Visible(NamedTuple):
+    """The place of the grid that each pixel shows; all fields are (size, size)."""
 
-    row: Array
+    row: Array  # of the grid, with fractions
     column: Array
-    hit: NDArray[np.bool_]
+    hit: NDArray[np.bool_]  # whether the pixel shows the grid at all
 
 
-def _corners(field: Array) -> tuple[Array, Array, Array]:
-    """Return a field's values (T,) at the three corners of all triangles: two to a cell, upper left, then lower right.
+def rasterize(x: Array, y: Array, depth: Array, size: int) -> Visible:
+    """Rasterise the front faces of a grid on `size` x `size` pixels; back faces are culled.
 
-    With the cell's corners a b over c d the first is a, c, b and the second b, c, d.
-    """
-    a, b, c, d = (part.ravel() for part in (field[:-1, :-1], field[:-1, 1:], field[1:, :-1], field[1:, 1:]))
-    return np.concatenate([a, b]), np.concatenate([c, c]), np.concatenate([b, d])
-
-
-def rasterize(x: Array, y: Array, depth: Array, size: int) -> Seen:
-    """Draw the grid's front faces on `size` x `size` pixels; x, y in pixels (y down), the larger depth is nearer.
-
-    Pixel centres lie at whole numbers. A triangle hides another as a whole, by its mean depth: they are small.
+    `x`, `y` are in pixels, y down, pixel centres at whole numbers; the larger depth is nearer. Visibility is decided
+    by the triangles' mean depths, as they are small.
     """
     (x0, x1, x2), (y0, y1, y2), (z0, z1, z2) = _corners(x), _corners(y), _corners(depth)
     ux, uy, vx, vy = x1 - x0, y1 - y0, x2 - x0, y2 - y0
@@ -52,12 +45,22 @@ def rasterize(x: Array, y: Array, depth: Array, size: int) -> Seen:
     # Barycentric weights of corners 1 and 2 are linear in the pixel: w = w_x * px + w_y * py + w_0.
     w1 = np.stack([vy, -vx, vx * y0 - vy * x0]) / area[drawn]
     w2 = np.stack([-uy, ux, uy * x0 - ux * y0]) / area[drawn]
-    owner = _nearest_triangle(w1, w2, low_x[drawn], low_y[drawn], extent[drawn], size)
-    return _places_seen(owner, w1, w2, drawn, x.shape, size)
+    owner = _nearest_triangles(w1, w2, low_x[drawn], low_y[drawn], extent[drawn], size)
+    return _grid_coordinates(owner, w1, w2, drawn, x.shape, size)
 
 
-def _nearest_triangle(w1: Array, w2: Array, low_x: Array, low_y: Array, extent: Array, size: int) -> NDArray[np.int32]:
-    """Return for each pixel (flat) the last, so nearest, triangle that covers it; -1 for none."""
+def _corners(field: Array) -> tuple[Array, Array, Array]:
+    """Return a field's values (T,) at the three corners of all triangles.
+
+    A cell with corners a b above c d has two: a, c, b (upper left) and b, c, d (lower right). All upper left ones come
+    first.
+    """
+    a, b, c, d = (part.ravel() for part in (field[:-1, :-1], field[:-1, 1:], field[1:, :-1], field[1:, 1:]))
+    return np.concatenate([a, b]), np.concatenate([c, c]), np.concatenate([b, d])
+
+
+def _nearest_triangles(w1: Array, w2: Array, low_x: Array, low_y: Array, extent: Array, size: int) -> NDArray[np.int32]:
+    """Return for each pixel (size * size,) the last triangle that covers it, which is the nearest; -1 for none."""
     owner = np.full(size * size, -1, np.int32)
     smallest = 0
     for box in BOX_SIZES:
@@ -79,10 +82,10 @@ def _nearest_triangle(w1: Array, w2: Array, low_x: Array, low_y: Array, extent: 
     return owner
 
 
-def _places_seen(
+def _grid_coordinates(
     owner: NDArray[np.int32], w1: Array, w2: Array, drawn: NDArray[np.int64], shape: tuple[int, ...], size: int
-) -> Seen:
-    """Return where on the grid each pixel's triangle is met; `drawn` gives the triangles' numbers, as in _corners."""
+) -> Visible:
+    """Return the place on the grid that each pixel shows; `drawn` has triangle numbers, as _corners orders them."""
     pixel = np.flatnonzero(owner >= 0)
     triangle = owner[pixel]
     py, px = (coordinate.astype(np.float32) for coordinate in np.divmod(pixel, size))
@@ -95,18 +98,18 @@ def _places_seen(
     row, column = np.zeros(size * size, np.float32), np.zeros(size * size, np.float32)
     row[pixel] = cell_row + first + np.where(is_lower, second, 0)
     column[pixel] = cell_column + np.where(is_lower, 1 - first, second)
-    return Seen(row.reshape(size, size), column.reshape(size, size), (owner >= 0).reshape(size, size))
+    return Visible(row.reshape(size, size), column.reshape(size, size), (owner >= 0).reshape(size, size))
 
 
-def look_up(texture: Array, seen: Seen, finer: int) -> Array:
-    """Return what each pixel sees of a texture painted `finer` times as densely as the grid, bilinear."""
-    row, column = seen.row * finer, seen.column * finer
+def sample_texture(texture: Array, visible: Visible, density: int) -> Array:
+    """Return each pixel's value of a texture `density` times as dense as the grid, bilinear."""
+    row, column = visible.row * density, visible.column * density
     found = cv2.remap(texture, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return found.astype(np.float32, copy=False)
 
 
 def normals(points: Array) -> Array:
-    """Return unit normals (rows, columns, 3) that point out of the surface."""
+    """Return the unit normals (rows, columns, 3), out of the surface, by central differences."""
     down = np.empty_like(points)
     down[1:-1] = points[2:] - points[:-2]
     down[0], down[-1] = points[1] - points[0], points[-1] - points[-2]
@@ -116,29 +119,25 @@ def normals(points: Array) -> Array:
     dx, dy, dz = (down[..., k] for k in range(3))
     ax, ay, az = (across[..., k] for k in range(3))
     normal = np.stack([dy * az - dz * ay, dz * ax - dx * az, dx * ay - dy * ax], axis=-1)
-    return normal / np.maximum(length_of(normal), 1e-6)[..., None]
+    return normal / np.maximum(vector_lengths(normal), 1e-6)[..., None]
 
 
-def length_of(vectors: Array) -> Array:
-    """Return the lengths of vectors (..., 3); NumPy's sum over an axis of three is slow."""
-    return np.sqrt(vectors[..., 0] ** 2 + vectors[..., 1] ** 2 + vectors[..., 2] ** 2)
-
-
-def along(vectors: Array, direction: Array) -> Array:
+def _dot(vectors: Array, direction: Array) -> Array:
     """Return the dot products of vectors (..., 3) with one direction (3,)."""
     return vectors[..., 0] * direction[0] + vectors[..., 1] * direction[1] + vectors[..., 2] * direction[2]
 
 
 def cast_shadow(points: Array, light: Array, cell: float = 5.0, softness: float = 6.0) -> Array:
-    """Return how much of a distant light (unit vector towards it) reaches each point: 1 all, 0 none.
+    """Return how much of a distant lamp's light reaches each point (rows, columns), 0 to 1, by a shadow map.
 
-    A shadow map with cells of `cell` mm: a point is in shadow when its cell holds another well nearer to the light.
+    `light` is the unit vector towards the lamp; the map has cells of `cell` mm. A point is in shadow if its cell holds
+    a point that is much nearer to the lamp; the shadow grows to full over `softness` mm.
     """
-    helper = np.array([0, 1, 0] if abs(light[1]) < 0.9 else [1, 0, 0], np.float32)  # not along the light
+    helper = np.array([0, 1, 0] if abs(light[1]) < 0.9 else [1, 0, 0], np.float32)  # not parallel to the light
     right = np.cross(helper, light)
-    right = right / length_of(right)
+    right = right / vector_lengths(right)
     up = np.cross(light, right)
-    u, v, towards = (along(points, axis.astype(np.float32)) for axis in (right, up, light))
+    u, v, towards = (_dot(points, axis.astype(np.float32)) for axis in (right, up, light))
     column = ((u - u.min()) / cell).astype(np.int64)
     row = ((v - v.min()) / cell).astype(np.int64)
     nearest = np.full((row.max() + 1, column.max() + 1), -1e6, np.float32)
