@@ -1,4 +1,4 @@
-"""Embedding images at full width: ours, the notebook's `model.predict` on decoded files, and other engines."""
+"""Images embedded per second at full width: ours, the notebook's `model.predict` on decoded files, other engines."""
 
 import tempfile
 from collections.abc import Callable
@@ -18,12 +18,12 @@ IMAGES, BATCH, THREADS = 256, 64, 2
 
 
 def onnx_runtime(network: Any, images: Any) -> Callable[[], object] | None:
-    """Return a run of Keras's own export in ONNX Runtime, None if that is not installed."""
+    """Return a function that embeds the images by Keras's export in ONNX Runtime; None if that is not installed."""
     try:
         import onnxruntime
-        import tf2onnx  # noqa: F401  # what Keras exports with
+        import tf2onnx  # noqa: F401  # Keras exports with it
     except ImportError:
-        print("ONNX Runtime is not installed and left out: pip install onnxruntime tf2onnx")
+        print("ONNX Runtime is left out, since it is not installed: pip install onnxruntime tf2onnx")
         return None
     with tempfile.TemporaryDirectory() as folder:
         network.export(f"{folder}/network.onnx", format="onnx", verbose=False)

@@ -1,4 +1,4 @@
-"""The whole pipeline as its user runs it: `dvc repro` on synthetic faces, in a checkout of its own."""
+"""The whole pipeline as a user runs it: `dvc repro` on synthetic faces, in a new checkout."""
 
 import json
 import shutil
@@ -27,11 +27,11 @@ def first_run(checkout: Path) -> str:
 
 def test_one_repro_runs_every_stage_and_leaves_nothing_to_do(checkout: Path, first_run: str) -> None:
     assert ran(first_run) == PIPELINE
-    figures = json.loads((checkout / "metrics/evaluate.json").read_text())
-    assert {"accuracy_test_seen", "accuracy_test_unseen", "similarity_accuracy", "threshold"} <= figures.keys()
+    metrics = json.loads((checkout / "metrics/evaluate.json").read_text())
+    assert {"accuracy_test_seen", "accuracy_test_unseen", "similarity_accuracy", "threshold"} <= metrics.keys()
     assert "up to date" in dvc(checkout, "status")
     assert ran(dvc(checkout, "repro")) == []
-    assert git(checkout, "status", "--porcelain") == ""  # what is not for Git is ignored by it
+    assert git(checkout, "status", "--porcelain") == ""  # Git ignores all that it must not hold
 
 
 def test_every_stage_wrote_the_metrics_file_of_its_name(checkout: Path, first_run: str) -> None:

@@ -1,6 +1,7 @@
-"""A trained network as a fixed function, some times as fast as in Keras: on LiteRT, TensorFlow's engine for phones.
+"""Embeddings of images by a LiteRT model, several times as fast as by Keras on a processor.
 
-It starts in a fifth of a second, for it does not need TensorFlow.
+This module runs what litert.py converts. They are two because running does not need TensorFlow: it starts in a fifth of
+a second. formats.py has the other formats, which only `export` uses.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +18,21 @@ from faces.core.threads import available_cores
 class Embedder:
     """A converted network: uint8 images (n, 112, 112, 3) -> embeddings float32 (n, D), not normalised.
 
-    Each image goes through alone, so its embedding depends neither on its neighbours nor on how many workers there are.
-    `workers` images are at work at a time; 0 stands for one a core. With `flip`, an embedding is the mean of the
-    image's and of its mirror image's. `threads` work on one image: with many images, one thread each is fastest.
+    The network gets one image at a time, so an embedding depends neither on other images nor on the number of workers.
     """
 
     def __init__(self, content: bytes, workers: int = 0, flip: bool = False, threads: int = 1) -> None:
-        """Load what `convert` returned."""
+        """Load a model.
+
+        Args:
+            content: of the LiteRT model.
+            workers: images that are embedded at the same time; 0: one per core.
+            flip: whether an embedding is the mean of the image's and its mirror image's.
+            threads: for each image; with many images, one is fastest.
+        """
         self._flip = flip
         self._workers = workers or available_cores()
-        with quiet_stderr():  # LiteRT tells which kernels it takes
+        with quiet_stderr():  # LiteRT prints which kernels it chose
             self._interpreters = [self._interpreter(content, threads) for _ in range(self._workers)]
 
     @staticmethod
@@ -36,21 +42,21 @@ class Embedder:
         return interpreter
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the embeddings of images, in their order."""
+        """Return the embeddings of images, in the same order."""
         (output,) = self._interpreters[0].get_output_details()
         embeddings = np.empty((len(images), output["shape"][-1]), dtype=np.float32)
 
-        def of_image(interpreter: Any, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def embed_image(interpreter: Any, image: NDArray[np.uint8]) -> NDArray[np.float32]:
             (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
             interpreter.set_tensor(source["index"], image[np.newaxis].astype(np.float32))
-            interpreter.invoke()  # lets go of Python's lock
+            interpreter.invoke()  # releases Python's global lock
             return interpreter.get_tensor(target["index"])[0]
 
         def work(interpreter: Any, first: int) -> None:
             for number in range(first, len(images), self._workers):
-                embedding = of_image(interpreter, images[number])
+                embedding = embed_image(interpreter, images[number])
                 if self._flip:
-                    embedding = (embedding + of_image(interpreter, images[number, :, ::-1])) / 2
+                    embedding = (embedding + embed_image(interpreter, images[number, :, ::-1])) / 2
                 embeddings[number] = embedding
 
         with ThreadPoolExecutor(self._workers) as pool:

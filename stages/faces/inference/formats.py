@@ -9,7 +9,6 @@ import io
 import json
 import re
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.quiet import quiet_stderr
 from faces.inference.embedder import Embedder
 from faces.inference.embedding import Embed
 from faces.inference.litert import convert
 from faces.inference.model import EXPORT
+from faces.inference.onnx_model import as_onnx, onnx_session
 from faces.network.layers import BatchNormalization
 from faces.network.runtime import keras, tf
 
@@ -82,89 +81,8 @@ def as_int8(network: keras.Model, calibration: NDArray[np.uint8]) -> bytes:
     return convert(network, adjust)
 
 
-def as_onnx(network: keras.Model) -> bytes:
-    """Return an ONNX model, made by tf2onnx through Keras, with its nodes renamed and reordered.
-
-    tf2onnx's names and order depend on counters and hashes that differ from run to run.
-    """
-    import onnx
-
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), quiet_stderr():
-        warnings.simplefilter("ignore")  # Keras looks for names that NumPy has deprecated
-        images = keras.InputSpec(shape=network.input_shape, dtype="float32", name="images")
-        network.export(path := Path(folder, "network.onnx"), format="onnx", verbose=False, input_signature=[images])
-        model = onnx.load(path)
-    _put_in_order(model.graph)
-    for part in (model, model.graph, *model.graph.node):
-        part.ClearField("doc_string")
-    model.ClearField("metadata_props")
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
-
-
-def _put_in_order(graph: Any) -> None:
-    """Sort the nodes of an ONNX graph by depth-first search from its outputs, and name tensors by that order."""
-    makers = {output: node for node in graph.node for output in node.output}
-    constants = {constant.name: constant for constant in graph.initializer}
-    ordered: list[Any] = []
-    used: list[str] = []
-    waiting = [(value.name, False) for value in reversed(graph.output)]
-    done: set[str] = set()
-    while waiting:  # depth first, without recursion: the network is deeper than Python's stack would like
-        name, inputs_done = waiting.pop()
-        if name in done or not name:
-            continue
-        if name in constants:
-            used.append(name)
-            done.add(name)
-        elif name in makers and not inputs_done:
-            waiting += [(name, True), *((source, False) for source in reversed(makers[name].input))]
-        elif name in makers:
-            ordered.append(makers[name])
-            done |= set(makers[name].output)
-        else:
-            done.add(name)  # the input of the graph
-    names = {graph.input[0].name: "images", graph.output[0].name: "embeddings"}
-    names |= {name: f"constant_{number}" for number, name in enumerate(used)}
-    for number, node in enumerate(ordered):
-        node.name = f"{node.op_type}_{number}"
-        for output in node.output:
-            names.setdefault(output, f"tensor_{number}" if len(node.output) == 1 else f"tensor_{number}_{len(names)}")
-    for node in ordered:
-        for field in (node.input, node.output):
-            field[:] = [names.get(name, name) for name in field]
-    kept = [constants[name] for name in used]
-    for constant in kept:
-        constant.name = names[constant.name]
-    for value in (*graph.input, *graph.output):
-        value.name = names[value.name]
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    nodes, initializers = [_copy(node) for node in ordered], [_copy(constant) for constant in kept]
-    for field, parts in ((graph.node, nodes), (graph.initializer, initializers)):
-        del field[:]
-        field.extend(parts)
-    del graph.value_info[:]
-    graph.name = "mobilefacenet"
-
-
-def _copy(message: Any) -> Any:
-    copied = type(message)()
-    copied.CopyFrom(message)
-    return copied
-
-
-def run_onnx(content: bytes, threads: int = 1) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return a function that runs an ONNX model: pixels (n, 112, 112, 3) -> embeddings (n, D)."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run(None, {"images": pixels})[0]
-
-
 def _embed_by_onnx(content: bytes, threads: int) -> Embed:
-    session = run_onnx(content, threads)
+    session = onnx_session(content, threads)
     return lambda images: np.concatenate([session(image[np.newaxis].astype(np.float32)) for image in images])
 
 
