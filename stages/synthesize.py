@@ -42,8 +42,7 @@ from faces.drawing.scene import Scene, SceneParams, draw_scene, random_generator
 from faces.drawing.traits import draw_traits
 from faces.tables.attributes import ATTRIBUTES
 
-IMAGES = Path("data/synthetic/images")
-CONTACT_SHEET = Path("data/synthetic/contact_sheet.png")
+IMAGES, CONTACT_SHEET = Path("data/synthetic/images"), Path("data/synthetic/contact_sheet.png")
 METRICS = Path("metrics/synthesize.json")
 CONTACT_SHEET_SUBJECTS, CONTACT_SHEET_IMAGES = 12, 12  # rows and columns, at most
 Row = dict[str, str | int | float]

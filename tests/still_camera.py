@@ -1,4 +1,4 @@
-"""A camera that changes nothing: straight ahead, without blur, noise or compression."""
+"""A camera without rotation, blur, noise or compression."""
 
 import numpy as np
 

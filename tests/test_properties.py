@@ -1,4 +1,4 @@
-"""What holds for any input, tried on those that hypothesis thinks of, the same ones every time."""
+"""Properties that hold for any input, checked on inputs that hypothesis derives, the same in every run."""
 
 import io
 import math
@@ -46,7 +46,7 @@ def test_any_name_comes_back_from_the_split_table(subjects: list[tuple[str, str]
 
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
-like_numbers = st.text("0123456789+-._eExXobinfaNtruy:~<= ", max_size=8)  # what one reader takes for a number or a word
+like_numbers = st.text("0123456789+-._eExXobinfaNtruy:~<= ", max_size=8)  # one YAML reader may take them for numbers
 scalars = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | texts | like_numbers
 
 
@@ -55,7 +55,7 @@ scalars = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats
     st.dictionaries(st.text("abcdefgh", min_size=1, max_size=5), scalars | st.lists(scalars, max_size=3), max_size=5)
 )
 def test_what_dvc_writes_is_read_as_it_was(section: dict[str, Any]) -> None:
-    """`dvc exp run -S` writes params.yaml by ruamel.yaml. A text is never read as a number, nor a number as another."""
+    """`dvc exp run -S` writes params.yaml with ruamel.yaml; strings stay strings and numbers stay the same numbers."""
     text = io.StringIO()
     YAML().dump({"section": section}, text)
     with tempfile.TemporaryDirectory() as folder:
@@ -87,15 +87,15 @@ def split_params(seed: int, test_size: float, unseen: float) -> SplitParams:
     return SplitParams(seed=seed, test_size=test_size, validation_size=0.0, unseen_subjects=unseen, drop_copies=False)
 
 
-def images_of_sizes(of_subjects: list[int]) -> pd.DataFrame:
-    rows = [("s", f"p{n}", f"p{n}/{i}.png") for n, size in enumerate(of_subjects) for i in range(size)]
+def image_table(subject_sizes: list[int]) -> pd.DataFrame:
+    rows = [("s", f"p{n}", f"p{n}/{i}.png") for n, size in enumerate(subject_sizes) for i in range(size)]
     table = pd.DataFrame(rows, columns=["source", "subject", "path"])
     table.insert(1, "row", range(len(table)))
     return table
 
 
 def split_or_none(images: pd.DataFrame, params: SplitParams) -> pd.DataFrame | None:
-    """Return the split, or nothing if there are too few images to have one, which must be said of a key."""
+    """Return the split, or None if there are too few images; the error must name a key of params.yaml."""
     try:
         return split_images(images, params)
     except StageError as error:
@@ -106,10 +106,10 @@ def split_or_none(images: pd.DataFrame, params: SplitParams) -> pd.DataFrame | N
 @few
 @given(sizes, shares, st.just(0.0) | shares, st.integers(0, 10**6), st.randoms(use_true_random=False))
 def test_a_split_keeps_its_promises(
-    of_subjects: list[int], test_size: float, unseen: float, seed: int, random: Any
+    subject_sizes: list[int], test_size: float, unseen: float, seed: int, random: Any
 ) -> None:
     images, params = (
-        images_of_sizes(of_subjects),
+        image_table(subject_sizes),
         split_params(seed, test_size, unseen),
     )
     split = split_or_none(images, params)
@@ -118,15 +118,15 @@ def test_a_split_keeps_its_promises(
     subjects = {part: set(split.loc[split["part"] == part, "subject"]) for part in PARTS}
     assert subjects[TEST_SEEN] <= subjects[TRAIN]
     assert not subjects[TEST_UNSEEN] & subjects[TRAIN]
-    assert subjects[TRAIN] | subjects[TEST_UNSEEN] == set(images["subject"])  # so each known one has an image in train
-    assert len(subjects[TEST_UNSEEN]) == (max(2, round(unseen * len(of_subjects))) if unseen else 0)
+    assert subjects[TRAIN] | subjects[TEST_UNSEEN] == set(images["subject"])  # each known subject has an image in train
+    assert len(subjects[TEST_UNSEEN]) == (max(2, round(unseen * len(subject_sizes))) if unseen else 0)
     for _, group in split[split["part"] != TEST_UNSEEN].groupby("subject"):
         tested = (group["part"] == TEST_SEEN).sum()
         assert tested == min(round(test_size * len(group)), len(group) - 1)
 
     labels = split.groupby("subject")["label"].agg(["min", "max"])
     assert (labels["min"] == labels["max"]).all()
-    assert sorted(labels["min"]) == list(range(len(of_subjects)))
+    assert sorted(labels["min"]) == list(range(len(subject_sizes)))
     assert count_training_classes(split) == len(subjects[TRAIN])
     pd.testing.assert_frame_equal(
         split[["source", "row", "subject", "path"]], images[["source", "row", "subject", "path"]]
@@ -139,10 +139,10 @@ def test_a_split_keeps_its_promises(
 @few
 @given(sizes, st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.integers(0, 10**6))
 def test_pairs_keep_their_promises(
-    of_subjects: list[int], anchors: int, positives: int, negatives: int, seed: int
+    subject_sizes: list[int], anchors: int, positives: int, negatives: int, seed: int
 ) -> None:
     params = PairsParams(seed=seed, anchors=anchors, positives=positives, negatives=negatives)
-    split = split_or_none(images_of_sizes(of_subjects), split_params(seed, 0.3, 0.3))
+    split = split_or_none(image_table(subject_sizes), split_params(seed, 0.3, 0.3))
     assume(split is not None)
     assert split is not None
     subject, part_of = split["subject"].to_numpy(), split["part"].to_numpy()
@@ -177,11 +177,11 @@ def test_no_threshold_beats_the_best(pairs: list[tuple[int, bool]]) -> None:
     threshold = best_threshold(scores, same)
     assert accuracy(scores, same, threshold) == max(attainable)
     assert threshold not in scores
-    lower = [t for t in np.unique(scores) if t < threshold]  # of several as good, the lowest
+    lower = [t for t in np.unique(scores) if t < threshold]  # of equally good thresholds, the lowest
     assert all(np.mean((scores >= t) == same) < max(attainable) for t in lower)
 
 
-MODES = {"1": 1, "L": 1, "LA": 2, "P": 1, "RGB": 3, "RGBA": 4, "I;16": 2}  # bytes a pixel
+MODES = {"1": 1, "L": 1, "LA": 2, "P": 1, "RGB": 3, "RGBA": 4, "I;16": 2}  # bytes per pixel
 
 
 @few

@@ -1,4 +1,4 @@
-"""The same inputs again: in another clone, under load, on one core, as on an older processor. A line is printed."""
+"""Repeated runs give the same bytes: in another clone, under load and on one core. Each test prints a line."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from small_project import PIPELINE, dvc, environment_of, new_checkout, outcome, 
 
 pytestmark = pytest.mark.slow
 
-# Has each library compute as on a processor of ten years ago.
+# Makes each library compute as on a processor of ten years ago.
 OLDER_PROCESSOR = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",  # TensorFlow's kernels
     "OPENBLAS_CORETYPE": "Haswell",  # NumPy's matrix products
@@ -54,7 +54,7 @@ def test_one_core_gives_the_bytes_of_all(uninterrupted: Path, tmp_path: Path) ->
 
 
 def test_another_processor_trains_nearly_alike(uninterrupted: Path, tmp_path: Path) -> None:
-    """LiteRT has no switch to be told of another processor by, so nothing is said of embedding alone."""
+    """LiteRT has no setting that imitates another processor, so embedding alone is not tested."""
     folder = tmp_path / "other processor"
     shutil.copytree(uninterrupted, folder, symlinks=True)
     dvc(folder, "repro", "--force", **OLDER_PROCESSOR)
