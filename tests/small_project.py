@@ -16,9 +16,9 @@ import pytest
 import yaml
 from PIL import Image
 
-import split
 from faces.commands.main import dispatch
 from faces.core.pipeline import STAGES, TEST_SET_STAGES
+from faces.tables.splitting import SplitParams, Splitting
 
 ROOT = Path(__file__).parent.parent
 STAGES_AFTER_PACK = [stage for stage in STAGES[2:] if stage not in TEST_SET_STAGES]  # synthesize and pack come first
@@ -64,9 +64,9 @@ def draw_images(root: Path, subjects: int = 6, images: int = 6, seed: int = 0) -
             Image.fromarray(noisy).save(folder / f"{image}.png")
 
 
-def split_images(images: pd.DataFrame, params: split.SplitParams) -> pd.DataFrame:
+def split_images(images: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
     """Return the split of packed images, a table with source, row, subject and path."""
-    splitting = split.Splitting(lambda: [of_source for _, of_source in images.groupby("source")], params)
+    splitting = Splitting(lambda: [of_source for _, of_source in images.groupby("source")], params)
     return pd.concat(splitting.pieces(pd.DataFrame({"source": [], "row": [], "group": []})))
 
 

@@ -23,9 +23,9 @@ from faces.images.decoding import RESIZE_FILTERS, Limits, ResizeFilter, read_ima
 from faces.search.lsh import HyperplaneIndex
 from faces.tables.embeddings import unit_length
 from faces.tables.split_table import COLUMNS, PARTS, TEST_SEEN, TEST_UNSEEN, TRAIN, count_training_classes, read_split
+from faces.tables.splitting import SplitParams
 from pairs import PairsParams, draw_pairs, pairs_of_part
 from small_project import split_images
-from split import SplitParams
 
 few = settings(deadline=None, derandomize=True, max_examples=60)
 

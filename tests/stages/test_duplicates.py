@@ -10,8 +10,8 @@ from PIL import Image
 
 from duplicates import describe
 from faces.tables.split_table import read_split
+from faces.tables.splitting import find_copies_of_training, groups_in_training
 from small_project import run_stage, write_params
-from split import find_copies_of_training, groups_in_training
 
 
 def test_counts_by_hand() -> None:

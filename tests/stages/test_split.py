@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from faces.core.errors import StageError
+from faces.tables.splitting import SplitParams, describe
 from small_project import run_stage, split_images, write_params
-from split import SplitParams, describe
 
 
 def part_images(sizes: dict[str, int], source: str = "s") -> pd.DataFrame:
