@@ -45,6 +45,8 @@ def delete_files_of_removed_sources(sources: list[str]) -> None:
     for folder in (*PACKED.iterdir(), *(kept.iterdir() if kept.exists() else ())):
         if folder.is_dir() and folder.name not in sources:
             shutil.rmtree(folder)
+    for path in (*PACKED.glob("*.npy"), *PACKED.glob("*.csv")):  # belong to no source, and change the folder's hash
+        path.unlink()
     named = {path: path.stem for path in ATTRIBUTES_FOLDER.glob("*.csv")}
     named |= {path: path.stem.removeprefix("pack@") for path in Path("metrics").glob("pack@*.json")}
     for path, source in named.items():
