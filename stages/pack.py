@@ -113,7 +113,7 @@ def describe(shards: list[PackedShard], listing: SourceListing, rejected: list[R
 
 
 def report(name: str, counts: dict[str, int], shards: list[PackedShard]) -> None:
-    """Print what was packed."""
+    """Print the numbers of images, subjects and shards."""
     if counts["rejected"]:
         warn(f"{counts['rejected']} rejected, listed in {rejects_path(name)}")
     reused = sum(shard.reused for shard in shards)

@@ -35,7 +35,7 @@ def place(images: list[Path], folder: Path) -> None:
 
 
 def draw_pairs(images: list[str], seed: int) -> pd.DataFrame:
-    """Return pairs of images <person>/<name>, genuine ones first: all of a kind, or so many drawn at random."""
+    """Return pairs of images <person>/<name>: genuine pairs, then impostor pairs, at most MAX_… of each at random."""
 
     def of_kind(same: bool) -> Iterator[tuple[str, str]]:
         return ((a, b) for a, b in combinations(images, 2) if (Path(a).parent == Path(b).parent) == same)

@@ -47,7 +47,7 @@ class Job(NamedTuple):
 
 
 def git(*arguments: str) -> str:
-    """Return what a Git command prints; StageError if it fails."""
+    """Return the output of a Git command; StageError if it fails."""
     done = subprocess.run(["git", *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise StageError(f"git {' '.join(arguments)} failed; its message stands above")
@@ -112,7 +112,7 @@ def is_pushed(name: str, content: dict[str, Any]) -> bool:
 
 
 def run_job(job: Job) -> None:
-    """Run the experiment in the current clone, with what the remote has of it, and push it."""
+    """Run the experiment in the current clone and push it; stages whose outputs the remote has are not run."""
     try:
         content = changed_params(git("show", f"HEAD:{PARAMS}"), job.changes)
     except KeyError as error:

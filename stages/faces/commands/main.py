@@ -1,4 +1,4 @@
-"""The command `faces`: what a person asks for that is no stage of the pipeline.
+"""The command `faces`: verification, checks, reports and experiments, everything that is not a stage.
 
 Each command is a module of this package with a function `main(arguments) -> exit code`. It is imported only when it is
 asked for, so that `faces --help` answers at once.

@@ -88,7 +88,7 @@ class Study(BaseModel):
 
 
 def load_study(path: Path) -> Study:
-    """Return a checked study; StageError says what is wrong."""
+    """Return the study of a file; StageError names the wrong key."""
     try:
         study = Study.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
         study.check_names()
@@ -104,7 +104,7 @@ def load_study(path: Path) -> Study:
 
 
 def changed_params(text: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """Return params.yaml with changes, comments kept; KeyError names a parameter that there is not."""
+    """Return params.yaml with changes and with its comments; KeyError names a parameter that does not exist."""
     content = YAML().load(text)
     for name, value in changes.items():
         section, _, key = name.partition(".")

@@ -50,7 +50,7 @@ class GatheredSet:
 
 
 def check_paths(name: str, entry: ExternalSet) -> None:
-    """Raise StageError, with a line each, unless images and pairs are what the format takes: a folder or a file."""
+    """Raise StageError, a line for each path, unless `images` and `pairs` are a folder or file as the format needs."""
     problems = []
     for key, path in entry.model_dump(include={"images", "pairs"}).items():
         where = f"params.yaml: test_sets.{name}.{key}: {path!r}"

@@ -54,7 +54,7 @@ def contiguous_folds(pairs: int) -> list[int]:
 
 
 def image_names(pairs: Iterable[NamedPair]) -> list[str]:
-    """Return what the images are called, each once, in order of first use."""
+    """Return the names of the images, each once, in order of first use."""
     return list(dict.fromkeys(name for pair in pairs for name in (pair.a, pair.b)))
 
 

@@ -63,7 +63,7 @@ FORMATS: dict[Format, SourceFormat] = {
 
 
 def list_source(name: str, source: Source) -> SourceListing:
-    """Return what a source holds; StageError unless at least two subjects have an image."""
+    """Return the listing of a source; StageError unless at least two subjects have an image."""
     source_format, root = FORMATS[source.format], Path(source.path)
     with _errors_name_the_source(name, source):
         if source_format.photos:

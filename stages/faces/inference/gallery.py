@@ -1,4 +1,4 @@
-"""People who were enrolled: embeddings of their images in one .npz file, which is read without pickle."""
+"""A gallery: embeddings of enrolled people in one .npz file, read without pickle."""
 
 import zipfile
 from pathlib import Path
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 from faces.core.errors import StageError
 from faces.core.files import replacing
 
-MOST_BYTES = 2**33  # of a gallery once it is unpacked: 4 million images of 512 numbers
+MAX_BYTES = 2**33  # of a gallery once it is unpacked: 4 million images of 512 numbers
 
 
 class Gallery(NamedTuple):
-    """Embeddings float32 (n, D) of length 1, whose they are (n,), and the SHA-256 of the model that made them."""
+    """Embeddings float32 (n, D) of length 1, the subject of each (n,), and the SHA-256 of the model that made them."""
 
     embeddings: NDArray[np.float32]
     subjects: NDArray[np.str_]
     model: str
 
     def write(self, path: Path) -> None:
-        """Write the file, with the same bytes for the same people."""
+        """Write the file; the same people give the same bytes."""
         with replacing(path) as temporary:
             np.savez(temporary, embeddings=self.embeddings, subjects=self.subjects, model=np.array(self.model))
 
     def rank(self, embedding: NDArray[np.float32], most: int) -> list[tuple[str, float]]:
-        """Return the people most alike an embedding (D,) of length 1, each with the cosine of their best image."""
+        """Return the `most` nearest subjects to an embedding (D,) of length 1, each with the cosine of its nearest image."""
         subjects, rows = np.unique(self.subjects, return_inverse=True)
         best = np.full(len(subjects), -np.inf)
         np.maximum.at(best, rows, self.embeddings @ embedding)
@@ -35,12 +35,12 @@ class Gallery(NamedTuple):
 
 
 def read_gallery(path: Path) -> Gallery:
-    """Return a gallery; StageError names the file if it is none."""
+    """Return the gallery of a file; StageError names the file if it is not a gallery."""
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > MOST_BYTES:
-            raise StageError(f"{path}: {unpacked:,} bytes once unpacked; at most {MOST_BYTES:,} are read")
+        if unpacked > MAX_BYTES:
+            raise StageError(f"{path}: {unpacked:,} bytes once unpacked; at most {MAX_BYTES:,} are read")
         with np.load(path, allow_pickle=False) as arrays:
             gallery = Gallery(arrays["embeddings"], arrays["subjects"], str(arrays["model"]))
     except FileNotFoundError:

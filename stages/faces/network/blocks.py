@@ -77,7 +77,7 @@ class Block(Protocol):
     """A part of the network that adds its layers to a Keras tensor."""
 
     def apply(self, x: Any, layers: Layers) -> Any:
-        """Return what the block makes of `x`."""
+        """Return the output of the block."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Convolution:
     stride: int
 
     def apply(self, x: Any, layers: Layers) -> Any:
-        """Return what the block makes of `x`."""
+        """Return the output of the block."""
         x = layers.convolution(x, layers.channels(self.channels), self.kernel, self.stride, self.name)
         return layers.swish(x, self.name)
 
@@ -104,7 +104,7 @@ class SeparableConvolution:
     kernel: int
 
     def apply(self, x: Any, layers: Layers) -> Any:
-        """Return what the block makes of `x`."""
+        """Return the output of the block."""
         x = layers.separable(x, layers.channels(self.channels), self.kernel, self.name)
         return layers.swish(x, self.name)
 
@@ -124,7 +124,7 @@ class Bottlenecks:
     kernel: int = 3
 
     def apply(self, x: Any, layers: Layers) -> Any:
-        """Return what the block makes of `x`."""
+        """Return the output of the block."""
         x = self._bottleneck(x, layers, self.stride, f"{self.name}_0")
         for index in range(1, self.repeats):
             name = f"{self.name}_{index}"
@@ -146,7 +146,7 @@ class GlobalDepthwise:
     kernel: int
 
     def apply(self, x: Any, layers: Layers) -> Any:
-        """Return what the block makes of `x`."""
+        """Return the output of the block."""
         return layers.depthwise(x, self.kernel, 1, "valid", self.name)
 
 
@@ -157,7 +157,7 @@ class LinearEmbedding:
     name: str
 
     def apply(self, x: Any, layers: Layers) -> Any:
-        """Return what the block makes of `x`."""
+        """Return the output of the block."""
         return layers.batch_norm(layers.dense(x, bias=False, name=self.name), self.name)
 
 
@@ -168,5 +168,5 @@ class DenseEmbedding:
     name: str
 
     def apply(self, x: Any, layers: Layers) -> Any:
-        """Return what the block makes of `x`."""
+        """Return the output of the block."""
         return layers.dense(x, bias=True, name=self.name)

@@ -1,1 +1,1 @@
-"""Tables, plots and pages of what the stages measured."""
+"""Tables, plots and the report page, made from metrics."""

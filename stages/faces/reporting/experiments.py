@@ -11,7 +11,7 @@ WORKSPACE = "workspace"
 
 
 def git(*arguments: str) -> str:
-    """Return what a Git command prints; StageError with its own words if it fails."""
+    """Return the output of a Git command; StageError with Git's message if it fails."""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
         raise StageError(f"git {' '.join(arguments)}: {done.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""Tables of what the stages measured, for the model card in Markdown and for the report in HTML."""
+"""Tables of metrics, for the model card in Markdown and for the report in HTML."""
 
 import json
 from pathlib import Path

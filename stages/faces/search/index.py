@@ -19,7 +19,7 @@ LSH, EXACT = "lsh", "Flat"
 
 
 class IndexParams(Params):
-    """The keys of the section `mine:` that say what the index is."""
+    """The keys of the section `mine:` that choose the index."""
 
     index: str = Field(min_length=1)
     index_parameters: str

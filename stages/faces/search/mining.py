@@ -17,7 +17,7 @@ CHUNK = 4096  # queries at a time; their pairs are a piece of the table: 10 MB a
 
 
 class MiningParams(IndexParams):
-    """The keys of the section `mine:` that say what is searched for."""
+    """The keys of the section `mine:` that choose queries and neighbours."""
 
     neighbours: int = Field(ge=1)
     queries: int = Field(ge=1)

@@ -1,4 +1,4 @@
-"""The `test_sets:` section of params.yaml, external pairs to be scored, and what the gather stage makes of each.
+"""The section `test_sets:` of params.yaml, and the files that `gather` and `embed_test` write for each test set.
 
 For a test set <name>, data/tests has <name>.npy, the pixels of its images, <name>.images.csv, where each came from, and
 <name>.pairs.csv, its pairs in the order of the protocol, by image number.
@@ -47,7 +47,7 @@ class _ExternalSets(RootModel[dict[Name, ExternalSet]]):
 
 
 def load_test_sets() -> dict[str, ExternalSet]:
-    """Return the test sets by name, in the order of params.yaml; StageError names what is wrong with one."""
+    """Return the test sets by name, in the order of params.yaml; StageError names the wrong key and value."""
     return load_params("test_sets", _ExternalSets).root
 
 
