@@ -1,4 +1,4 @@
-"""Every broken input of broken_inputs.py is named, whatever lay beside it is still there, and nothing hangs.
+"""Every broken input of tests/broken is named, whatever lay beside it is still there, and nothing hangs.
 
 A stage is run as its user runs it. `pytest tests/test_broken_inputs.py -rP -k how_many` prints how many there are.
 """
@@ -17,24 +17,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from broken_inputs import (
-    ARGUMENTS,
-    FILES,
-    HANDED_ON,
-    IMAGES,
-    INITIAL,
-    NETWORKS,
-    SETTINGS,
-    WEIGHTS,
-    WHOLE,
-    BrokenFile,
-    BrokenImage,
-    whole_images,
-)
+from broken.files import BrokenFile
+from broken.images import IMAGES, WHOLE, BrokenImage, whole_images
+from broken.parameters import ARGUMENTS, SETTINGS
+from broken.tables import TABLES_AND_ARRAYS
+from broken.weights import INITIAL, NETWORKS, SIMILARITY, WEIGHTS
 from faces.core.run import run_and_exit
 from faces.images.rejection import REASONS
 from image_files import encoded, noise
 from small_project import run_stage, working_in, write_params
+
+HANDED_ON = [*TABLES_AND_ARRAYS, *SIMILARITY]
+FILES = [*SETTINGS, *HANDED_ON, *NETWORKS]
 
 pytestmark = pytest.mark.timeout(60)  # nothing may hang
 

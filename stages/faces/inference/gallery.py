@@ -26,7 +26,7 @@ class Gallery(NamedTuple):
             np.savez(temporary, embeddings=self.embeddings, subjects=self.subjects, model=np.array(self.model))
 
     def rank(self, embedding: NDArray[np.float32], most: int) -> list[tuple[str, float]]:
-        """Return the `most` nearest subjects to an embedding (D,) of length 1, each with the cosine of its nearest image."""
+        """Return the `most` subjects nearest to an embedding (D,) of length 1, with the cosine of the nearest image."""
         subjects, rows = np.unique(self.subjects, return_inverse=True)
         best = np.full(len(subjects), -np.inf)
         np.maximum.at(best, rows, self.embeddings @ embedding)
