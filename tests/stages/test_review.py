@@ -114,7 +114,7 @@ def test_wrong_attributes_are_named_before_anything_is_packed(
     project: Path, content: str, said: str, fails_with: Callable[..., str]
 ) -> None:
     Path("images/attributes.csv").write_bytes(content.encode("latin-1"))
-    for stage in (["pack", "drawn"], ["check"]):
+    for stage in (["pack", "drawn"], ["faces", "check"]):
         assert said in fails_with(*stage)
 
 
