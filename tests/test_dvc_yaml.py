@@ -150,7 +150,8 @@ def test_one_name_everywhere(name: str) -> None:
         assert names(stage["params"]) == ["params.yaml"] and "metrics" not in stage
     else:
         assert {name, SECTIONS.get(name)} & {*stage["params"]}
-        assert any(Path(path).name.split("@")[0].removesuffix(".json") == name for path in names(stage["metrics"]))
+        reported = {Path(path).name.split("@")[0].removesuffix(".json") for path in names(stage["metrics"])}
+        assert {name, SECTIONS.get(name)} & reported
     assert name in yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")) or name in SECTIONS
 
 
