@@ -87,3 +87,9 @@ def test_counts_are_whole_numbers() -> None:
 def test_a_project_that_has_not_run(in_new_folder: None) -> None:
     with pytest.raises(StageError, match=r"metrics/evaluate.json is missing"):
         page_module.body(None)
+
+
+@pytest.mark.parametrize("path", ["metrics/review/tsne.csv", "metrics/evaluate/roc.csv"])
+def test_a_missing_curve_is_named(project: Path, path: str, fails_with: Callable[..., str]) -> None:
+    Path(path).unlink()
+    assert f"error: {path} is missing; `dvc repro` makes it" in fails_with("faces", "report")

@@ -4,10 +4,12 @@ import base64
 import html
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from faces.core.errors import StageError
 from faces.reporting.tables import METRICS
 
 PLOT_INCHES = (5.2, 3.6)
@@ -69,21 +71,28 @@ def draw_people(points: pd.DataFrame, axes: Any) -> None:
     axes.set(xticks=[], yticks=[])
 
 
+def read_curve(path: Path, **options: Any) -> pd.DataFrame:
+    """Return the table behind a plot; StageError if it is missing. `options` are those of pandas.read_csv."""
+    if not path.is_file():
+        raise StageError(f"{path} is missing; `dvc repro` makes it, `git checkout metrics && dvc checkout` brings it")
+    return pd.read_csv(path, **options)
+
+
 def curves(threshold: float) -> Iterator[str]:
     """Yield an HTML figure for each curve that the stages wrote: ROC, DET, scores, CMC, training, t-SNE."""
-    roc = pd.read_csv(METRICS / "evaluate/roc.csv")
+    roc = read_curve(METRICS / "evaluate/roc.csv")
     yield plot(draw_lines(roc, "fmr", "tar", "x"), "ROC: share of genuine pairs accepted, over the false match rate")
     yield plot(draw_lines(roc[roc["fnmr"] > 0], "fmr", "fnmr", "xy"), "DET: false non-match rate over false match rate")
-    scores = pd.read_csv(METRICS / "evaluate/scores.csv")
+    scores = read_curve(METRICS / "evaluate/scores.csv")
     last = scores["set"].iloc[-1]
     yield plot(draw_scores(scores[scores["set"] == last], threshold), f"cosines of all pairs of {last}")
-    ranks = pd.read_csv(METRICS / "identify/cmc.csv")
+    ranks = read_curve(METRICS / "identify/cmc.csv")
     yield plot(draw_lines(ranks, "rank", "rate"), "CMC: who is found among the best so many")
     for name in ("loss", "validation_auc"):
         path = METRICS / f"train/plots/metrics/{name}.tsv"
         if path.exists():
-            steps = pd.read_csv(path, sep="\t")
+            steps = read_curve(path, sep="\t")
             epochs = steps.assign(set=name.replace("_", " "), epoch=steps["step"] + 1)
             yield plot(draw_lines(epochs, "epoch", name), f"{name.replace('_', ' ')} by epoch")
-    people = pd.read_csv(METRICS / "review/tsne.csv", dtype={"subject": str}, keep_default_na=False)
+    people = read_curve(METRICS / "review/tsne.csv", dtype={"subject": str}, keep_default_na=False)
     yield plot(lambda axes: draw_people(people, axes), "t-SNE of embeddings, a colour a person")
