@@ -5,6 +5,7 @@ asked for, so that `faces --help` answers at once.
 """
 
 import difflib
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -51,6 +52,7 @@ def main() -> NoReturn:
     """Run the command line and exit: with the command's code, 1 after `error:` lines, 130 on Ctrl-C."""
     from faces.core.run import run_and_exit
 
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a traceback when `| head` has read enough
     run_and_exit(lambda: sys.exit(dispatch(sys.argv[1:])), exclusive=lambda: False)
 
 
