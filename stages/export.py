@@ -27,7 +27,7 @@ from faces.core.quiet import quiet_stderr
 from faces.core.run import run
 from faces.core.terminal import say
 from faces.core.threads import load_threads
-from faces.evaluation.threshold import THRESHOLD_PATH
+from faces.evaluation.threshold import read_thresholds
 from faces.inference.model import DESCRIPTION, EXPORT
 from faces.tables.embeddings import EmbedParams
 from faces.tables.packed_images import PackedImages
@@ -56,7 +56,7 @@ def describe_model(embedding_size: int, flip: bool) -> dict[str, Any]:
         "output": f"float32 (n, {embedding_size}); two are compared by cosine, the same person at or above a threshold",
         "flip": flip,
         "flip_means": "if true, an embedding is the mean of the image's and of its mirror image's",
-        "thresholds": json.loads(THRESHOLD_PATH.read_text(encoding="utf-8")),
+        "thresholds": read_thresholds().model_dump(),
     }
 
 

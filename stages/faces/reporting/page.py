@@ -122,7 +122,7 @@ def tiles(metrics: dict[str, Any]) -> str:
     return "".join(f'<div class="tile"><b>{value:.3f}</b><span>{text}</span></div>' for text, value in shown)
 
 
-def state_of_git() -> str:
+def git_state() -> str:
     """Return which commit this is, and whether files that Git knows differ from it; "" without Git."""
     try:
         commit = git("log", "-1", "--format=%h of %cs").strip()
@@ -137,7 +137,7 @@ def body(against: str | None) -> str:
     metrics, thresholds = read_json(METRICS / "evaluate.json"), read_thresholds()
     details = read_json(METRICS / "evaluate/verification.json")
     title = html.escape(str(read_params()["card"]["name"]))
-    made = f"Made by <code>make repro report</code> from {html.escape(state_of_git())}"
+    made = f"Made by <code>make repro report</code> from {html.escape(git_state())}"
     parts = [f'<h1>{title}</h1><p class="quiet">{made}</p>', f'<div class="tiles">{tiles(metrics)}</div>']
     sections = {"Trained on": "".join(map(in_html, training_data_tables()))}
     sections["Verification"] = f"<p>With 95 % intervals over people.</p>{in_html(verification_table(details))}"
