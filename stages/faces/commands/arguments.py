@@ -1,4 +1,4 @@
-"""Types of command-line arguments that several commands have."""
+"""Command-line arguments that several commands share."""
 
 import argparse
 
@@ -10,11 +10,8 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def parser(name: str, description: str | None, parents: list[argparse.ArgumentParser] = []) -> argparse.ArgumentParser:  # noqa: B006
-    """Return the parser of `faces <name>`, whose help begins with the module's docstring."""
+def parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of `faces <name>`; its help begins with the description, the docstring of the module."""
     return argparse.ArgumentParser(
-        prog=f"faces {name}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=parents,
+        prog=f"faces {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
