@@ -1,11 +1,4 @@
-"""What `faces verify`, `enrol` and `identify` share: their options, reading an image, and giving an answer.
-
-Images are faces, cropped and aligned; an image that is not 112 x 112 is stretched to it. With --photos they are photos:
-the face is found and aligned as `pack` does for `format: photos`, which takes some seconds more. Nothing is sent
-anywhere, and images are only read.
-
-Exit code: 0 same person, found or enrolled; 1 another person, or nobody; 2 no answer, with the reason on stderr.
-"""
+"""What `faces verify`, `enrol` and `identify` share: their options, reading an image, and giving an answer."""
 
 import argparse
 import json
@@ -27,6 +20,13 @@ from faces.images.decoding import Limits, read_image, read_photo, ready_to_read
 from faces.images.rejection import Rejection, unreadable
 from faces.inference.model import EXPORT
 
+HELP = """
+Images are faces, cropped and aligned; an image that is not 112 x 112 is stretched to it. With --photos they are photos:
+the face is found and aligned as `pack` does for `format: photos`, which takes some seconds more. Nothing is sent
+anywhere, and images are only read.
+
+Exit code: 0 same person, found or enrolled; 1 another person, or nobody; 2 no answer, with the reason on stderr.
+"""
 LIMITS = Limits(min_side=16, max_megapixels=50)
 MAX_BYTES = 64 * 2**20  # of an image file
 SAME, OTHER, NO_ANSWER = 0, 1, 2
@@ -37,7 +37,7 @@ FaceReader = Callable[[Path], NDArray[np.uint8]]  # image file -> face, uint8 (1
 
 def recognition_parser(name: str, description: str | None, asks_for_threshold: bool = True) -> argparse.ArgumentParser:
     """Return the parser of a command with the options that all three share, and --fmr if it compares with one."""
-    known = parser(name, f"{description}\n{__doc__.split(chr(10), 2)[2] if __doc__ else ''}")
+    known = parser(name, f"{description}{HELP}")
     known.add_argument("--json", action="store_true", help="print the answer as JSON")
     known.add_argument("--photos", action="store_true", help="find and align the face in each image")
     known.add_argument("--model", type=Path, default=EXPORT, help="folder of the exported model (%(default)s)")
