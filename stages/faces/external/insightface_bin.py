@@ -1,7 +1,7 @@
 """InsightFace's .bin files: a pickle of 2n encoded images, in a list, and n labels, True for two images of one person.
 
 Pair i is images 2i and 2i + 1. People pass such files around, and to unpickle one runs whatever program it holds. So
-Python's unpickler reads it only after a scan, and with a `find_class` that admits seven names:
+Python's unpickler reads it only after a scan, and with a `find_class` that admits nine names:
 
 - The scan, by the table of pickletools, refuses every instruction that a list of images does not need, any global that
   is not admitted, a length beyond the end of the file, and more instructions than the images need.
