@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: .venv/run.txt ## set .venv up, and no more
+setup: .venv/run.txt $(if $(GPU),.venv/gpu.txt) ## set .venv up, and no more; GPU=1: with CUDA for TensorFlow, 3 GB more
 
 repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or data have changed
 	@faces check
@@ -45,13 +45,13 @@ format: .venv/dev.txt ## put the code into the house style
 	ruff check --fix .
 	ruff format .
 
+COMPILE := uv pip compile --quiet pyproject.toml --python-version 3.11 --python-platform linux --no-header --no-annotate
+PIN = { sed '/^\#/!d' $(1); $(2); } > .venv/lock.txt && mv .venv/lock.txt $(1)
+
 lock: .venv/dev.txt ## pin anew what pyproject.toml asks for
-	@for kind in "" -dev; do \
-	    { sed '/^#/!d' requirements$$kind.txt; \
-	      uv pip compile --quiet pyproject.toml $${kind:+--group dev --constraint requirements.txt} \
-	          --python-version 3.11 --python-platform linux --no-header --no-annotate; } > .venv/lock.txt && \
-	    mv .venv/lock.txt requirements$$kind.txt; \
-	done
+	@$(call PIN,requirements.txt,$(COMPILE))
+	@$(call PIN,requirements-dev.txt,$(COMPILE) --group dev --constraint requirements.txt)
+	@$(call PIN,requirements-gpu.txt,$(COMPILE) --extra gpu --constraint requirements.txt | grep --invert-match --line-regexp --fixed-strings --file requirements.txt)
 
 # uv installs in seconds what takes pip minutes; it lies in .venv, so that nothing else is needed. A stamp is written last:
 # a set-up that was interrupted goes on the next time.
@@ -65,6 +65,11 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 	@$(UV) -r requirements.txt
 	@$(UV) --no-build-isolation --editable .
 	@cp requirements.txt $@
+
+.venv/gpu.txt: requirements-gpu.txt .venv/run.txt
+	@echo "setting up .venv: installing requirements-gpu.txt, 3 GB"
+	@$(UV) -r requirements-gpu.txt
+	@cp requirements-gpu.txt $@
 
 .venv/dev.txt: requirements-dev.txt .venv/run.txt
 	@echo "setting up .venv: installing requirements-dev.txt"
