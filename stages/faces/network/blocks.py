@@ -23,6 +23,7 @@ class Layers:
     l2: float
     batch_norm_momentum: float
     synchronized: bool
+    bias: bool  # of convolutions; it changes nothing, since batch norm follows and subtracts it again
 
     def channels(self, at_full_width: int) -> int:
         """Return a channel count at this width: a multiple of 8, at least 8."""
@@ -32,17 +33,26 @@ class Layers:
     def convolution(self, x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
         """Convolution without padding, then batch norm."""
         layer = keras.layers.Conv2D(
-            channels, kernel, strides=stride, padding="valid", kernel_regularizer=self._regularizer(), name=name
+            channels,
+            kernel,
+            strides=stride,
+            padding="valid",
+            use_bias=self.bias,
+            kernel_regularizer=self._regularizer(),
+            name=name,
         )
         return self.batch_norm(layer(x), name)
 
     def separable(self, x: Any, channels: int, kernel: int, name: str) -> Any:
         """Depthwise and pointwise convolution with nothing between them, then batch norm."""
-        return self.batch_norm(keras.layers.SeparableConv2D(channels, kernel, padding="same", name=name)(x), name)
+        layer = keras.layers.SeparableConv2D(channels, kernel, padding="same", use_bias=self.bias, name=name)
+        return self.batch_norm(layer(x), name)
 
     def depthwise(self, x: Any, kernel: int, stride: int, padding: str, name: str) -> Any:
         """Depthwise convolution, then batch norm."""
-        layer = keras.layers.DepthwiseConv2D(kernel, strides=stride, padding=padding, name=name)
+        layer = keras.layers.DepthwiseConv2D(
+            kernel, strides=stride, padding=padding, use_bias=self.bias, name=name
+        )
         return self.batch_norm(layer(x), name)
 
     def swish(self, x: Any, name: str) -> Any:

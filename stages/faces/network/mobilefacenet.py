@@ -1,7 +1,8 @@
 """MobileFaceNet, the backbone that turns a face of 112 x 112 pixels into an embedding.
 
-After Chen et al. 2018, "MobileFaceNets", arXiv:1804.07573, with the notebook's differences: swish for PReLU, a bias in
-every convolution and no padding in the first one. The last layers are the paper's, or the notebook's.
+After Chen et al. 2018, "MobileFaceNets", arXiv:1804.07573, with the notebook's differences: swish for PReLU, and no
+padding in the first convolution. The last layers are the paper's, or the notebook's; with the notebook's, convolutions
+have biases, as its weight files do.
 """
 
 from typing import Literal
@@ -61,7 +62,7 @@ def build(
         embedding_size: Length of an embedding, at least 1.
         head: The last layers. `linear` is the paper's: one linear map to the embedding and batch norm, without an
             activation. `notebook`: a convolution with swish to 128 channels, then Dense with a bias; an embedding
-            then has at most 128 * width dimensions.
+            then has at most 128 * width dimensions, and every convolution has a bias.
         pixel_range: Range of the scaled pixels: `symmetric`, -1..1 as in the paper, or `unit`, 0..1.
         l2: Factor >= 0 of the squared weights of plain convolutions and the Dense layer in the training loss.
         batch_norm_momentum: Share in [0, 1) of the old moving statistics that a training step keeps.
@@ -74,7 +75,7 @@ def build(
     _check(embedding_size >= 1, "embedding_size", embedding_size, "at least 1")
     _check(l2 >= 0, "l2", l2, "at least 0")
     _check(0 <= batch_norm_momentum < 1, "batch_norm_momentum", batch_norm_momentum, "in [0, 1)")
-    layers = Layers(width, embedding_size, l2, batch_norm_momentum, synchronized)
+    layers = Layers(width, embedding_size, l2, batch_norm_momentum, synchronized, bias=head == "notebook")
     images = keras.Input(IMAGE_SHAPE, dtype="float32", name="images")
     scale, offset = PIXEL_RANGES[pixel_range]
     x = keras.layers.Rescaling(scale, offset, name="pixel_range")(images)
