@@ -24,11 +24,14 @@ def start(
     seed: int = 0,
     jit_compile: bool = False,
     make_strategy: Callable[[], Any] = tf.distribute.get_strategy,
+    devices: int = 1,
 ) -> Any:
     """Fix what makes two runs differ: thread count (it decides how sums are split), choice of ops, random state.
 
     Call it once, before the first tensor is made: TensorFlow refuses a second, different thread count. Return the
     `tf.distribute` strategy that `make_strategy` makes, after the thread count and before the first tensor.
+
+    `devices` parts of the CPU that work at the same time get equally many of the threads, at least one each.
 
     Pass `jit_compile` if XLA is to compile a model: Keras compiles nothing while TensorFlow's op determinism is on, and
     XLA has a switch of its own.
@@ -37,8 +40,8 @@ def start(
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     else:
         tf.config.experimental.enable_op_determinism()
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(max(1, threads // devices))
+    tf.config.threading.set_inter_op_parallelism_threads(devices)
     with quiet_stderr():
         strategy = make_strategy()
     keras.utils.set_random_seed(seed)

@@ -90,7 +90,11 @@ def build_model(params: ModelParams, classes: int, worker: Worker = ALONE) -> Tr
     from faces.training.training_step import TrainingStep
 
     strategy = runtime.start(
-        load_threads(), params.seed, params.jit_compile, partial(make_strategy, params.devices, worker)
+        load_threads(),
+        params.seed,
+        params.jit_compile,
+        partial(make_strategy, params.devices, worker),
+        devices=max(1, params.devices),
     )
     keras, devices = runtime.keras, Devices(strategy, worker)
     check_batch(params.batch_size, devices.count, f"train.batch_size: {params.batch_size}")
