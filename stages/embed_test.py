@@ -1,6 +1,6 @@
 """Embed the images of an external test set with the trained backbone.
 
-Reads   data/tests/<name>.npy, models/backbone.{json,weights.h5}
+Reads   data/tests/<name>.npy, models/backbone.tflite
 Writes  data/tests/<name>.embeddings.npy (float32, row i is image i, not normalised), metrics/embed@<name>.json
 Run     python stages/embed_test.py <name>
 

@@ -1,6 +1,6 @@
 """Export the backbone to the formats that phones and servers take, and measure each.
 
-Reads   models/backbone.{json,weights.h5}, models/threshold.json, data/split.csv, data/packed, data/pairs.csv
+Reads   models/backbone.{json,weights.h5,tflite}, models/threshold.json, data/split.csv, data/packed, data/pairs.csv
 Writes  models/export/backbone.keras          Keras's own layers alone
         models/export/backbone_float32.tflite, backbone_float16.tflite, backbone_int8.tflite
                                               for LiteRT, one image at a time; int8 is calibrated on training images

@@ -1,7 +1,6 @@
 """Train the Siamese similarity model on the mined comparisons, on top of the frozen backbone.
 
-Reads   data/comparisons_{train,test}.csv, data/embeddings.npy, data/split.csv, data/packed,
-        models/backbone.{json,weights.h5}
+Reads   data/comparisons_{train,test}.csv, data/embeddings.npy, data/split.csv, data/packed, models/backbone.tflite
 Writes  models/similarity.npz, metrics/similarity.json, metrics/similarity/ (curves per epoch)
 Run     python stages/similarity.py
 
@@ -29,6 +28,8 @@ from faces.core.terminal import warn
 from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.similarity_model import SimilarityModel, save_similarity
 from faces.evaluation.verification import accuracy
+from faces.inference.embedder import CONVERTED_PATH, load_embedder
+from faces.inference.embedding import embed_in_chunks
 from faces.tables.embeddings import EMBEDDINGS_PATH, EmbedParams, read_embeddings
 from faces.tables.packed_images import PackedImages
 from faces.tables.pair_table import COMPARISONS_PATHS, read_pair_table
@@ -64,16 +65,12 @@ def read_data() -> Data:
 
 
 def embed_views(
-    backbone: Any, images: PackedImages, numbers: NDArray[np.int64], params: SimilarityParams, flip: bool, folder: Path
+    images: PackedImages, numbers: NDArray[np.int64], params: SimilarityParams, flip: bool, folder: Path
 ) -> NDArray[np.float32]:
     """Return embeddings of augmented views of the images, (len(numbers) * views, D); views of an image are in a row.
 
     The array is mapped from a file in `folder`.
     """
-    from faces.inference.embedder import Embedder
-    from faces.inference.embedding import embed_in_chunks
-    from faces.inference.litert import convert
-
     augmenter = NotebookAugmenter()
     repeated = np.repeat(numbers, params.augmented_views)
 
@@ -81,7 +78,7 @@ def embed_views(
         return augmenter(images[repeated[start:stop]], (params.seed, start))
 
     title = "embedding augmented views"
-    embedded = embed_in_chunks(Embedder(convert(backbone), flip=flip), load, len(repeated), title, folder)
+    embedded = embed_in_chunks(load_embedder(flip=flip), load, len(repeated), title, folder)
     views: Any = open_npy(embedded)
     return views
 
@@ -112,14 +109,14 @@ def train(
     params: SimilarityParams, flip: bool, data: Data, checkpoints: Path
 ) -> tuple[SimilarityModel, dict[str, float]]:
     """Return the trained model and its metrics after the last epoch."""
-    from faces.network import backbone, runtime
+    from faces.network import runtime  # TensorFlow takes seconds to import: errors in the data come first
 
     runtime.start(load_threads(), params.seed)
     numbers, positions = np.unique(data.train_pairs[["a", "b"]].to_numpy(), return_inverse=True)
     positions = positions.reshape(-1, 2)
     views, vectors = params.augmented_views or 1, data.embeddings[numbers]
     if params.augmented_views:
-        vectors = embed_views(backbone.load_backbone(), data.images, numbers, params, flip, checkpoints / "views")
+        vectors = embed_views(data.images, numbers, params, flip, checkpoints / "views")
     positioned = data.train_pairs.assign(a=positions[:, 0], b=positions[:, 1])
     model = build_siamese(params, data.embeddings.shape[1])
     variables = [*model.variables, *model.optimizer.variables]
@@ -147,11 +144,7 @@ def main() -> None:
     """Write the similarity model, its metrics and its curves."""
     params, flip = load_params("similarity", SimilarityParams), load_params("embed", EmbedParams).flip
     data = read_data()
-
-    from faces.network.backbone import ARCHITECTURE_PATH, WEIGHTS_PATH  # TensorFlow is slow: errors above come first
-
-    tables = [SPLIT_PATH, EMBEDDINGS_PATH, TRAIN_TABLE, TEST_TABLE]
-    inputs = [*tables, ARCHITECTURE_PATH, WEIGHTS_PATH, *data.images.paths]
+    inputs = [SPLIT_PATH, EMBEDDINGS_PATH, TRAIN_TABLE, TEST_TABLE, CONVERTED_PATH, *data.images.paths]
     checkpoints = checkpoint_folder("similarity", params, inputs, extra=[flip, load_threads()])
     with fixed_threads(load_threads()):
         model, metrics = train(params, flip, data, checkpoints)

@@ -5,14 +5,18 @@ a second. formats.py has the other formats, which only `export` uses.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from faces.core.errors import StageError
 from faces.core.quiet import quiet_stderr
 from faces.core.threads import available_cores
+
+CONVERTED_PATH = Path("models/backbone.tflite")  # the backbone as `embed` converts it
 
 
 class Embedder:
@@ -62,3 +66,13 @@ class Embedder:
         with ThreadPoolExecutor(self._workers) as pool:
             list(pool.map(work, self._interpreters, range(self._workers)))
         return embeddings
+
+
+def load_embedder(path: Path = CONVERTED_PATH, workers: int = 0, flip: bool = False) -> Embedder:
+    """Return the Embedder of a file; StageError if the file is missing or no LiteRT model."""
+    try:
+        return Embedder(path.read_bytes(), workers, flip)
+    except FileNotFoundError:
+        raise StageError(f"{path} is missing; `dvc repro embed` makes it, `dvc pull` fetches it") from None
+    except (ValueError, RuntimeError) as error:
+        raise StageError(f"{path}: not a LiteRT model ({' '.join(str(error).split())[:200]})") from None

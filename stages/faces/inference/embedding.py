@@ -1,4 +1,4 @@
-"""Embedding many images by the trained backbone, in chunks, so that an interrupted run resumes."""
+"""Embedding many images by the converted backbone, in chunks, so that an interrupted run resumes."""
 
 import time
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from faces.core.npy_files import write_npy_header
 from faces.core.params import load_params
 from faces.core.terminal import progress, say
 from faces.core.threads import in_order
+from faces.inference.embedder import CONVERTED_PATH, load_embedder
 from faces.tables.embeddings import EmbedParams, lengths
 
 CHUNK_IMAGES = 1024  # between checkpoints: some seconds of work
@@ -49,7 +50,7 @@ def embed_in_chunks(embed: Embed, load: Load, total: int, title: str, checkpoint
 
 
 def embed_by_backbone(stage: str, load: Load, total: int, inputs: list[Path], speed: Path) -> Path:
-    """Return a .npy file with the backbone's embeddings of `total` images, float32 (total, D).
+    """Return a .npy file with the embeddings of `total` images by models/backbone.tflite, float32 (total, D).
 
     The file lies in the stage's checkpoints.
 
@@ -60,15 +61,9 @@ def embed_by_backbone(stage: str, load: Load, total: int, inputs: list[Path], sp
         inputs: the files that the images come from.
         speed: metrics file for images a second; not written if an earlier run embedded some of them.
     """
-    from faces.inference.embedder import Embedder
-    from faces.inference.litert import convert
-    from faces.network import backbone, runtime  # TensorFlow takes seconds to import: errors in the images come first
-
     params = load_params("embed", EmbedParams)
-    runtime.find_devices()
-    embedder = Embedder(convert(backbone.load_backbone()), params.workers, params.flip)
-    inputs = [*inputs, backbone.WEIGHTS_PATH, backbone.ARCHITECTURE_PATH]
-    checkpoints = checkpoint_folder(stage, params, inputs, ignored={"workers"})
+    embedder = load_embedder(workers=params.workers, flip=params.flip)
+    checkpoints = checkpoint_folder(stage, params, [*inputs, CONVERTED_PATH], ignored={"workers"})
     resumed = checkpoints.exists()
     began = time.perf_counter()
     embedded = embed_in_chunks(embedder, load, total, "embedding", checkpoints)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.inference.embedder import Embedder
+from faces.inference.embedder import CONVERTED_PATH, Embedder
 from faces.inference.embedding import Embed
 from faces.inference.litert import convert
 from faces.inference.model import EXPORT
@@ -111,7 +111,7 @@ class Format(NamedTuple):
 
 FORMATS = {
     "keras": Format("backbone.keras", lambda network, _: as_keras(network), embed=None),
-    "float32": Format("backbone_float32.tflite", lambda network, _: convert(network)),
+    "float32": Format("backbone_float32.tflite", lambda *_: CONVERTED_PATH.read_bytes()),
     "float16": Format("backbone_float16.tflite", lambda network, _: as_float16(network)),
     "int8": Format("backbone_int8.tflite", as_int8, limit="lowest_cosine_int8"),
     "onnx": Format("backbone.onnx", lambda network, _: as_onnx(network), embed=_embed_by_onnx),
