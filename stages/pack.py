@@ -2,6 +2,7 @@
 
 Reads   the folder `sources.<source>.path` of params.yaml, by its `format` (faces/images/listing.py)
             folder    <subject>/<image> or <subject>/<any folders>/<image>, each image a cropped and aligned face
+                      with `depth: 2`, <group>/<subject>/… and so on; a subject's name is then <group>/<subject>
             photos    the same, each image a photo; its face is found and aligned (faces/images/detection.py)
             recordio  train.rec, train.idx and property, as in InsightFace's data sets
 Writes  data/packed/<source>/<shard>.npy     uint8 (N, 112, 112, 3), RGB; shards are numbered from 00000
@@ -151,7 +152,7 @@ def main() -> None:
     check_packed(name, source, shards, params, rejected)
 
     counts = describe(shards, listing, rejected)
-    write_sheet(name, root, listing, decoding.limits, sample_images(shards, rejected))
+    write_sheet(name, root, listing, decoding.limits, sample_images(shards, rejected, source.depth or 1))
     write_csv(attributes_path(name), attribute_tables(root, shards))
     write_csv(rejects_path(name), pd.DataFrame(rejected, columns=Rejected._fields))
     write_metrics(Path(f"metrics/pack@{name}.json"), counts)

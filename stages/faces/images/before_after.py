@@ -28,8 +28,11 @@ class Sample(NamedTuple):
     caption: str
 
 
-def sample_images(shards: list[PackedShard], rejected: list[Rejected]) -> list[Sample]:
-    """Return some images, evenly spread over all shards, and the first photos without a usable face."""
+def sample_images(shards: list[PackedShard], rejected: list[Rejected], depth: int = 1) -> list[Sample]:
+    """Return some images, evenly spread over all shards, and the first photos without a usable face.
+
+    `depth` is that of the subjects' folders, whose paths are their names.
+    """
     ends = np.cumsum([shard.images for shard in shards])
     samples = []
     for place in np.unique(np.linspace(0, ends[-1] - 1, SHOWN).round().astype(int)):
@@ -38,7 +41,10 @@ def sample_images(shards: list[PackedShard], rejected: list[Rejected]) -> list[S
         subject, path = shard.read_table().iloc[row]
         samples.append(Sample(subject, path, open_shard(shard.pixels).read(np.array([row]))[0], path))
     photos = [row for row in rejected if row.reason in PHOTO_REASONS][:SHOWN]
-    return samples + [Sample(row.path.split("/")[0], row.path, None, f"{row.reason}: {row.path}") for row in photos]
+    for photo in photos:
+        subject = "/".join(photo.path.split("/")[:depth])
+        samples.append(Sample(subject, photo.path, None, f"{photo.reason}: {photo.path}"))
+    return samples
 
 
 def write_sheet(name: str, root: Path, listing: SourceListing, limits: Limits, samples: list[Sample]) -> None:
