@@ -1,8 +1,10 @@
 """Find images that are copies or near copies of each other: a copy of a training image is no fair test image.
 
 Reads   data/packed of every source in params.yaml
-Writes  data/duplicates.csv      source, row, group: every image that has a copy, in groups of copies
-        metrics/duplicates.json  counts
+Writes  data/duplicates.csv            source, row, group: every image that has a copy, in groups of copies
+        data/copies_across_people.csv  for each copy under another person than the first of its group, source, subject
+                                       and path of the first image (_a) and of the copy (_b)
+        metrics/duplicates.json        counts
 Run     python stages/duplicates.py
 
 faces/search/thumbnails.py defines a copy. With `neighbours: 0` the stage does not search: the table is empty, and the
@@ -32,6 +34,9 @@ from faces.tables.attributes import ATTRIBUTES_FOLDER
 from faces.tables.packed_images import PACKED, Shard, open_shards
 from faces.tables.packed_tables import DUPLICATES_COLUMNS, DUPLICATES_PATH, DuplicatesParams, read_packed_tables
 from faces.tables.sources import load_sources
+
+ACROSS_PEOPLE = Path("data/copies_across_people.csv")
+IMAGE = ["source", "subject", "path"]  # columns that name an image
 
 
 def delete_files_of_removed_sources(sources: list[str]) -> None:
@@ -91,6 +96,18 @@ def find_copies(sources: list[str], params: DuplicatesParams) -> pd.DataFrame:
     return pd.concat(copies, ignore_index=True)
 
 
+def pair_across_people(copies: pd.DataFrame) -> pd.DataFrame:
+    """Return the copies under another person than the first image of their group, each beside that image.
+
+    `copies` has a row for each image that has a copy: source, subject, path, group. The result has the first three
+    twice: with _a of the first image of the group, with _b of the copy.
+    """
+    first = copies.drop_duplicates("group").set_index("group")[IMAGE]
+    pairs = copies[[*IMAGE, "group"]].join(first, on="group", lsuffix="_b", rsuffix="_a")
+    other = (pairs["source_a"] != pairs["source_b"]) | (pairs["subject_a"] != pairs["subject_b"])
+    return pairs.loc[other, [f"{column}_{side}" for side in "ab" for column in IMAGE]]
+
+
 def main() -> None:
     """Write the groups of copies."""
     params, sources = load_params("duplicates", DuplicatesParams), list(load_sources())
@@ -100,12 +117,13 @@ def main() -> None:
         counts = describe(copies)
         found = f"{counts['images']} images have a copy, in {counts['groups']} groups"
     else:
-        copies, counts, found = pd.DataFrame(columns=list(DUPLICATES_COLUMNS)), {}, "no copies were searched"
+        copies, counts, found = pd.DataFrame(columns=[*DUPLICATES_COLUMNS, *IMAGE[1:]]), {}, "no copies were searched"
     write_csv(DUPLICATES_PATH, copies[list(DUPLICATES_COLUMNS)])
+    write_csv(ACROSS_PEOPLE, pair_across_people(copies))
     write_metrics(Path("metrics/duplicates.json"), {"images_searched": images if counts else 0} | counts)
     delete_files_of_removed_sources(sources)
-    if counts.get("groups_of_several_subjects"):
-        warn(f"{counts['groups_of_several_subjects']} groups of copies are under several subjects")
+    if several := counts.get("groups_of_several_subjects"):
+        warn(f"{several} groups of copies are under several subjects, as {ACROSS_PEOPLE} lists")
     say(found)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from duplicates import describe
+from duplicates import describe, pair_across_people
 from faces.tables.split_table import read_split
 from faces.tables.splitting import find_copies_of_training, groups_in_training
 from small_project import run_stage, write_params
@@ -19,6 +19,15 @@ def test_counts_by_hand() -> None:
     copies = pd.DataFrame(rows, columns=["source", "subject", "group"])
     assert describe(copies) == {"images": 5, "groups": 2, "groups_of_several_subjects": 1}
     assert describe(copies[:0]) == {"images": 0, "groups": 0, "groups_of_several_subjects": 0}
+
+
+def test_copies_across_people_are_paired_with_the_first_of_their_group() -> None:
+    rows = [("s", "a", "1", 0), ("s", "a", "2", 0), ("s", "b", "3", 4), ("t", "b", "4", 4), ("s", "b", "5", 4)]
+    rows += [("s", "c", "6", 4)]
+    copies = pd.DataFrame(rows, columns=["source", "subject", "path", "group"])
+    pairs = pair_across_people(copies)
+    assert list(pairs) == ["source_a", "subject_a", "path_a", "source_b", "subject_b", "path_b"]
+    assert pairs.to_numpy().tolist() == [["s", "b", "3", "t", "b", "4"], ["s", "b", "3", "s", "c", "6"]]
 
 
 def test_only_test_images_with_a_copy_in_training_count() -> None:
@@ -58,6 +67,9 @@ def test_copies_are_counted_and_warned_about(leaky: pd.DataFrame, capsys: pytest
         "groups": 1,
         "groups_of_several_subjects": 1,
     }
+    across = pd.read_csv("data/copies_across_people.csv", dtype=str)
+    assert (across["subject_a"] != across["subject_b"]).all() and len(across) >= 1
+    assert set(across["path_a"]) | set(across["path_b"]) <= set(leaky["path"])
     run_stage("split")
     sizes = json.loads(Path("metrics/split.json").read_text())
     assert (sizes["copies_test_seen"], sizes["copies_test_unseen"]) == (1, 1)
@@ -83,6 +95,7 @@ def test_without_neighbours_no_copy_is_looked_for(
     run_stage("duplicates")
     assert Path("data/duplicates.csv").read_text() == "source,row,group\n"
     assert json.loads(Path("metrics/duplicates.json").read_text()) == {"images_searched": 0}
+    assert Path("data/copies_across_people.csv").read_text().count("\n") == 1
     assert "no copies were searched" in capsys.readouterr().err
     run_stage("split")
     assert not any("copies" in name for name in json.loads(Path("metrics/split.json").read_text()))
