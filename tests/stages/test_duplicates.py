@@ -77,6 +77,17 @@ def test_copies_are_counted_and_warned_about(leaky: pd.DataFrame, capsys: pytest
     assert "2 test images are copies of training images" in capsys.readouterr().err
 
 
+def test_one_plain_image_in_several_people_is_one_group(leaky: pd.DataFrame) -> None:
+    for subject in range(4):
+        Image.new("RGB", (112, 112)).save(f"images/subject {subject}/0.png")
+    run_stage("pack", "drawn")
+    run_stage("duplicates")
+    across = pd.read_csv("data/copies_across_people.csv")
+    plain = across[across["path_b"].str.endswith("/0.png")]
+    assert plain["path_a"].tolist() == ["subject 0/0.png"] * 3
+    assert plain["subject_b"].tolist() == ["subject 1", "subject 2", "subject 3"]
+
+
 def test_copies_are_dropped_if_asked_for(leaky: pd.DataFrame, project: Path) -> None:
     write_params(project, split={"drop_copies": True})
     run_stage("duplicates")
@@ -90,7 +101,7 @@ def test_copies_are_dropped_if_asked_for(leaky: pd.DataFrame, project: Path) -> 
 def test_without_neighbours_no_copy_is_looked_for(
     leaky: pd.DataFrame, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("duplicates.groups_of_copies", None)  # a call would fail
+    monkeypatch.setattr("duplicates.group_copies", None)  # a call would fail
     write_params(project, duplicates={"neighbours": 0})
     run_stage("duplicates")
     assert Path("data/duplicates.csv").read_text() == "source,row,group\n"
