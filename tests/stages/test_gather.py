@@ -117,7 +117,8 @@ def test_the_array_is_as_numpy_writes_it() -> None:
 
 def test_a_csv_that_names_subjects_is_the_same_as_lfw() -> None:
     lfw = gathered(put_lfw())
-    csv = gathered(put_csv("a,b,same,subject_a,subject_b", lambda n: f",{PAIRS[n][0][0]},{PAIRS[n][1][0]}"))
+    columns = "a,b,same,fold,subject_a,subject_b"
+    csv = gathered(put_csv(columns, lambda n: f",{n // 2},{PAIRS[n][0][0]},{PAIRS[n][1][0]}"))
     for name in ("x.npy", "x.images.csv", "x.pairs.csv", "gather@x.json"):
         assert csv[name] == lfw[name]
 
