@@ -109,6 +109,12 @@ def list_source(name: str, source: Source) -> SourceListing:
     return listing
 
 
+def find_source(root: Path, listing: SourceListing, subject: str, path: str) -> Path | bytes:
+    """Return an image of a source by its path, for `read_image` or `read_photo`; Rejection if there is none."""
+    (file,) = (file for file in listing.images(subject) if file.path == path)
+    return file.source(root)
+
+
 def _paths(listing: SourceListing) -> Iterator[str]:
     for subject in listing.subjects:
         yield from (file.path for file in listing.images(subject))

@@ -15,6 +15,7 @@ MAX_DEPTH = 20  # of people's folders
 # A name becomes a file name and a part of a stage's name, on every system and in every shell.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
+Channels = Literal["rgb", "bgr"]
 Format = Literal["folder", "photos", "recordio"]  # faces/images/listing.py has the table of formats
 
 
@@ -23,11 +24,14 @@ class Source(Params):
 
     Format `folder` has aligned faces as `<path>/<subject>/…/<image>`, `photos` has photos in such folders, and
     `recordio` has InsightFace's train.rec, train.idx and property. In folders, people lie `depth` levels below `path`.
+    `channels` of `bgr` are images that were written with red and blue swapped.
     """
 
     path: str = Field(min_length=1)
     format: Format = "folder"
     depth: int | None = Field(default=None, ge=1, le=MAX_DEPTH)  # None: 1, with a warning if images lie deeper
+
+    channels: Channels = "rgb"
 
     @model_validator(mode="after")
     def _depth_of_folders(self) -> "Source":
