@@ -43,8 +43,8 @@ def test_only_test_images_with_a_copy_in_training_count() -> None:
 def leaky(project: Path) -> pd.DataFrame:
     """The project with two test images replaced by copies of training images, packed again; its split before."""
     random = np.random.default_rng(0)
-    for path in sorted(Path("images").rglob("*.png")):  # no two alike
-        coarse = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    for path in sorted(Path("images").rglob("*.png")):  # no two alike, with details as faces have
+        coarse = Image.fromarray(random.integers(0, 256, (14, 14, 3), dtype=np.uint8))
         coarse.resize((112, 112), Image.Resampling.BICUBIC).save(path)
     split = read_split(names=True)
     train = split[split["part"] == "train"]["path"].iloc[0]
