@@ -8,7 +8,7 @@ Writes  data/duplicates.csv            source, row, group: every image that has 
 Run     python stages/duplicates.py
 
 faces/search/copies.py defines a copy. With `neighbours: 0` the stage does not search: the table is empty, and the
-metrics have `images_searched: 0` and no other count. `split.drop_copies` drops copies of training images.
+metrics have `images_searched: 0` and no other count. `split.drop_copies` drops copies from the test parts.
 
 It also deletes the packed files of sources that params.yaml no longer lists.
 """

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -110,7 +111,8 @@ def named_paths() -> Iterator[tuple[str, str]]:
     for name, entry in load_test_sets().items():
         yield f"test_sets.{name}.images", entry.images
         yield f"test_sets.{name}.pairs", entry.pairs
-    yield "train.initial_weights", check_section("train").initial_weights
+    with suppress(StageError):  # of the section, which a check of its own names
+        yield "train.initial_weights", check_section("train").initial_weights
 
 
 def check_queues() -> None:

@@ -83,8 +83,9 @@ def are_copies(first: NDArray[np.uint8], second: NDArray[np.uint8], pairs: NDArr
 
 def confirm(candidates: NDArray[np.int64], read: ReadImages) -> NDArray[np.int64]:
     """Return those pairs of images that are copies, of candidates (k, 2) by number."""
-    kept = [np.empty((0, 2), np.int64)]
-    order = np.lexsort(candidates.T[::-1])
+    if len(candidates) == 0:
+        return candidates
+    kept, order = [], np.lexsort(candidates.T[::-1])  # so that a block needs few images
     for rows in progress(list(blocks(len(candidates), PAIRS_AT_ONCE)), "comparing candidates", unit="block"):
         pairs = candidates[order[rows]]
         numbers, places = np.unique(pairs, return_inverse=True)
