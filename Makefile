@@ -10,7 +10,7 @@ help: ## list the targets
 setup: .venv/run.txt $(if $(GPU),.venv/gpu.txt) ## set .venv up, and no more; GPU=1: with CUDA for TensorFlow, 3 GB more
 
 repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or data have changed
-	@faces check
+	@faces check # which also repairs what a killed DVC left behind
 	dvc repro
 
 report: .venv/run.txt ## write report.html, one page to send to a colleague; after `make repro`

@@ -61,6 +61,8 @@ def limits(details: Metrics) -> list[str]:
             found.append(f"Too few impostor pairs to say anything at an FMR of {' or '.join(missing)}.")
     if copies := split.get("copies_test_seen", 0) + split.get("copies_test_unseen", 0):
         found.append(f"{copies} test images are copies of training images, or nearly.")
+    if repeats := split.get("repeats_test_seen", 0) + split.get("repeats_test_unseen", 0):
+        found.append(f"{repeats} test images are copies of another image of their part, or nearly.")
     found += [
         "Faces must be cropped and aligned to the 112 x 112 template as its training images were.",
         "It tells nothing about whether a face is alive, and it was not tried against attacks.",

@@ -10,6 +10,8 @@ Run     python stages/gather.py <name>
 
 faces/external/pair_files.py describes the formats `lfw` and `csv`, insightface_bin.py beside it the format `bin`.
 
+With `faces: photos`, the largest face in each image is found and aligned (faces/images/detection.py).
+
 A protocol is used as a whole: if an image is missing or broken, the stage fails, names all such images, and writes
 nothing.
 """
@@ -24,9 +26,18 @@ from faces.core.files import replacing, write_metrics
 from faces.core.params import load_params
 from faces.core.run import run
 from faces.core.terminal import say
-from faces.external.gathering import GatheredSet, file_states, gather_set, warn_about_pairs, write_pixels
+from faces.external.gathering import (
+    GatheredSet,
+    file_states,
+    gather_set,
+    reader_of,
+    warn_about_images,
+    warn_about_pairs,
+    write_pixels,
+)
 from faces.images.decoding import DecodingParams
-from faces.tables.external_sets import image_table_path, named_test_set, pair_table_path, pixels_path
+from faces.images.detection import PhotosParams
+from faces.tables.external_sets import image_table_path, named_test_set, open_pixels, pair_table_path, pixels_path
 
 
 def count_pairs(gathered: GatheredSet) -> dict[str, int]:
@@ -45,14 +56,15 @@ def count_pairs(gathered: GatheredSet) -> dict[str, int]:
 def main() -> None:
     """Gather the test set named on the command line."""
     name, entry = named_test_set(__doc__)
-    decoding = load_params("decoding", DecodingParams)
+    decoding, photos = load_params("decoding", DecodingParams), load_params("photos", PhotosParams)
     gathered = gather_set(name, entry)
     warn_about_pairs(entry.pairs, gathered)
     before = file_states(entry, gathered)
     where = f"{entry.images}: image " if entry.format == "bin" else f"{entry.images}/"
+    read = reader_of(entry, decoding, photos)
     with replacing(pixels_path(name)) as temporary:
         with open(temporary, "wb") as target:
-            write_pixels(gathered, where, decoding, target, f"gathering {name}")
+            write_pixels(gathered, where, read, decoding.workers, target, f"gathering {name}")
         if file_states(entry, gathered) != before:
             raise StageError(f"params.yaml: test_sets.{name}: a file changed while it was being read; run again")
         subjects = gathered.subjects if gathered.named else ""
@@ -61,6 +73,7 @@ def main() -> None:
         write_csv(pair_table_path(name), gathered.pairs)
         counts = count_pairs(gathered)
         write_metrics(Path(f"metrics/gather@{name}.json"), counts)
+    warn_about_images(name, entry, gathered, open_pixels(name))
     unnamed = "" if gathered.named else " (the test set names no subjects: genuine pairs connect the images of one)"
     say(f"{name}: {', '.join(f'{key}: {count}' for key, count in counts.items())}{unnamed}")
 

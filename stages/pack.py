@@ -2,6 +2,7 @@
 
 Reads   the folder `sources.<source>.path` of params.yaml, by its `format` (faces/images/listing.py)
             folder    <subject>/<image> or <subject>/<any folders>/<image>, each image a cropped and aligned face
+                      with `depth: 2`, <group>/<subject>/… and so on; a subject's name is then <group>/<subject>
             photos    the same, each image a photo; its face is found and aligned (faces/images/detection.py)
             recordio  train.rec, train.idx and property, as in InsightFace's data sets
 Writes  data/packed/<source>/<shard>.npy     uint8 (N, 112, 112, 3), RGB; shards are numbered from 00000
@@ -46,9 +47,10 @@ from faces.core.threads import load_threads
 from faces.images.before_after import sample_images, write_sheet
 from faces.images.decoding import DecodingParams
 from faces.images.detection import PhotosParams
-from faces.images.finished_shards import PackedShard, delete_other_shards, publish_shards
-from faces.images.listing import FORMATS, SourceListing, check_unchanged, list_source, path_parameter
+from faces.images.finished_shards import PackedShard, delete_other_shards, packed_at, publish_shards
+from faces.images.listing import FORMATS, SourceListing, check_unchanged, find_source, list_source, path_parameter
 from faces.images.packing import Packing, ShardParams, SubjectParams, face_reader, pack_source
+from faces.images.plausibility import SampledImage, describe_no_crops, describe_swapped, spread
 from faces.images.rejection import REASONS, Rejected, summarise_rejects
 from faces.tables.attributes import attributes_path, find_attributes, match_attributes
 from faces.tables.sources import Source, load_sources, packed_folder, rejects_path
@@ -68,6 +70,7 @@ def find_checkpoints(
     extra = [
         source.path,
         source.format,
+        source.channels,
         decoding.model_dump(exclude={"workers"}),
         [photos.model_dump(), load_threads()] if photos else None,
     ]
@@ -123,6 +126,20 @@ def report(name: str, counts: dict[str, int], shards: list[PackedShard]) -> None
     )
 
 
+def warn_about_images(name: str, source: Source, listing: SourceListing, shards: list[PackedShard]) -> None:
+    """Warn if a sample of the packed images looks like photos in a source of aligned faces, or has channels swapped."""
+    places = spread(sum(shard.images for shard in shards))
+    sample = [
+        SampledImage(path, find_source(Path(source.path), listing, subject, path), pixels)
+        for subject, path, pixels in packed_at(shards, places)
+    ]
+    if not FORMATS[source.format].photos and (photos := describe_no_crops(sample)):
+        warn(f"{name}: {photos}; if they are photos, `format: photos` of the source finds the faces in them")
+    if swapped := describe_swapped(sample):
+        other = "rgb" if source.channels == "bgr" else "bgr"
+        warn(f"{name}: {swapped}; `channels: {other}` of the source puts them right")
+
+
 def _arguments() -> argparse.Namespace:
     reasons = "\n".join(["reasons for rejection:", *(f"  {reason:16} {text}" for reason, text in REASONS.items())])
     parser = argparse.ArgumentParser(
@@ -142,7 +159,7 @@ def main() -> None:
     source, root = sources[name], Path(sources[name].path)
     listing = list_source(name, source)
     photos = load_params("photos", PhotosParams) if FORMATS[source.format].photos else None
-    packing = Packing(root, listing, face_reader(decoding, photos), params, decoding.workers)
+    packing = Packing(root, listing, face_reader(decoding, photos, source.channels), params, decoding.workers)
     checkpoints = find_checkpoints(name, source, params, decoding, photos)
 
     shards = pack_source(packing, params, checkpoints, f"packing {name}")
@@ -151,12 +168,13 @@ def main() -> None:
     check_packed(name, source, shards, params, rejected)
 
     counts = describe(shards, listing, rejected)
-    write_sheet(name, root, listing, decoding.limits, sample_images(shards, rejected))
+    write_sheet(name, root, listing, decoding.limits, sample_images(shards, rejected, source.depth or 1))
     write_csv(attributes_path(name), attribute_tables(root, shards))
     write_csv(rejects_path(name), pd.DataFrame(rejected, columns=Rejected._fields))
     write_metrics(Path(f"metrics/pack@{name}.json"), counts)
     publish_shards(shards, packed_folder(name))
     delete_other_shards(shards, checkpoints)
+    warn_about_images(name, source, listing, shards)
     report(name, counts, shards)
 
 

@@ -39,6 +39,7 @@ from faces.evaluation.roc import area, descending_order, equal_error, roc_curve
 from faces.evaluation.scored_pairs import ScoredPairs
 from faces.evaluation.threshold import read_thresholds
 from faces.evaluation.verification import accuracy, best_threshold
+from faces.search.copies import are_copies, digests
 from faces.search.thumbnails import alike, blocks, directions, exact_index, thumbnails
 from faces.tables.embeddings import UnitVectors, cosine_of_pairs, read_embeddings
 from faces.tables.external_sets import (
@@ -52,6 +53,7 @@ from faces.tables.packed_images import PackedImages
 from faces.tables.pair_table import PAIRS_PATH, read_pair_table
 from faces.tables.split_table import TRAIN, part_images, read_split
 
+NEIGHBOURS = 8  # of the training images in a block, the most that a test image is compared with at full size
 PIXEL_PAIRS = 5_000  # of training, behind the threshold of the baseline: about as many, up to twice that
 
 
@@ -62,13 +64,17 @@ class ScoreParams(Params):
 
 def find_near_copies(pixels: NDArray[np.uint8], split: pd.DataFrame, likeness: float) -> NDArray[np.bool_]:
     """Return which images (n, 112, 112, 3) are copies or near copies of a training image, (n,)."""
-    vectors = directions(thumbnails(pixels))
+    vectors, hashes = directions(thumbnails(pixels)), digests(pixels)
     images, numbers = PackedImages(split), part_images(split, TRAIN)
     copies = np.zeros(len(pixels), dtype=bool)
     for rows in blocks(len(numbers)):
-        trained_on = exact_index(directions(thumbnails(images[numbers[rows]])))
-        found, _ = alike(vectors, trained_on, likeness, neighbours=1)
-        copies[found] = True
+        trained_on = images[numbers[rows]]
+        copies |= np.isin(hashes, digests(trained_on))
+        pairs = np.stack(alike(vectors, exact_index(directions(thumbnails(trained_on))), likeness, NEIGHBOURS), axis=1)
+        pairs = pairs[~copies[pairs[:, 0]]]
+        asked, place = np.unique(pairs[:, 0], return_inverse=True)
+        pairs[:, 0] = place
+        copies[asked[pairs[are_copies(pixels[asked], trained_on, pairs), 0]]] = True
     return copies
 
 

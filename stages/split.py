@@ -4,6 +4,9 @@ Reads   data/packed/<source>/*.csv of the sources in params.yaml, a shard at a t
 Writes  data/split.csv, metrics/split.json
 Run     python stages/split.py
 
+With `same_names: one_person`, subjects of one name in several sources are one person, who is in one part or another
+throughout; the shares of images are taken in each source.
+
 Every choice depends on a hash of the seed and the names, not on a position in a list. So a new subject or image moves
 others to another part only as far as the shares require.
 """
@@ -19,7 +22,9 @@ from faces.core.terminal import say, warn
 from faces.tables.packed_tables import DuplicatesParams, read_duplicates, read_packed_tables
 from faces.tables.sources import load_sources
 from faces.tables.split_table import PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN
-from faces.tables.splitting import SplitParams, Splitting
+from faces.tables.splitting import People, SplitParams, Splitting, count_namesakes, names_in_several_sources
+
+NAMES_SHOWN = 5  # in a warning
 
 
 def check_copies(params: SplitParams) -> bool:
@@ -30,17 +35,44 @@ def check_copies(params: SplitParams) -> bool:
     return searched
 
 
+def warn_about_names(people: People, params: SplitParams) -> None:
+    """Warn of names that several sources have, or say that they were joined."""
+    shared = names_in_several_sources(people.labels)
+    if not shared:
+        return
+    named = ", ".join(f"{name!r} ({', '.join(sources)})" for name, sources in list(shared.items())[:NAMES_SHOWN])
+    text = f"{len(shared)} name(s) are in several sources: {named}{', …' if len(shared) > NAMES_SHOWN else ''}"
+    if params.same_names == "one_person":
+        say(f"{text}; each is one person")
+        return
+    warn(
+        f"{text}; each counts as two people, so {count_namesakes(people)} of {len(people.unseen)} subjects of "
+        f"{TEST_UNSEEN} have the name of a training subject. `split.same_names: one_person` joins them"
+    )
+
+
+def warn_about_copies(splitting: Splitting, params: SplitParams) -> None:
+    """Warn of copies that stay in the test parts, or say how many were dropped."""
+    found = {"copies of training images": splitting.copies, "copies of another image of their part": splitting.repeats}
+    for text, counts in found.items():
+        if counts and params.drop_copies:
+            say(f"{counts.total()} test images were {text}, or nearly; dropped")
+        elif counts:
+            warn(f"{counts.total()} test images are {text}, or nearly; `split.drop_copies` drops them")
+
+
 def main() -> None:
     """Write the split and its sizes."""
     params, sources = load_params("split", SplitParams), list(load_sources())
     searched = check_copies(params)
     splitting = Splitting(lambda: read_packed_tables(sources), params)
+    warn_about_names(splitting.people, params)
     write_csv(SPLIT_PATH, splitting.pieces(read_duplicates(splitting.images)))
-    copies, sizes = splitting.copies, dict(splitting.sizes)
+    sizes = splitting.sizes
     if searched:
-        sizes |= {f"copies_{part}": copies[part] for part in (TEST_SEEN, TEST_UNSEEN)}
-    if copies and not params.drop_copies:
-        warn(f"{copies.total()} test images are copies of training images, or nearly; `split.drop_copies` drops them")
+        for part in (TEST_SEEN, TEST_UNSEEN):
+            sizes |= {f"copies_{part}": splitting.copies[part], f"repeats_{part}": splitting.repeats[part]}
+    warn_about_copies(splitting, params)
     if sizes["subjects_with_one_image"]:
         warn(f"{sizes['subjects_with_one_image']} training subjects have one image: they are trained on, never tested")
     if params.unseen_subjects and sizes[f"subjects_{TEST_UNSEEN}"] < 2:

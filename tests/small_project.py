@@ -21,7 +21,7 @@ from faces.core.pipeline import STAGES, TEST_SET_STAGES
 from faces.tables.splitting import SplitParams, Splitting
 
 ROOT = Path(__file__).parent.parent
-STAGES_AFTER_PACK = [stage for stage in STAGES[2:] if stage not in TEST_SET_STAGES]  # synthesize and pack come first
+STAGES_AFTER_PACK = [stage for stage in STAGES[3:] if stage not in TEST_SET_STAGES]  # the first three come before
 needs_synthetic = pytest.mark.skipif(
     not (ROOT / "data/synthetic/dvc.yaml").exists(), reason="the synthetic faces were taken out of this project"
 )
@@ -119,17 +119,25 @@ def environment_of(folder: Path) -> dict[str, str]:
     }
 
 
+def call_dvc(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment_of(folder) | environment, capture_output=True, text=True, check=False
+    )
+
+
 def dvc(folder: Path, *arguments: str, **environment: str) -> str:
     """Run a DVC command in a folder, with some more environment variables if need be; return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=folder,
-        env=environment_of(folder) | environment,
-        capture_output=True,
-        text=True,
-    )
+    done = call_dvc(folder, *arguments, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def dvc_fails(folder: Path, *arguments: str) -> str:
+    """Run a DVC command that must fail; return its stderr."""
+    done = call_dvc(folder, *arguments)
+    assert done.returncode != 0, done.stdout
+    return done.stderr
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -139,8 +147,9 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def ran(output: str) -> list[str]:
-    """Return the stages that a `dvc repro` says it ran."""
-    return [line.split("'")[1].split(":")[-1] for line in output.splitlines() if line.startswith("Running stage")]
+    """Return the stages that a `dvc repro` says it ran, apart from `check`, which always runs."""
+    lines = [line for line in output.splitlines() if line.startswith("Running stage")]
+    return [stage for line in lines if (stage := line.split("'")[1].split(":")[-1]) != "check"]
 
 
 def new_checkout(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from small_project import PIPELINE, commit, dvc, git, needs_synthetic, new_checkout, ran
+from small_project import PIPELINE, commit, dvc, dvc_fails, git, needs_synthetic, new_checkout, outcome, ran
 
 pytestmark = needs_synthetic
 
@@ -29,7 +29,8 @@ def test_one_repro_runs_every_stage_and_leaves_nothing_to_do(checkout: Path, fir
     assert ran(first_run) == PIPELINE
     metrics = json.loads((checkout / "metrics/evaluate.json").read_text())
     assert {"accuracy_test_seen", "accuracy_test_unseen", "similarity_accuracy", "threshold"} <= metrics.keys()
-    assert "up to date" in dvc(checkout, "status")
+    status = dvc(checkout, "status").split()
+    assert status == ["check:", "always", "changed"]
     assert ran(dvc(checkout, "repro")) == []
     assert git(checkout, "status", "--porcelain") == ""  # Git ignores all that it must not hold
 
@@ -73,6 +74,32 @@ def test_an_older_state_comes_back_from_the_run_cache(checkout: Path, first_run:
 def test_the_graph_has_every_stage(checkout: Path) -> None:
     graph = dvc(checkout, "dag")
     assert all(stage in graph for stage in PIPELINE)
+
+
+@pytest.mark.parametrize("command", [("repro",), ("exp", "run"), ("exp", "run", "--temp")])
+def test_a_bad_value_stops_before_any_output_is_touched(
+    checkout: Path, first_run: str, command: tuple[str, ...]
+) -> None:
+    before = outcome(checkout)
+    params = checkout / "params.yaml"
+    params.write_text(params.read_text().replace("margin: 0.3", "margin: 9.0"))
+    assert "params.yaml: train.margin: 9.0: input should be less than" in dvc_fails(checkout, *command)
+    assert outcome(checkout) == before and (checkout / "data/checked.txt").exists()
+    git(checkout, "checkout", "--quiet", ".")
+
+
+def test_a_source_that_is_gone_stops_unless_dvc_is_told_to_go_without_it(checkout: Path, first_run: str) -> None:
+    shutil.copytree(checkout / "data/synthetic/images", checkout.parent / "faces")
+    params = checkout / "params.yaml"
+    params.write_text(params.read_text().replace("data/synthetic/images", str(checkout.parent / "faces")))
+    dvc(checkout, "repro", "split")
+    (checkout.parent / "faces").rename(checkout.parent / "elsewhere")
+    before = sorted(checkout.glob("data/packed/**/*"))
+    assert f"'{checkout.parent}/faces': there is no such folder" in dvc_fails(checkout, "repro", "split")
+    assert sorted(checkout.glob("data/packed/**/*")) == before
+    assert ran(dvc(checkout, "repro", "split", "--allow-missing")) == []
+    git(checkout, "checkout", "--quiet", ".")
+    dvc(checkout, "checkout", "--quiet")
 
 
 def test_a_stage_runs_bare(checkout: Path, first_run: str) -> None:

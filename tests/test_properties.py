@@ -84,7 +84,14 @@ shares = st.floats(0.01, 0.99)
 
 
 def split_params(seed: int, test_size: float, unseen: float) -> SplitParams:
-    return SplitParams(seed=seed, test_size=test_size, validation_size=0.0, unseen_subjects=unseen, drop_copies=False)
+    return SplitParams(
+        seed=seed,
+        test_size=test_size,
+        validation_size=0.0,
+        unseen_subjects=unseen,
+        same_names="two_people",
+        drop_copies=False,
+    )
 
 
 def image_table(subject_sizes: list[int]) -> pd.DataFrame:

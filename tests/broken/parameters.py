@@ -117,7 +117,7 @@ def _split_section(text: str) -> bytes:
 
 
 def _wrong_yaml() -> Iterator[BrokenFile]:
-    rest = "test_size: 0.3, validation_size: 0.0, unseen_subjects: 0.3, drop_copies: false"
+    rest = "test_size: 0.3, validation_size: 0.0, unseen_subjects: 0.3, same_names: two_people, drop_copies: false"
     copies = "duplicates: {likeness: 0.98, neighbours: 8, exact_images: 100000}\n"
     fine = f"{copies}sources: {{drawn: {{path: images}}}}\nsplit: {{seed: 0, {rest}}}\n".encode()
     seed = f"split: {{{{seed: {{}}, {rest}}}}}"

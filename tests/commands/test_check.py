@@ -1,11 +1,12 @@
 import fcntl
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from small_project import ROOT, run_command, small_params, write_params
+from small_project import ROOT, git, run_command, small_params, working_in, write_params
 
 
 def test_the_projects_own_parameters_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,3 +97,39 @@ def test_a_lock_file_that_a_killed_dvc_left_is_removed(project: Path, capsys: py
     locks.write_text('{"read": {}, "write": {}}')
     run_command("check")
     assert locks.exists()
+
+
+OUTSIDE = "'../faces': lies outside the project; a queued experiment runs in a copy"
+IGNORED = "'images': is ignored by Git and not kept by DVC; a queued experiment runs in a copy"
+
+
+@pytest.mark.parametrize(("path", "said"), [("../faces", OUTSIDE), ("images", IGNORED)])
+def test_a_folder_that_a_queued_experiment_does_not_find_is_named(
+    project: Path, path: str, said: str, fails_with: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "images").rename(project / path)
+    write_params(project, sources={"faces": {"path": path}})
+    git(project, "init", "--quiet")
+    (project / ".gitignore").write_text("/images\n")
+    run_command("check")
+    assert capsys.readouterr().err.count(f"warning: params.yaml: sources.faces.path: {said}") == 1
+    queued = project / ".dvc/tmp/exps/tmp0"
+    git(project, "clone", "--quiet", ".", str(queued))
+    for name in ("params.yaml", ".gitignore"):
+        (queued / name).write_bytes((project / name).read_bytes())
+    with working_in(queued):
+        assert said in fails_with("faces", "check")
+
+
+def test_folders_that_a_queued_experiment_finds_are_no_problem(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git(project, "init", "--quiet")
+    (project / ".gitignore").write_text("/kept\n/images\n")
+    shutil.copytree("images", "kept")
+    (project / "kept.dvc").touch()
+    shutil.copytree("images", "in Git")
+    paths = ("kept", str(project / "images"), "in Git")
+    write_params(project, sources={f"s{number}": {"path": path} for number, path in enumerate(paths)})
+    run_command("check")
+    assert "queued" not in capsys.readouterr().err

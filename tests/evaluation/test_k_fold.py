@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from faces.evaluation.k_fold import _best_balanced_threshold, k_fold_accuracies
+from faces.evaluation.k_fold import _best_balanced_threshold, describe_folds, k_fold_accuracies
 from faces.evaluation.verification import balanced_accuracy, best_threshold
 
 
@@ -38,3 +38,8 @@ def test_a_fold_of_one_kind_has_no_accuracy() -> None:
     scores, same = np.array([0.9, 0.7, 0.5, 0.3, 0.1, -0.8]), np.array([1, 0, 1, 0, 0, 0])
     folds = np.array([[0, 0], [0, 0], [1, 1], [1, 1], [2, 2], [2, 2]])
     assert k_fold_accuracies(scores, same, folds) is None
+
+
+def test_the_fold_that_lacks_a_kind_is_named() -> None:
+    same, folds = np.array([1, 1, 0, 0, 0, 1]), np.array([[0, 0], [0, 0], [1, 1], [1, 1], [1, 0], [1, 1]])
+    assert describe_folds(same, folds) == "of 2 fold(s), fold 0 has 2 genuine and 0 impostor pairs"

@@ -272,9 +272,38 @@ def test_a_csv_in_any_order_of_columns(text: str, extra: list[tuple[int, str]]) 
     assert read_csv_pairs(file(text)) == [NamedPair(*pair) for pair in expected]
 
 
-def test_a_csv_without_folds_has_those_of_its_order() -> None:
-    text = "a,b,same\n" + "".join(f"{n}.png,x.png,1\n" for n in range(23))
-    assert [pair.fold for pair in read_csv_pairs(file(text))] == contiguous_folds(23)
+def sorted_list(same: int, other: int) -> str:
+    """Return a csv of genuine pairs, then impostor pairs, as many lists come: without folds."""
+    genuine = "".join(f"g{n}/1.png,g{n}/2.png,1\n" for n in range(same))
+    return f"a,b,same\n{genuine}" + "".join(f"i{n}/1.png,j{n}/1.png,0\n" for n in range(other))
+
+
+def test_folds_of_a_sorted_csv_have_both_labels() -> None:
+    pairs = read_csv_pairs(file(sorted_list(30, 50)))
+    assert [pair.fold for pair in pairs] == [n // 3 for n in range(30)] + [n // 5 for n in range(50)]
+    # Four genuine pairs make four folds; 30 impostor pairs are 8, 7, 8 and 7 to a fold.
+    pairs = read_csv_pairs(file(sorted_list(4, 30)))
+    assert [pair.fold for pair in pairs][:4] == [0, 1, 2, 3]
+    assert [sum(pair.fold == fold for pair in pairs[4:]) for fold in range(4)] == [8, 7, 8, 7]
+
+
+def test_folds_of_a_csv_with_subjects_part_no_persons_pairs() -> None:
+    """Three genuine pairs of each of 20 people, then each person with the next: a run would have one label."""
+    rows = [(f"p{n}/{i}.png", f"p{n}/{i + 1}.png", 1, f"p{n}", f"p{n}") for n in range(20) for i in range(3)]
+    rows += [(f"p{n}/0.png", f"p{(n + 1) % 20}/0.png", 0, f"p{n}", f"p{(n + 1) % 20}") for n in range(20)]
+    text = "a,b,same,subject_a,subject_b\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+    pairs = read_csv_pairs(file(text))
+    assert [pair.fold for pair in pairs[:60]] == [n // 6 for n in range(60)]  # two people to a fold
+    for number, pair in enumerate(pairs[60:]):
+        assert pair.fold in (number // 2, (number + 1) % 20 // 2)  # that of one of its people
+    assert {pair.fold for pair in pairs[60:]} == set(range(10))
+
+
+def test_impostors_of_people_without_a_genuine_pair_are_spread_over_the_folds() -> None:
+    rows = [f"p{n}/0.png,p{n}/1.png,1,p{n},p{n}" for n in range(5)]
+    rows += [f"q{n}/0.png,r{n}/0.png,0,q{n},r{n}" for n in range(10)]
+    pairs = read_csv_pairs(file("a,b,same,subject_a,subject_b\n" + "\n".join(rows) + "\n"))
+    assert [pair.fold for pair in pairs] == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,17 @@ def test_a_source_of_photos(project: Path, detector: Detector, monkeypatch: pyte
     assert Path("data/packed/mine/00000.npy").read_bytes() == before
 
 
+def test_a_test_set_of_photos(project: Path, detector: Detector) -> None:
+    Path("pairs.csv").write_text("a,b,same\nann/0.png,ann/1.png,1\nann/both.png,bob/far.png,0\n", encoding="utf-8")
+    entry = {"format": "csv", "images": "photos", "pairs": "pairs.csv", "faces": "photos"}
+    Path("params.yaml").write_text(yaml.safe_dump(small_params(test_sets={"outside": entry})), encoding="utf-8")
+    run_stage("gather", "outside")
+    names = ["ann/0.png", "ann/1.png", "ann/both.png", "bob/far.png"]  # the last two are no photos to train on
+    for found, name in zip(np.load("data/tests/outside.npy"), names, strict=True):
+        photo = np.asarray(Image.open(f"photos/{name}"))
+        np.testing.assert_array_equal(found, crop_face(photo, detector(photo)[0].landmarks))
+
+
 def test_the_command_finds_faces_in_photos(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dispatch(["verify", "--photos", "photos/ann/both.png", "photos/ann/0.png"]) == recognition.NO_ANSWER
     assert "photos/ann/both.png: several_faces: 2, of which" in capsys.readouterr().err

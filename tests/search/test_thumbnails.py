@@ -4,9 +4,14 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from faces.search import thumbnails as module
-from faces.search.thumbnails import alike, directions, exact_index, groups_of_copies, thumbnails
+from faces.search.copies import groups_of
+from faces.search.thumbnails import alike, alike_pairs, directions, exact_index, thumbnails
 
 MANY = 10**6
+
+
+def groups_of_alike(small: np.ndarray, likeness: float, neighbours: int, exact_images: int) -> np.ndarray:
+    return groups_of(alike_pairs(small, likeness, neighbours, exact_images), len(small))
 
 
 def photos(count: int, seed: int = 0) -> np.ndarray:
@@ -30,27 +35,27 @@ def test_likeness_is_the_correlation_of_pixels() -> None:
     assert vectors[0] @ vectors[1] == pytest.approx(expected, abs=1e-6)
 
 
-def test_copies_are_found_and_others_are_not() -> None:
+def test_candidates_are_found_and_others_are_not() -> None:
     images = photos(20)
     changed = images[:4].astype(float)
     changed[0] = changed[0] * 0.8 + 20  # darker, flatter
     changed[1, 1:] = changed[1, :-1]  # shifted
     changed[2] += np.random.default_rng(1).normal(0, 10, changed[2].shape)  # grainy
     all_images = np.concatenate([images, np.clip(changed, 0, 255).astype(np.uint8)])
-    group = groups_of_copies(thumbnails(all_images), 0.98, neighbours=3, exact_images=MANY)
+    group = groups_of_alike(thumbnails(all_images), 0.98, neighbours=3, exact_images=MANY)
     assert group[20:].tolist() == group[:4].tolist()
     assert len(set(group[:20].tolist())) == 20
 
 
 def test_copies_of_copies_are_one_group_however_few_neighbours_are_kept() -> None:
     copies = np.repeat(photos(3), [12, 1, 5], axis=0)
-    group = groups_of_copies(thumbnails(copies), 0.98, neighbours=12, exact_images=MANY)
+    group = groups_of_alike(thumbnails(copies), 0.98, neighbours=12, exact_images=MANY)
     assert group.tolist() == [0] * 12 + [1] + [2] * 5
 
 
-def test_images_of_one_colour_are_like_nothing() -> None:
+def test_thumbnails_of_one_colour_are_like_nothing() -> None:
     flat = np.full((3, 112, 112, 3), 90, dtype=np.uint8)
-    assert groups_of_copies(thumbnails(flat), 0.5, 2, MANY).tolist() == [0, 1, 2]
+    assert groups_of_alike(thumbnails(flat), 0.5, 2, MANY).tolist() == [0, 1, 2]
 
 
 def test_queries_and_others() -> None:
@@ -71,7 +76,7 @@ def test_exact_copies_are_found_at_likeness_1() -> None:
     small = np.repeat(rough(500, 0), 2, axis=0)
     vectors = directions(small)
     assert (np.einsum("ij,ij->i", vectors[::2], vectors[1::2]) < 1).any()  # as rounding has it
-    assert groups_of_copies(small, 1.0, 3, MANY).tolist() == np.repeat(np.arange(500), 2).tolist()
+    assert groups_of_alike(small, 1.0, 3, MANY).tolist() == np.repeat(np.arange(500), 2).tolist()
 
 
 @pytest.mark.parametrize("exact_images", [MANY, 700, 1899])
@@ -82,7 +87,7 @@ def test_groups_are_those_of_brute_force(monkeypatch: pytest.MonkeyPatch, exact_
     first = (likeness >= 0.98).argmax(axis=1)  # of the images that one is like, itself among them
     assert (np.sort(likeness[:, :1500], axis=1)[:, -2] < 0.9).all()  # so that no chain joins two of them
     expected = np.unique(first, return_inverse=True)[1]
-    assert groups_of_copies(small, 0.98, 3, exact_images).tolist() == expected.tolist()
+    assert groups_of_alike(small, 0.98, 3, exact_images).tolist() == expected.tolist()
 
 
 def test_cells_are_the_same_every_time() -> None:

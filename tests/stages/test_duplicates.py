@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from duplicates import describe
+from duplicates import describe, pair_across_people
 from faces.tables.split_table import read_split
 from faces.tables.splitting import find_copies_of_training, groups_in_training
 from small_project import run_stage, write_params
@@ -19,6 +19,15 @@ def test_counts_by_hand() -> None:
     copies = pd.DataFrame(rows, columns=["source", "subject", "group"])
     assert describe(copies) == {"images": 5, "groups": 2, "groups_of_several_subjects": 1}
     assert describe(copies[:0]) == {"images": 0, "groups": 0, "groups_of_several_subjects": 0}
+
+
+def test_copies_across_people_are_paired_with_the_first_of_their_group() -> None:
+    rows = [("s", "a", "1", 0), ("s", "a", "2", 0), ("s", "b", "3", 4), ("t", "b", "4", 4), ("s", "b", "5", 4)]
+    rows += [("s", "c", "6", 4)]
+    copies = pd.DataFrame(rows, columns=["source", "subject", "path", "group"])
+    pairs = pair_across_people(copies)
+    assert list(pairs) == ["source_a", "subject_a", "path_a", "source_b", "subject_b", "path_b"]
+    assert pairs.to_numpy().tolist() == [["s", "b", "3", "t", "b", "4"], ["s", "b", "3", "s", "c", "6"]]
 
 
 def test_only_test_images_with_a_copy_in_training_count() -> None:
@@ -34,8 +43,8 @@ def test_only_test_images_with_a_copy_in_training_count() -> None:
 def leaky(project: Path) -> pd.DataFrame:
     """The project with two test images replaced by copies of training images, packed again; its split before."""
     random = np.random.default_rng(0)
-    for path in sorted(Path("images").rglob("*.png")):  # no two alike
-        coarse = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    for path in sorted(Path("images").rglob("*.png")):  # no two alike, with details as faces have
+        coarse = Image.fromarray(random.integers(0, 256, (14, 14, 3), dtype=np.uint8))
         coarse.resize((112, 112), Image.Resampling.BICUBIC).save(path)
     split = read_split(names=True)
     train = split[split["part"] == "train"]["path"].iloc[0]
@@ -58,11 +67,25 @@ def test_copies_are_counted_and_warned_about(leaky: pd.DataFrame, capsys: pytest
         "groups": 1,
         "groups_of_several_subjects": 1,
     }
+    across = pd.read_csv("data/copies_across_people.csv", dtype=str)
+    assert (across["subject_a"] != across["subject_b"]).all() and len(across) >= 1
+    assert set(across["path_a"]) | set(across["path_b"]) <= set(leaky["path"])
     run_stage("split")
     sizes = json.loads(Path("metrics/split.json").read_text())
     assert (sizes["copies_test_seen"], sizes["copies_test_unseen"]) == (1, 1)
     pd.testing.assert_frame_equal(read_split(names=True), leaky)
     assert "2 test images are copies of training images" in capsys.readouterr().err
+
+
+def test_one_plain_image_in_several_people_is_one_group(leaky: pd.DataFrame) -> None:
+    for subject in range(4):
+        Image.new("RGB", (112, 112)).save(f"images/subject {subject}/0.png")
+    run_stage("pack", "drawn")
+    run_stage("duplicates")
+    across = pd.read_csv("data/copies_across_people.csv")
+    plain = across[across["path_b"].str.endswith("/0.png")]
+    assert plain["path_a"].tolist() == ["subject 0/0.png"] * 3
+    assert plain["subject_b"].tolist() == ["subject 1", "subject 2", "subject 3"]
 
 
 def test_copies_are_dropped_if_asked_for(leaky: pd.DataFrame, project: Path) -> None:
@@ -78,11 +101,12 @@ def test_copies_are_dropped_if_asked_for(leaky: pd.DataFrame, project: Path) -> 
 def test_without_neighbours_no_copy_is_looked_for(
     leaky: pd.DataFrame, project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("duplicates.groups_of_copies", None)  # a call would fail
+    monkeypatch.setattr("duplicates.group_copies", None)  # a call would fail
     write_params(project, duplicates={"neighbours": 0})
     run_stage("duplicates")
     assert Path("data/duplicates.csv").read_text() == "source,row,group\n"
     assert json.loads(Path("metrics/duplicates.json").read_text()) == {"images_searched": 0}
+    assert Path("data/copies_across_people.csv").read_text().count("\n") == 1
     assert "no copies were searched" in capsys.readouterr().err
     run_stage("split")
     assert not any("copies" in name for name in json.loads(Path("metrics/split.json").read_text()))

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from faces.external import gathering
+from faces.images import packing
 from faces.tables.external_sets import open_pixels, read_image_table, read_test_pairs
 from image_files import encoded, noise
-from small_project import run_stage, write_params
+from small_project import run_stage, small_params, write_params
 
 pytestmark = pytest.mark.usefixtures("in_new_folder")
 
@@ -70,7 +70,7 @@ def put_csv(header: str = "a,b,same", more: Callable[[int], str] = lambda _: "")
 def configure(**changes: Any) -> None:
     test_sets = {key: value for key, value in changes.items() if isinstance(value, dict)}
     parameters = {key: value for key, value in changes.items() if key not in test_sets}
-    settings = {"test_sets": test_sets, "decoding": DEFAULTS | parameters}
+    settings = {"test_sets": test_sets, "decoding": DEFAULTS | parameters, "photos": small_params()["photos"]}
     Path("params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
@@ -117,7 +117,8 @@ def test_the_array_is_as_numpy_writes_it() -> None:
 
 def test_a_csv_that_names_subjects_is_the_same_as_lfw() -> None:
     lfw = gathered(put_lfw())
-    csv = gathered(put_csv("a,b,same,subject_a,subject_b", lambda n: f",{PAIRS[n][0][0]},{PAIRS[n][1][0]}"))
+    columns = "a,b,same,fold,subject_a,subject_b"
+    csv = gathered(put_csv(columns, lambda n: f",{n // 2},{PAIRS[n][0][0]},{PAIRS[n][1][0]}"))
     for name in ("x.npy", "x.images.csv", "x.pairs.csv", "gather@x.json"):
         assert csv[name] == lfw[name]
 
@@ -165,6 +166,25 @@ def test_pairs_of_a_bin_that_make_little_sense_are_kept_with_a_warning(capsys: p
 @pytest.mark.parametrize("put", [put_lfw, put_bin])
 def test_the_bytes_do_not_depend_on_the_number_of_threads(put: Callable[[], dict[str, str]]) -> None:
     assert gathered(put(), workers=1) == gathered(put(), workers=5)
+
+
+def test_channels_that_were_swapped_are_put_right(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = put_csv()
+    right = gathered(entry)["x.npy"]
+    assert "swapped" not in capsys.readouterr().err
+    swapped = np.load("data/tests/x.npy")[..., ::-1]
+    gathered(entry | {"channels": "bgr"})
+    np.testing.assert_array_equal(np.load("data/tests/x.npy"), swapped)
+    assert gathered(entry | {"channels": "rgb"})["x.npy"] == right
+
+
+def test_photos_in_place_of_crops_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = put_csv()
+    gathered(entry)
+    assert "aligned crops" not in capsys.readouterr().err
+    Image.new("RGB", (250, 250)).save(f"faces/{NAMES[FIRST_USE[0]]}")
+    gathered(entry)
+    assert f"as {NAMES[FIRST_USE[0]]} (250 x 250); if they are photos, `faces: photos`" in capsys.readouterr().err
 
 
 # What is wrong
@@ -252,14 +272,14 @@ def test_an_unknown_name_is_named(fails_with: Callable[..., str]) -> None:
 def test_a_file_that_changes_meanwhile_is_noticed(
     fails_with: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = gathering.read_image
+    read = packing.read_image
 
     def read_and_write(source: Path, *arguments: Any) -> Any:
         Path("pairs.txt").write_text("another", encoding="utf-8")
         return read(source, *arguments)
 
     configure(x=put_lfw())
-    monkeypatch.setattr(gathering, "read_image", read_and_write)
+    monkeypatch.setattr(packing, "read_image", read_and_write)
     assert "test_sets.x: a file changed while it was being read" in fails_with("gather", "x")
     assert not list(Path("data/tests").iterdir())
 

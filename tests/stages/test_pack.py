@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 import pack
+import small_project
 from faces.core.errors import StageError
 from faces.images import decoding, packing
 from faces.images.listing import check_source, list_source
@@ -148,6 +149,31 @@ def test_the_resize_filter_is_the_one_asked_for() -> None:
     run_stage(resize_filter="box")
     enlarged = noise(28, 56).repeat(4, axis=0).repeat(2, axis=1)  # a box that enlarges repeats pixels
     np.testing.assert_array_equal(np.load("data/packed/faces/00000.npy"), np.stack([enlarged] * 2))
+
+
+SKIN = np.full((112, 112, 3), (138, 105, 90), np.uint8)
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_swapped_channels_are_warned_of_and_put_right(channels: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(20):  # written as OpenCV writes pixels in RGB
+        put(f"{number % 2}/{number}.png", encoded(Image.fromarray(SKIN[..., ::-1])))
+    settings = pack_settings()
+    settings["sources"]["faces"]["channels"] = channels
+    Path("params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    small_project.run_stage("pack", "faces")
+    packed = np.load("data/packed/faces/00000.npy")
+    assert (packed == (SKIN if channels == "bgr" else SKIN[..., ::-1])).all()
+    warned = "20 of 20 images in colour that were looked at have more blue than red (means 138 and 90)"
+    assert (warned in capsys.readouterr().err) == (channels == "rgb")
+
+
+def test_photos_in_a_source_of_crops_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(5):
+        put(f"{number % 2}/{number}.png", encoded(flat(RED, side=250 if number == 3 else 112)))
+    run_stage()
+    said = "faces: 1 of 5 images looked at have not the shape or size of aligned crops, as 1/3.png (250 x 250)"
+    assert f"{said}; if they are photos, `format: photos`" in capsys.readouterr().err
 
 
 def test_names_survive_the_table() -> None:

@@ -1,12 +1,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from faces.core.errors import StageError
-from faces.tables.splitting import SplitParams, describe
+from faces.tables.split_table import read_split
+from faces.tables.splitting import SplitParams, Splitting, count_images, describe, find_repeats, no_images
 from small_project import run_stage, split_images, write_params
 
 
@@ -17,17 +19,22 @@ def part_images(sizes: dict[str, int], source: str = "s") -> pd.DataFrame:
     return table
 
 
-def params(test_size: float = 0.3, unseen: float = 0.2, seed: int = 0, validation_size: float = 0.0) -> SplitParams:
-    return SplitParams(
-        seed=seed, test_size=test_size, validation_size=validation_size, unseen_subjects=unseen, drop_copies=False
-    )
+def params(test_size: float = 0.3, unseen: float = 0.2, **changes: Any) -> SplitParams:
+    values = {"seed": 0, "validation_size": 0.0, "same_names": "two_people", "drop_copies": False}
+    return SplitParams.model_validate({"test_size": test_size, "unseen_subjects": unseen} | values | changes)
+
+
+def sizes_of(split: pd.DataFrame) -> dict[str, int]:
+    counts = no_images(split["label"].max() + 1)
+    count_images(counts, split)
+    return describe(counts)
 
 
 MANY = {f"subject {n}": 10 for n in range(30)}
 
 
 def test_shares_by_hand() -> None:
-    sizes = describe(split_images(part_images(MANY), params()))
+    sizes = sizes_of(split_images(part_images(MANY), params()))
     # 6 of 30 subjects are held out; of each of the other 24, 3 of 10 images are tested on.
     assert sizes == {
         "images_train": 168,
@@ -44,7 +51,7 @@ def test_shares_by_hand() -> None:
 
 def test_validation_images_come_out_of_training_alone() -> None:
     without, split = (split_images(part_images(MANY), params(validation_size=size)) for size in (0.0, 0.2))
-    sizes = describe(split)
+    sizes = sizes_of(split)
     # Of each of the 24 training subjects, 2 of 10 images more are held out; who is tested stays.
     assert sizes["images_train"] == 120 and sizes["images_validation"] == 48 and sizes["subjects_validation"] == 24
     moved = split["part"] != without["part"]
@@ -75,6 +82,77 @@ def test_labels_follow_sorted_names() -> None:
 def test_the_same_name_in_two_sources_is_two_people() -> None:
     both = pd.concat([part_images(MANY, "x"), part_images(MANY, "y")], ignore_index=True)
     assert split_images(both, params())["label"].nunique() == 60
+
+
+def two_sources() -> pd.DataFrame:
+    """Images of 30 people in source x; 20 of them, and 10 others, in source y."""
+    others = {f"subject {n}": 10 for n in range(10, 40)}
+    return pd.concat([part_images(MANY, "x"), part_images(others, "y")], ignore_index=True)
+
+
+def test_one_name_in_two_sources_is_one_person_if_asked_for() -> None:
+    split = split_images(two_sources(), params(same_names="one_person"))
+    assert split.groupby("subject")["label"].nunique().eq(1).all()
+    assert split.groupby("label")["subject"].nunique().eq(1).all()
+    # 8 of 40 people are held out, wherever their images are; 3 of 10 images of each other source and person are tested.
+    people = {part: set(rows["subject"]) for part, rows in split.groupby("part")}
+    assert len(people["test_unseen"]) == 8 and not people["test_unseen"] & people["train"]
+    assert sizes_of(split)["subjects_train"] == 32
+    sizes = split[split["part"] == "test_seen"].groupby(["source", "subject"]).size()
+    assert sizes.eq(3).all() and len(sizes) == 60 - len(split[split["part"] == "test_unseen"]) / 10
+
+
+def test_the_table_of_one_person_in_two_sources_is_read(tmp_path: Path) -> None:
+    split = split_images(two_sources(), params(same_names="one_person"))
+    split.to_csv(tmp_path / "split.csv", index=False)
+    assert read_split(tmp_path / "split.csv")["label"].tolist() == split["label"].tolist()
+
+
+def test_names_in_two_sources_are_warned_of(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = [table for _, table in two_sources().groupby("source")]
+    monkeypatch.setattr("split.read_packed_tables", lambda _: tables)
+    Path("data/duplicates.csv").write_text("source,row,group\n")
+    write_params(project, split={"unseen_subjects": 0.3})
+    run_stage("split")
+    table = pd.read_csv("data/split.csv")
+    names = {part: rows[["source", "subject"]].drop_duplicates() for part, rows in table.groupby("part")}
+    shared = names["test_unseen"]["subject"].isin(names["train"]["subject"]).sum()
+    assert shared > 5  # of 18
+    printed = capsys.readouterr().err
+    assert "warning: 20 name(s) are in several sources: 'subject 10' (x, y), 'subject 11' (x, y), " in printed
+    assert f"so {shared} of 18 subjects of test_unseen have the name of a training subject" in printed
+    write_params(project, split={"unseen_subjects": 0.3, "same_names": "one_person"})
+    run_stage("split")
+    assert "warning" not in capsys.readouterr().err
+    assert json.loads(Path("metrics/split.json").read_text())["subjects_test_unseen"] == 12  # of 40
+
+
+def test_an_image_that_copies_an_earlier_one_of_its_part_is_a_repeat() -> None:
+    parts = ["train", "train", "test_seen", "test_seen", "test_unseen", "test_unseen", "test_unseen"]
+    split = pd.DataFrame({"source": "s", "row": range(7), "part": parts})
+    groups = pd.DataFrame({"source": "s", "row": [0, 1, 2, 3, 4, 6], "group": [5, 5, 8, 9, 8, 8]})
+    whole = [False, False, False, False, False, False, True]  # 6 copies 4; 2 does too, but in another part
+    assert find_repeats(split, groups, set()).tolist() == whole
+    seen = set[tuple[str, int]]()
+    pieces = [find_repeats(piece, groups, seen) for piece in (split[:5], split[5:])]
+    assert pd.concat(pieces).tolist() == whole
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_of_copies_within_a_test_part_one_is_kept(drop: bool) -> None:
+    """Each of 10 subjects has 4 photos, each of them twice; a copy has the same name, and `_copy`."""
+    photos = part_images({f"subject {n}": 8 for n in range(10)})
+    groups = pd.DataFrame({"source": "s", "row": photos["row"], "group": photos["row"] // 2})
+    splitting = Splitting(lambda: [photos], params(test_size=0.5, drop_copies=drop))
+    split = pd.concat(splitting.pieces(groups))
+    unseen = split[split["part"] == "test_unseen"]
+    assert splitting.repeats["test_unseen"] == 8  # 2 held-out subjects with 8 images, 4 photos each
+    assert len(unseen) == (8 if drop else 16) and splitting.sizes["images_test_unseen"] == len(unseen)
+    assert (unseen["row"] // 2).nunique() == 8
+    if drop:
+        assert not (split["row"] // 2)[split["part"] != "train"].duplicated().any()
 
 
 def test_the_seed_decides_and_the_order_does_not() -> None:
@@ -108,8 +186,8 @@ def test_greedy_test_size_leaves_one_image_each() -> None:
 
 def test_unseen_subjects_are_none_or_at_least_two() -> None:
     five = {name: 4 for name in "abcde"}
-    assert describe(split_images(part_images(five), params(unseen=0.01)))["subjects_test_unseen"] == 2
-    assert describe(split_images(part_images(five), params(unseen=0.0)))["subjects_test_unseen"] == 0
+    assert sizes_of(split_images(part_images(five), params(unseen=0.01)))["subjects_test_unseen"] == 2
+    assert sizes_of(split_images(part_images(five), params(unseen=0.0)))["subjects_test_unseen"] == 0
     with pytest.raises(StageError, match=r"split\.unseen_subjects: 0\.9: holds out 4 of 5"):
         split_images(part_images(five), params(unseen=0.9))
 

@@ -32,7 +32,8 @@ def test_test_sets_keep_their_order() -> None:
         "  agedb-30: {format: bin, images: /x/agedb_30.bin, pairs: /x/agedb_30.bin}\n"
         "  Own_2: {format: csv, images: faces, pairs: own.csv}\n"
     )
-    assert [(name, *entry.model_dump().values()) for name, entry in load_test_sets().items()] == [
+    test_sets = load_test_sets().items()
+    assert [(name, entry.format, entry.images, entry.pairs) for name, entry in test_sets] == [
         ("lfw", "lfw", "data/lfw", "data/pairs.txt"),
         ("agedb-30", "bin", "/x/agedb_30.bin", "/x/agedb_30.bin"),
         ("Own_2", "csv", "faces", "own.csv"),

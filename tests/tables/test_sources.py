@@ -55,6 +55,8 @@ def test_rejects_are_listed_outside_the_folder_that_later_stages_depend_on() -> 
             "sources: {a: {path: x, format: }}",
             "format: None: input should be 'folder', 'photos' or 'recordio'",
         ),
+        ("sources: {a: {path: x, depth: 0}}", "sources.a.depth: 0: input should be greater than or equal to 1"),
+        ("sources: {a: {path: x, depth: 2, format: recordio}}", "depth is of folders, and format recordio has none"),
         ("sources: {7: {path: x}}", "7: input should be a valid string"),
         ("sources: {a/b: {path: x}}", "'a/b': string should match pattern '^[A-Za-z0-9]"),
         ("sources: {..: {path: x}}", "'..': string should match pattern"),

@@ -63,7 +63,7 @@ def test_hand_edits_are_found(tmp_path: Path, old: str, new: str, message: str) 
 @pytest.mark.parametrize(
     "column, values, message",
     [
-        ("label", [0, 1, 0, 0], "every label one subject"),
+        ("label", [0, 1, 0, 0], "every label one name"),
         ("label", [0, 1, 2, 3], "needs one label"),
         ("part", ["train", "train", "test_unseen", "test_unseen"], "label 0 is in `test_unseen` and in another part"),
         ("part", ["train", "test_seen", "test_unseen", "train"], "label 1 is in `test_seen` but not in `train`"),

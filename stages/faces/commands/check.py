@@ -1,25 +1,30 @@
-"""Look for errors in params.yaml, the sources and the test sets; `make repro` does so before DVC starts.
+"""Look for errors in params.yaml, the sources and the test sets, as the stage `check` does.
 
-DVC clears a stage's outputs before the stage can look at its parameters. This command finds all
-errors that can be known beforehand, at once, while every output is still in place.
+It finds all errors that can be known before a stage runs, at once, while every output is in place. It also repairs what
+a DVC that was killed leaves behind, for which no stage could run.
 
 Exit code: 0 nothing is wrong; 1 something is, an `error:` line for each problem.
 """
 
 import fcntl
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from faces.commands.arguments import parser
 from faces.core.errors import StageError
 from faces.core.params import PARAMS_FILE, Params, load_params, read_params
 from faces.core.pipeline import ROOT, STAGES
-from faces.core.terminal import say
+from faces.core.terminal import say, warn
 from faces.core.threads import RuntimeParams
 from faces.evaluation.metrics import MetricsParams
 from faces.external.gathering import gather_set
@@ -37,8 +42,9 @@ SHARED_SECTIONS: dict[str, type[Params]] = {
     "photos": PhotosParams,
     "runtime": RuntimeParams,
 }
-WITHOUT_SECTION = {"gather", "embed_test"}  # stages that have no section of their own in params.yaml
+WITHOUT_SECTION = {"check", "gather", "embed_test"}  # stages that have no section of their own in params.yaml
 SYNTHETIC = Path("data/synthetic")
+QUEUES = (".dvc", "tmp", "exps")  # folders in which DVC runs queued experiments, each in a copy of the project
 DVC_LOCKS = Path(".dvc/tmp/rwlock")  # which of its processes works on what
 
 
@@ -49,7 +55,7 @@ def sections() -> list[str]:
 
 def script(stage: str) -> Any:
     """Return a stage's script as a module. Only this command imports scripts: their models check the parameters."""
-    if (folder := str(ROOT / "stages")) not in sys.path:
+    if sys.path[0] != (folder := str(ROOT / "stages")):  # else a package named like a stage, as `identify`, comes first
         sys.path.insert(0, folder)
     return import_module(stage)
 
@@ -73,7 +79,7 @@ def check_sources() -> None:
         path = Path(source.path)
         if (other := names.setdefault(path.resolve(), name)) != name:
             raise StageError(f"{PARAMS_FILE}: sources.{name}.path: {source.path!r}: is packed already as {other!r}")
-        if path.exists() or not made_by_dvc(path):
+        if not left_to_dvc(path):
             check_source(name, source)
 
 
@@ -83,12 +89,80 @@ def check_test_sets() -> None:
     for name, entry in load_test_sets().items():
         try:
             paths = [Path(path) for path in (entry.images, entry.pairs)]
-            if all(path.exists() or not made_by_dvc(path) for path in paths):
+            if not any(left_to_dvc(path) for path in paths):
                 gather_set(name, entry)
         except StageError as error:
             problems |= dict.fromkeys(str(error).splitlines())
     if problems:
         raise StageError("\n".join(problems))
+
+
+def check_weights() -> None:
+    """Raise StageError if training cannot start from its initial weights."""
+    params = check_section("train")
+    if not left_to_dvc(Path(params.initial_weights)):
+        script("train").check_initial_weights(params)
+
+
+def named_paths() -> Iterator[tuple[str, str]]:
+    """Yield key and value of each path in params.yaml that a queued experiment needs."""
+    for name, source in load_sources().items():
+        yield f"sources.{name}.path", source.path
+    for name, entry in load_test_sets().items():
+        yield f"test_sets.{name}.images", entry.images
+        yield f"test_sets.{name}.pairs", entry.pairs
+    with suppress(StageError):  # of the section, which a check of its own names
+        yield "train.initial_weights", check_section("train").initial_weights
+
+
+def check_queues() -> None:
+    """Warn of each path that a queued experiment will not find; in such an experiment, raise StageError."""
+    problems = []
+    for key, path in named_paths():
+        if os.path.isabs(path) or made_by_dvc(Path(path)):
+            continue
+        outside = os.path.normpath(path).startswith(os.pardir)
+        if outside or ignored_by_git(path):
+            why = "lies outside the project" if outside else "is ignored by Git and not kept by DVC"
+            problems.append(
+                f"{PARAMS_FILE}: {key}: {path!r}: {why}; a queued experiment runs in a copy of the project and does "
+                f"not find it: write its absolute path{'' if outside else f', or `dvc add {path}`'}"
+            )
+    if problems and in_queue():
+        raise StageError("\n".join(problems))
+    for problem in problems:
+        warn(problem)
+
+
+def in_queue() -> bool:
+    """Tell whether the current folder is a copy of the project that DVC made for a queued experiment."""
+    parts = Path.cwd().parts
+    return any(parts[start : start + len(QUEUES)] == QUEUES for start in range(len(parts)))
+
+
+def ignored_by_git(path: str) -> bool:
+    """Tell whether Git ignores a path; False if there is no Git, or the project is no checkout."""
+    try:
+        return subprocess.run(["git", "check-ignore", "--quiet", "--", path], stderr=subprocess.DEVNULL).returncode == 0
+    except OSError:
+        return False
+
+
+def left_to_dvc(path: Path) -> bool:
+    """Tell whether a path is missing and DVC makes it, fetches it, or was told to go without it."""
+    return not path.exists() and (made_by_dvc(path) or dvc_allows_missing())
+
+
+@cache
+def dvc_allows_missing() -> bool:
+    """Tell whether this process was started by `dvc repro --allow-missing` or the like.
+
+    Whoever lacks the raw images calls DVC so, and a stage is not told with which options DVC was called.
+    """
+    try:
+        return any("--allow-missing" in process.cmdline() for process in psutil.Process().parents())
+    except psutil.Error:  # a process ended meanwhile, or is somebody else's
+        return False
 
 
 def made_by_dvc(path: Path) -> bool:
@@ -107,8 +181,9 @@ def checks() -> Iterator[Callable[[], object]]:
     yield lambda: script("split").check_copies(check_section("split"))
     yield check_sources
     yield check_test_sets
+    yield check_queues
     yield lambda: script("mine").check_index(check_section("mine"), check_section("train").embedding_size)
-    yield lambda: script("train").check_initial_weights(check_section("train"))
+    yield check_weights
     yield lambda: script("train").check_choice(check_section("split").validation_size > 0, check_section("train"))
 
 
@@ -133,7 +208,6 @@ def mend_dvc_locks() -> None:
 
 def check_project() -> None:
     """Raise StageError with every problem, a line each."""
-    mend_dvc_locks()
     problems: dict[str, None] = {}  # in order, each once
     for check in checks():
         try:
@@ -147,5 +221,6 @@ def check_project() -> None:
 def main(arguments: Sequence[str]) -> int:
     """Check the project in the current folder."""
     parser("check", __doc__).parse_args(arguments)
+    mend_dvc_locks()
     check_project()
     return 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from faces.commands.recognition import SAME, Answer, answer, make_reader, recognition_parser
 from faces.core.errors import StageError
+from faces.core.terminal import warn
 from faces.images.image_folder import list_images
 from faces.images.rejection import Rejected, Rejection
 from faces.inference.gallery import Gallery
@@ -27,6 +28,8 @@ def enrol(options: argparse.Namespace) -> Answer:
     if not options.folder.is_dir():
         raise StageError(f"{options.folder}: there is no such folder")
     listing = list_images(options.folder)
+    if deeper := listing.describe_deeper():
+        warn(f"{options.folder}: {deeper.partition(';')[0]}; a person is a folder directly in it")
     read, model, rejected = make_reader(options.photos), load_model(options.model), list(listing.rejected)
     images, subjects, embeddings = list[NDArray[np.uint8]](), list[str](), list[NDArray[np.float32]]()
     for file in (file for subject in listing.subjects for file in listing.images(subject)):

@@ -1,7 +1,9 @@
 """Reading and checking params.yaml."""
 
+import copy
 import math
 import reprlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,9 +40,10 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
         content = path.read_bytes()
     except FileNotFoundError:
         raise StageError(f"{path} is missing; run from the root of the project") from None
-    return parse_params(content, str(path))
+    return copy.deepcopy(parse_params(content, str(path)))
 
 
+@lru_cache(maxsize=1)  # a check reads the file for every section, and parsing takes some 30 ms
 def parse_params(content: bytes, where: str) -> dict[str, Any]:
     """Return the sections of a parameter file's content; StageError, beginning with `where`, if it is not a mapping."""
     try:

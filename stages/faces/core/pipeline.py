@@ -9,6 +9,7 @@ import yaml
 
 # In the order in which `dvc repro` runs them.
 STAGES = (
+    "check",
     "synthesize",
     "pack",
     "gather",

@@ -11,7 +11,6 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from sklearn.neighbors import KNeighborsClassifier
 
 from faces.core.params import Params
 from faces.core.terminal import progress
@@ -42,6 +41,8 @@ def knn_accuracy(
     Near means of a high cosine. A tied vote goes to the lowest label, as in scikit-learn. If m is less than
     `neighbours`, all vectors vote.
     """
+    from sklearn.neighbors import KNeighborsClassifier  # takes a second to import
+
     classifier = KNeighborsClassifier(n_neighbors=min(neighbours, len(gallery)), metric="cosine", algorithm="brute")
     return float(classifier.fit(gallery, gallery_labels).score(probes, probe_labels))
 

@@ -48,6 +48,17 @@ def k_fold_accuracies(scores: Scores, same: Labels, folds: NDArray[np.integer]) 
     return np.array(accuracies)
 
 
+def describe_folds(same: Labels, folds: NDArray[np.integer]) -> str:
+    """Return how many folds there are, and the pairs of the one with the fewest of a kind; see `k_fold_accuracies`."""
+    genuine, numbers = np.asarray(same, dtype=bool), np.unique(folds)
+    within = [genuine[(folds == fold).all(axis=1)] for fold in numbers]
+    fewest = min(range(len(numbers)), key=lambda place: min(within[place].sum(), (~within[place]).sum()))
+    return (
+        f"of {len(numbers)} fold(s), fold {numbers[fewest]} has {within[fewest].sum()} genuine and "
+        f"{(~within[fewest]).sum()} impostor pairs"
+    )
+
+
 def _best_balanced_threshold(
     scores: Scores, genuine: NDArray[np.bool_], chosen: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> float:

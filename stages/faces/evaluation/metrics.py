@@ -15,7 +15,7 @@ from pydantic import Field
 
 from faces.core.params import Params
 from faces.evaluation.bootstrap import Interval, accuracy_interval, auc_gain_interval, curve_intervals
-from faces.evaluation.k_fold import k_fold_accuracies
+from faces.evaluation.k_fold import describe_folds, k_fold_accuracies
 from faces.evaluation.roc import (
     Roc,
     Scores,
@@ -93,8 +93,10 @@ def verification_metrics(
     values |= at_rates
     accuracies = None if folds is None else k_fold_accuracies(every.scores, every.same, folds)
     if accuracies is None:
+        found = "there are none" if folds is None else describe_folds(every.same, folds)
         left_out.append(
-            "k-fold accuracy needs pairs of both kinds in each of two or more folds; fewer metrics.folds may do"
+            f"k-fold accuracy needs pairs of both kinds in each of two or more folds; {found}. What may help: fewer "
+            "metrics.folds for a part of the split, another column `fold` for a csv"
         )
     else:
         values |= {"fold_accuracy": float(accuracies.mean()), "fold_accuracy_std": float(accuracies.std())}

@@ -4,6 +4,7 @@ READERS at the end lists the formats: a new format is a row there, with a functi
 `ExternalSet.format` (faces/tables/external_sets.py).
 """
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,10 @@ from faces.external.pair_files import (
     read_csv_pairs,
     read_lfw_pairs,
 )
-from faces.images.decoding import DecodingParams, read_image, ready_to_read
+from faces.images.decoding import DecodingParams, ready_to_read
+from faces.images.detection import PhotosParams, check_installed
+from faces.images.packing import ReadFace, face_reader
+from faces.images.plausibility import SampledImage, describe_no_crops, describe_swapped, spread
 from faces.images.rejection import Rejection
 from faces.tables.external_sets import PAIR_COLUMNS, ExternalSet, check_pairs
 
@@ -66,6 +70,8 @@ def check_paths(name: str, entry: ExternalSet) -> None:
 def gather_set(name: str, entry: ExternalSet) -> GatheredSet:
     """Return the images and pairs of a test set; StageError names all that are missing."""
     check_paths(name, entry)
+    if entry.faces == "photos":
+        check_installed()
     return READERS[entry.format](entry)
 
 
@@ -140,23 +146,32 @@ def warn_about_pairs(path: str, gathered: GatheredSet) -> None:
         )
 
 
-def decode_image(source: Path | bytes, decoding: DecodingParams) -> NDArray[np.uint8] | Rejection:
+def reader_of(entry: ExternalSet, decoding: DecodingParams, photos: PhotosParams) -> ReadFace:
+    """Return the function that reads an image of a test set as a face; StageError if the detector is not installed.
+
+    A protocol is used as a whole: of a photo, the largest face is taken, however small or turned it is.
+    """
+    any_face = photos.model_copy(update={"second_face": 1.0, "min_eye_distance": 1.0, "most_turn": math.inf})
+    return face_reader(decoding, any_face if entry.faces == "photos" else None, entry.channels)
+
+
+def read_or_reject(source: Path | bytes, read: ReadFace) -> NDArray[np.uint8] | Rejection:
     """Return the pixels of an image, or the reason for its rejection."""
     try:
-        return read_image(source, decoding.limits, decoding.resize_filter)
+        return read(source)
     except Rejection as rejection:
         return rejection
 
 
-def write_pixels(gathered: GatheredSet, where: str, decoding: DecodingParams, target: BinaryIO, title: str) -> None:
-    """Write all images as one .npy file; StageError names all that cannot be decoded, each after `where`.
+def write_pixels(gathered: GatheredSet, where: str, read: ReadFace, workers: int, target: BinaryIO, title: str) -> None:
+    """Write all images as one .npy file; StageError names all that cannot be read, each after `where`.
 
-    The bytes do not depend on the number of workers.
+    The bytes do not depend on the number of `workers`, 0 for one per core.
     """
     write_npy_header(target, np.uint8, (len(gathered.sources), *IMAGE_SHAPE))
-    workers, problems = decoding.workers or available_cores(), []
+    workers, problems = workers or available_cores(), []
     with ready_to_read(), ThreadPoolExecutor(workers) as pool:
-        results = in_order(pool, partial(decode_image, decoding=decoding), gathered.sources, ahead=8 * workers)
+        results = in_order(pool, partial(read_or_reject, read=read), gathered.sources, ahead=8 * workers)
         bar = progress(results, title, total=len(gathered.sources), unit="image")
         for path, result in zip(gathered.paths, bar, strict=True):
             if isinstance(result, Rejection):
@@ -165,6 +180,16 @@ def write_pixels(gathered: GatheredSet, where: str, decoding: DecodingParams, ta
                 target.write(result.data)
     if problems:
         raise StageError("\n".join(problems))
+
+
+def warn_about_images(name: str, entry: ExternalSet, gathered: GatheredSet, pixels: NDArray[np.uint8]) -> None:
+    """Warn if a sample of a test set's images looks like photos where faces should be, or has channels swapped."""
+    sample = [SampledImage(gathered.paths[row], gathered.sources[row], pixels[row]) for row in spread(len(pixels))]
+    if entry.faces == "aligned" and (photos := describe_no_crops(sample)):
+        warn(f"{name}: {photos}; if they are photos, `faces: photos` of the test set finds the faces in them")
+    if swapped := describe_swapped(sample):
+        other = "rgb" if entry.channels == "bgr" else "bgr"
+        warn(f"{name}: {swapped}; `channels: {other}` of the test set puts them right")
 
 
 def file_states(entry: ExternalSet, gathered: GatheredSet) -> list[tuple[int, int]]:

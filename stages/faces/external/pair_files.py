@@ -7,12 +7,13 @@ Image i of a person is <name>/<name>_<i, four digits>.<ending>. A set is a fold.
 
 `csv`: a header and the columns a, b, same, and perhaps fold, group, and both subject_a and subject_b, in any order. a
 and b are paths in the folder of images, same is 1 or 0, fold counts from 0, subject_a and subject_b say who is on them.
-Without a fold, the order of the pairs decides, as `contiguous_folds` says.
+Without a fold, `folds_by_label` or, with subjects, `folds_by_people` makes them, so that each has pairs of both labels.
 """
 
 import os
 import stat
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -51,6 +52,41 @@ def contiguous_folds(pairs: int) -> list[int]:
     if pairs < FOLDS:
         return [0] * pairs
     return [fold for fold in range(FOLDS) for _ in range(pairs // FOLDS + (fold < pairs % FOLDS))]
+
+
+def folds_by_label(same: Sequence[int]) -> list[int]:
+    """Return the fold of each pair, by its label: the pairs of either label are cut into runs, in order.
+
+    There are ten folds, or as many as there are pairs of the rarer label, so that each has pairs of both.
+    """
+    count = max(1, min(FOLDS, sum(same), len(same) - sum(same)))
+    folds = [0] * len(same)
+    for label in (0, 1):
+        places = [place for place, kind in enumerate(same) if kind == label]
+        for number, place in enumerate(places):
+            folds[place] = number * count // len(places)
+    return folds
+
+
+def folds_by_people(pairs: Sequence[NamedPair]) -> list[int]:
+    """Return the fold of each pair, whose subjects are known: a person's genuine pairs are all in one fold.
+
+    People are cut into runs, in order of their first genuine pair, with about as many such pairs in each: into ten, or
+    as many as there are people. An impostor pair goes to that fold of its two people which has fewer of them so far.
+    """
+    genuine = Counter(pair.subject_a for pair in pairs if pair.same)  # in order of first use
+    count = max(1, min(FOLDS, len(genuine), len(pairs) - genuine.total()))
+    ends = np.cumsum(list(genuine.values()))
+    middles = ends - np.array(list(genuine.values())) / 2
+    fold_of = dict(zip(genuine, (middles * count // max(1, genuine.total())).astype(int).tolist(), strict=True))
+    impostors = Counter(dict.fromkeys(range(count), 0))
+    folds = []
+    for pair in pairs:
+        choices = [fold_of[name] for name in (pair.subject_a, pair.subject_b) if name in fold_of]
+        fold = min(choices or range(count), key=lambda choice: (impostors[choice], choice))
+        impostors[fold] += not pair.same
+        folds.append(fold)
+    return folds
 
 
 def image_names(pairs: Iterable[NamedPair]) -> list[str]:
@@ -164,10 +200,12 @@ def read_csv_pairs(path: Path) -> list[NamedPair]:
     rows = list(csv_rows(path, ("a", "b", "same"), ("fold", "group", *SUBJECTS)))
     if rows and (SUBJECTS[0] in rows[0]) != (SUBJECTS[1] in rows[0]):
         raise StageError(f"{path}: has one of the columns {' and '.join(SUBJECTS)}; expected both or neither")
-    folds = [row.number("fold") for row in rows if "fold" in row] or contiguous_folds(len(rows))
-    pairs = [_csv_pair(row, fold) for row, fold in zip(rows, folds, strict=True)]
+    pairs = [_csv_pair(row) for row in rows]
     _check_subjects(pairs, [row.where for row in rows])
-    return pairs
+    if not rows or "fold" in rows[0]:
+        return pairs
+    folds = folds_by_people(pairs) if SUBJECTS[0] in rows[0] else folds_by_label([pair.same for pair in pairs])
+    return [pair._replace(fold=fold) for pair, fold in zip(pairs, folds, strict=True)]
 
 
 def image_subjects(pairs: Iterable[NamedPair]) -> dict[str, str]:
@@ -191,7 +229,8 @@ def _check_subjects(pairs: list[NamedPair], where: list[str]) -> None:
             raise StageError(f"{line}: same is {pair.same}, of {pair.subject_a[:100]!r} and {pair.subject_b[:100]!r}")
 
 
-def _csv_pair(row: Row, fold: int) -> NamedPair:
+def _csv_pair(row: Row) -> NamedPair:
+    """Return the pair in a row; its fold is 0 if the row has none."""
     a, b = _inner_path(row, "a"), _inner_path(row, "b")
     if a == b:
         raise StageError(f"{row.where}: pairs image {a} with itself")
@@ -203,6 +242,7 @@ def _csv_pair(row: Row, fold: int) -> NamedPair:
             )
         if column in row and not name and column in SUBJECTS:
             raise StageError(f"{row.where}: {column} is empty; expected who is on the image")
+    fold = row.number("fold") if "fold" in row else 0
     return NamedPair(a, b, row.number("same", below=2), fold, **names)
 
 

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from faces.core.files import replacing
 from faces.images.decoding import Limits, read_photo, ready_to_read
-from faces.images.finished_shards import PackedShard
-from faces.images.listing import SourceListing
+from faces.images.finished_shards import PackedShard, packed_at
+from faces.images.listing import SourceListing, find_source
 from faces.images.rejection import PHOTO_REASONS, Rejected
 from faces.images.sheet import Cell, CellGroup, draw_grid
-from faces.tables.packed_images import open_shard
 from faces.tables.sources import sheet_path
 
 SHOWN = 12  # packed images on the sheet, and as many rejected photos
@@ -28,17 +27,18 @@ class Sample(NamedTuple):
     caption: str
 
 
-def sample_images(shards: list[PackedShard], rejected: list[Rejected]) -> list[Sample]:
-    """Return some images, evenly spread over all shards, and the first photos without a usable face."""
-    ends = np.cumsum([shard.images for shard in shards])
-    samples = []
-    for place in np.unique(np.linspace(0, ends[-1] - 1, SHOWN).round().astype(int)):
-        shard = shards[number := int(np.searchsorted(ends, place, side="right"))]
-        row = int(place - (ends[number] - shard.images))
-        subject, path = shard.read_table().iloc[row]
-        samples.append(Sample(subject, path, open_shard(shard.pixels).read(np.array([row]))[0], path))
+def sample_images(shards: list[PackedShard], rejected: list[Rejected], depth: int = 1) -> list[Sample]:
+    """Return some images, evenly spread over all shards, and the first photos without a usable face.
+
+    `depth` is that of the subjects' folders, whose paths are their names.
+    """
+    places = np.unique(np.linspace(0, sum(shard.images for shard in shards) - 1, SHOWN).round().astype(np.int64))
+    samples = [Sample(subject, path, pixels, path) for subject, path, pixels in packed_at(shards, places)]
     photos = [row for row in rejected if row.reason in PHOTO_REASONS][:SHOWN]
-    return samples + [Sample(row.path.split("/")[0], row.path, None, f"{row.reason}: {row.path}") for row in photos]
+    for photo in photos:
+        subject = "/".join(photo.path.split("/")[:depth])
+        samples.append(Sample(subject, photo.path, None, f"{photo.reason}: {photo.path}"))
+    return samples
 
 
 def write_sheet(name: str, root: Path, listing: SourceListing, limits: Limits, samples: list[Sample]) -> None:
@@ -46,8 +46,7 @@ def write_sheet(name: str, root: Path, listing: SourceListing, limits: Limits, s
     cells = []
     with ready_to_read():
         for sample in samples:
-            (file,) = (file for file in listing.images(sample.subject) if file.path == sample.path)
-            before = read_photo(file.source(root), limits)
+            before = read_photo(find_source(root, listing, sample.subject, sample.path), limits)
             cells.append(Cell(before, sample.after, _printable(sample.caption)))
     with replacing(sheet_path(name)) as temporary:
         draw_grid([CellGroup(cells)]).save(temporary)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ PILLOW_MEGAPIXELS = 178  # Pillow itself refuses larger images
 ORIENTATION = 0x0112  # the EXIF tag
 MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # errors of the machine, which say nothing about the file
 
+Result = TypeVar("Result")
 ResizeFilter = Literal["box", "bilinear", "bicubic", "lanczos"]
 
 RESIZE_FILTERS: dict[ResizeFilter, Image.Resampling] = {
@@ -97,9 +98,15 @@ def read_photo(source: Path | bytes, limits: Limits) -> NDArray[np.uint8]:
     return _decode(source, limits, _full_size)
 
 
-def _decode(
-    source: Path | bytes, limits: Limits, convert: Callable[[Image.Image], NDArray[np.uint8]]
-) -> NDArray[np.uint8]:
+def read_size(source: Path | bytes) -> tuple[int, int]:
+    """Return width and height of an image file, or of its content, as the file has them; no pixel is decoded.
+
+    Errors are those of `read_image`.
+    """
+    return _decode(source, Limits(1, PILLOW_MEGAPIXELS), lambda image: image.size)
+
+
+def _decode(source: Path | bytes, limits: Limits, convert: Callable[[Image.Image], Result]) -> Result:
     try:
         opened = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
         with opened as file, Image.open(file, formats=FORMATS) as image:

@@ -7,15 +7,18 @@ FINISHED that holds their sizes and modification times, so that a later run noti
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from faces.core.csv_files import read_csv, write_csv
 from faces.core.files import link_or_copy, write_text
 from faces.images.rejection import UNREADABLE, Rejected
-from faces.tables.packed_images import SHARDS
+from faces.tables.packed_images import SHARDS, open_shard
 
 PIXELS, FINISHED = "images.npy", "finished"
 TABLE_COLUMNS = {"subject": str, "path": str}
@@ -82,6 +85,16 @@ def find_finished(folder: Path) -> PackedShard | None:
 def _sizes_and_times(shard: PackedShard) -> list[int]:
     statuses = [path.stat() for path in (shard.pixels, shard.table, shard.rejects)]
     return [number for status in statuses for number in (status.st_size, status.st_mtime_ns)]
+
+
+def packed_at(shards: list[PackedShard], places: NDArray[np.int64]) -> Iterator[tuple[str, str, NDArray[np.uint8]]]:
+    """Yield subject, path and pixels (112, 112, 3) of the images at `places`, ascending, counted over all shards."""
+    ends = np.cumsum([shard.images for shard in shards])
+    number = np.searchsorted(ends, places, side="right")
+    for which in np.unique(number):
+        shard, rows = shards[which], places[number == which] - (ends[which] - shards[which].images)
+        table = shard.read_table().iloc[rows]
+        yield from zip(table["subject"], table["path"], open_shard(shard.pixels).read(rows), strict=True)
 
 
 def publish_shards(shards: list[PackedShard], target: Path) -> None:

@@ -2,7 +2,8 @@
 
 An image is a file with one of `ENDINGS`, in any case. Other files, and hidden files and folders, are ignored and
 counted. Links to files and folders are followed; a folder that is reached twice is listed once. Subjects are the
-folders directly in the root, named as they are on disk (é in one code point and é in two are two subjects).
+folders directly in the root or, with a depth of 2, those one level below, named by their path as it is on disk (é in
+one code point and é in two are two subjects).
 """
 
 import hashlib
@@ -52,6 +53,7 @@ class FolderListing:
     """
 
     root: Path
+    depth: int = 1  # levels below the root at which subjects' folders lie
     subjects: dict[str, list[Folder]] = field(default_factory=dict)  # those with an image, in order of code points
     rejected: list[Rejected] = field(default_factory=list)
     ignored: int = 0
@@ -61,7 +63,7 @@ class FolderListing:
         found: list[ImageFile] = []
         for folder in self.subjects[subject]:
             with suppress(OSError), os.scandir(self.root / folder.path) as entries:  # the folder may be gone since
-                found += _find_images(entries, folder.path)
+                found += _find_images(entries, folder.path, self.depth)
         return sorted(found)
 
     def count(self, subject: str) -> int:
@@ -72,18 +74,33 @@ class FolderListing:
         """Return texts that change when a file of the subject is written to."""
         return [part for folder in self.subjects[subject] for part in (folder.path, folder.stamp)]
 
+    def describe_deeper(self) -> str:
+        """Return which subjects have images in folders below their own, and the depth of these; "" if none has."""
+        deeper = {
+            subject: below
+            for subject, folders in self.subjects.items()
+            if (below := [folder.path for folder in folders if folder.path != subject])
+        }
+        if not deeper:
+            return ""
+        subject, (example, *_) = next(iter(deeper.items()))
+        return (
+            f"{len(deeper)} of {len(self.subjects)} people have images in folders below their own, such as "
+            f"{example!r} of {subject!r}; if those folders are the people, set `depth: {example.count('/') + 1}`"
+        )
+
     @property
     def stamps(self) -> dict[str, str]:
         """Return a text for each folder that changes when a file in it is written to."""
         return {folder.path: folder.stamp for folders in self.subjects.values() for folder in folders}
 
 
-def list_images(root: Path) -> FolderListing:
-    """Return the image files below `root`; no file is opened.
+def list_images(root: Path, depth: int = 1) -> FolderListing:
+    """Return the image files below `root`, people's folders being `depth` levels below it; no file is opened.
 
     Links to folders are followed last, so that a folder is listed under its own name rather than that of a link.
     """
-    listing = FolderListing(root)
+    listing = FolderListing(root, depth)
     folders, links = [""], list[str]()
     seen: set[tuple[int, int]] = set()
     while folders or links:
@@ -100,21 +117,21 @@ def list_images(root: Path) -> FolderListing:
     return listing
 
 
-def stamps(root: Path) -> dict[str, str]:
+def stamps(root: Path, depth: int = 1) -> dict[str, str]:
     """Return a text for each folder below `root` that changes when a file is added, removed, resized or touched."""
-    return list_images(root).stamps
+    return list_images(root, depth).stamps
 
 
 def _hash(images: list[ImageFile]) -> str:
     return hashlib.blake2b(json.dumps(sorted(images)).encode(), digest_size=16).hexdigest()
 
 
-def _find_images(entries: Iterable[os.DirEntry[str]], folder: str) -> Iterator[ImageFile]:
+def _find_images(entries: Iterable[os.DirEntry[str]], folder: str, depth: int) -> Iterator[ImageFile]:
     """Yield the image files among the entries of a subject's folder, by the same rules as `_list_entry`."""
     for entry in entries:
         with suppress(Rejection, OSError):
             if _has_image_name(entry) and not stat.S_ISDIR((status := entry.stat()).st_mode):
-                yield _image_file(f"{folder}/{entry.name}", status)
+                yield _image_file(f"{folder}/{entry.name}", status, depth)
 
 
 def _has_image_name(entry: os.DirEntry[str]) -> bool:
@@ -158,7 +175,7 @@ def _list_entry(
         elif not _has_image_name(entry):
             listing.ignored += 1
         else:
-            images.append(_image_file(path, status))
+            images.append(_image_file(path, status, listing.depth))
     except Rejection as rejection:
         listing.rejected.append(rejection.row(path))
     except OSError as error:
@@ -166,17 +183,17 @@ def _list_entry(
         listing.rejected.append((broken_link if entry.is_symlink() else unreadable(error)).row(path))
 
 
-def _image_file(path: str, status: os.stat_result) -> ImageFile:
+def _image_file(path: str, status: os.stat_result, depth: int) -> ImageFile:
     """Return the image at a path relative to the root; Rejection if it cannot be packed."""
-    subject, _, below = path.partition("/")
+    folders = path.split("/")[:-1]
     if path != path.encode("utf-8", "ignore").decode("utf-8"):
         raise Rejection("bad_name", "not UTF-8")
     if "\r" in path:
         raise Rejection("bad_name", "has a carriage return")
-    if not below:
+    if len(folders) < depth:
         raise Rejection("outside_subject", "not in a subject's folder")
     if not stat.S_ISREG(status.st_mode):
         raise Rejection("not_a_file", "a pipe, socket or device")
     if status.st_size == 0:
         raise Rejection("empty", "zero bytes")
-    return ImageFile(subject, path, status.st_size, status.st_mtime_ns)
+    return ImageFile("/".join(folders[:depth]), path, status.st_size, status.st_mtime_ns)

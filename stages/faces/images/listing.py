@@ -1,7 +1,7 @@
 """What a source holds, whatever its format; no image is opened.
 
-To add a format: write a module that has what a row of FORMATS names, return an object that follows SourceListing from
-its `list_images`, add the row here, and add the name to `Format` in faces/tables/sources.py.
+To add a format: write a module that lists its images, returning an object that follows SourceListing, add a row to
+FORMATS here, and add the name to `Format` in faces/tables/sources.py.
 """
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from faces.core.errors import StageError
+from faces.core.terminal import warn
 from faces.images import image_folder, recordio
 from faces.images.detection import check_installed
 from faces.images.rejection import Rejected, summarise_rejects
@@ -49,16 +50,44 @@ class SourceFormat(NamedTuple):
     """How one format of source is read."""
 
     subject: str  # what a subject is in this format, for an error message
-    list_images: Callable[[Path], SourceListing]  # folder of the source -> its images; StageError if it is unusable
-    stamps: Callable[[Path], Mapping[str, str]]  # the same as `SourceListing.stamps`, as of now
+    list_images: Callable[[Source], SourceListing]  # StageError if the source is unusable
+    stamps: Callable[[Source], Mapping[str, str]]  # the same as `SourceListing.stamps`, as of now
     quick_paths: Callable[[Path], Iterable[str]] | None = None  # paths of all images, if `list_images` takes minutes
     photos: bool = False  # whether faces have to be found in the images
 
 
+def list_folder(source: Source) -> image_folder.FolderListing:
+    """Return the image files of a source of folders; warn if they lie deeper than people's folders, unless it says so.
+
+    StageError, with the same sentence, if that leaves fewer than two people.
+    """
+    listing = image_folder.list_images(Path(source.path), source.depth or 1)
+    if source.depth is None and (deeper := listing.describe_deeper()):
+        if len(listing.subjects) < 2:
+            raise StageError(deeper)
+        warn(f"{source.path}: {deeper} for this source, else `depth: 1`")
+    return listing
+
+
+def folder_stamps(source: Source) -> dict[str, str]:
+    """Return the stamps of a source of folders, as of now."""
+    return image_folder.stamps(Path(source.path), source.depth or 1)
+
+
+def list_records(source: Source) -> recordio.RecordListing:
+    """Return the images of a source of records."""
+    return recordio.list_images(Path(source.path))
+
+
+def record_stamps(source: Source) -> dict[str, str]:
+    """Return the stamps of a source of records, as of now."""
+    return recordio.stamps(Path(source.path))
+
+
 FORMATS: dict[Format, SourceFormat] = {
-    "folder": SourceFormat(image_folder.SUBJECT, image_folder.list_images, image_folder.stamps),
-    "photos": SourceFormat(image_folder.SUBJECT, image_folder.list_images, image_folder.stamps, photos=True),
-    "recordio": SourceFormat(recordio.SUBJECT, recordio.list_images, recordio.stamps, recordio.read_paths),
+    "folder": SourceFormat(image_folder.SUBJECT, list_folder, folder_stamps),
+    "photos": SourceFormat(image_folder.SUBJECT, list_folder, folder_stamps, photos=True),
+    "recordio": SourceFormat(recordio.SUBJECT, list_records, record_stamps, recordio.read_paths),
 }
 
 
@@ -69,7 +98,7 @@ def list_source(name: str, source: Source) -> SourceListing:
         if source_format.photos:
             check_installed()
         attributes = find_attributes(root)
-        listing = source_format.list_images(root)
+        listing = source_format.list_images(source)
         if len(listing.subjects) < 2:
             raise StageError(
                 f"images of {len(listing.subjects)} subject(s); needed: two at least, {source_format.subject}"
@@ -78,6 +107,12 @@ def list_source(name: str, source: Source) -> SourceListing:
         if attributes is not None:
             check_rows(attributes, _paths(listing) if key_column(attributes) == "path" else listing.subjects)
     return listing
+
+
+def find_source(root: Path, listing: SourceListing, subject: str, path: str) -> Path | bytes:
+    """Return an image of a source by its path, for `read_image` or `read_photo`; Rejection if there is none."""
+    (file,) = (file for file in listing.images(subject) if file.path == path)
+    return file.source(root)
 
 
 def _paths(listing: SourceListing) -> Iterator[str]:
@@ -100,7 +135,7 @@ def check_source(name: str, source: Source) -> None:
 
 def check_unchanged(name: str, source: Source, listing: SourceListing) -> None:
     """Raise StageError if a file of the source was added, removed, resized or touched since it was listed."""
-    now = FORMATS[source.format].stamps(Path(source.path))
+    now = FORMATS[source.format].stamps(source)
     changed = {place for place, _ in now.items() ^ listing.stamps.items()}
     if changed:
         raise StageError(

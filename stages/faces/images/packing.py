@@ -31,6 +31,7 @@ from faces.images.finished_shards import FINISHED, PIXELS, PackedShard, find_fin
 from faces.images.listing import SourceFile, SourceListing
 from faces.images.rejection import Rejected, Rejection
 from faces.images.shards import plan
+from faces.tables.sources import Channels
 
 CHUNK_FILES = 256  # 10 MB of pixels: the most that a thread holds if a subject may have any number of images
 
@@ -98,15 +99,18 @@ class SubjectNote(NamedTuple):
     rejected: list[Rejected]
 
 
-def face_reader(decoding: DecodingParams, photos: PhotosParams | None = None) -> ReadFace:
+def face_reader(decoding: DecodingParams, photos: PhotosParams | None = None, channels: Channels = "rgb") -> ReadFace:
     """Return the function that reads an image of a face, or with `photos` finds the face in a photo.
 
     It raises Rejection if there is no usable image or face.
     """
+    order = slice(None, None, -1 if channels == "bgr" else 1)
     if photos:
         detector = Detector(photos)
-        return lambda content: align_photo(read_photo(content, decoding.limits), detector, photos)
-    return lambda content: read_image(content, decoding.limits, decoding.resize_filter)
+        return lambda content: align_photo(read_photo(content, decoding.limits)[..., order], detector, photos)
+    return lambda content: np.ascontiguousarray(
+        read_image(content, decoding.limits, decoding.resize_filter)[..., order]
+    )
 
 
 def pack_source(packing: Packing, params: ShardParams, checkpoints: Path, title: str) -> list[PackedShard]:

@@ -1,4 +1,4 @@
-"""Search for copies and near copies of images by thumbnails of 8 x 8 pixels.
+"""Search for candidates for copies of images by thumbnails of 8 x 8 pixels; copies.py decides.
 
 A thumbnail hardly changes if the image is compressed, shifted or scaled a little. It is a perceptual hash that is
 compared by cosine, the likeness, instead of by bits. Of 1,673 photographs of faces, 112 x 112, two different ones had a
@@ -17,8 +17,6 @@ from collections.abc import Iterator
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from faces.core.terminal import progress
 
@@ -110,13 +108,11 @@ def alike(
     return query.astype(np.int64), found[query, rank].astype(np.int64)
 
 
-def groups_of_copies(
-    small: NDArray[np.uint8], likeness: float, neighbours: int, exact_images: int
-) -> NDArray[np.int64]:
-    """Return the group of each thumbnail (n, 8, 8, 3): (n,), from 0, in the order of the first image of each group.
+def alike_pairs(small: NDArray[np.uint8], likeness: float, neighbours: int, exact_images: int) -> NDArray[np.int64]:
+    """Return the pairs of thumbnails (n, 8, 8, 3) that are alike, each once, the lower number first: (k, 2).
 
-    Thumbnails that are alike, directly or through others, are in one group. Up to `exact_images`, all are compared with
-    all; this is also the most that are held as vectors at a time, 768 bytes each.
+    A thumbnail is paired with its `neighbours` most alike ones. Up to `exact_images`, all are compared with all; this
+    is also the most that are held as vectors at a time, 768 bytes each.
     """
     links = [np.empty((2, 0), np.int64)]
     for rows, index in slice_indices(small, exact_images):
@@ -124,9 +120,6 @@ def groups_of_copies(
         for block in progress(list(later), "looking for copies", unit="block"):
             queries = small[rows.start :][block]
             query, other = alike(directions(queries), index, likeness, neighbours + 1)  # each finds itself
-            pairs = np.stack([query + block.start, other]) + rows.start
+            pairs = np.sort(np.stack([query + block.start, other]) + rows.start, axis=0)
             links.append(pairs[:, pairs[0] != pairs[1]])
-    first, second = np.concatenate(links, axis=1)
-    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(small), len(small)))
-    _, group = connected_components(graph, directed=False)
-    return group.astype(np.int64)
+    return np.unique(np.concatenate(links, axis=1).T, axis=0)

@@ -17,7 +17,7 @@ from faces.core.csv_files import csv_rows, read_csv
 from faces.core.errors import StageError
 from faces.core.params import Params, load_params
 from faces.tables.packed_images import open_packed
-from faces.tables.sources import Name
+from faces.tables.sources import Channels, Name
 
 TESTS = Path("data/tests")
 NAME_HELP = "a name from the section `test_sets:` of params.yaml"
@@ -29,11 +29,17 @@ PAIR_COLUMNS = {"a": np.int64, "b": np.int64, "same": np.int64, "fold": np.int64
 
 
 class ExternalSet(Params):
-    """Where a test set is, and in which format; a relative path starts at the root of the project."""
+    """Where a test set is, and in which format; a relative path starts at the root of the project.
+
+    Images are aligned faces, or photos in which faces are found. `channels` of `bgr` are images that were written with
+    red and blue swapped.
+    """
 
     format: Literal["lfw", "bin", "csv"]
     images: str = Field(min_length=1)
     pairs: str = Field(min_length=1)
+    faces: Literal["aligned", "photos"] = "aligned"
+    channels: Channels = "rgb"
 
     @model_validator(mode="after")
     def _one_bin(self) -> "ExternalSet":

@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, RootModel, StringConstraints
+from pydantic import Field, RootModel, StringConstraints, model_validator
 
 from faces.core.params import Params, load_params
 from faces.tables.packed_images import PACKED
 
 REJECTED = Path("data/rejected")  # not in data/packed, so that a new reject changes nothing that later stages read
 
+MAX_DEPTH = 20  # of people's folders
+
 # A name becomes a file name and a part of a stage's name, on every system and in every shell.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
+Channels = Literal["rgb", "bgr"]
 Format = Literal["folder", "photos", "recordio"]  # faces/images/listing.py has the table of formats
 
 
@@ -20,11 +23,21 @@ class Source(Params):
     """A folder of images; a relative path starts at the root of the project.
 
     Format `folder` has aligned faces as `<path>/<subject>/…/<image>`, `photos` has photos in such folders, and
-    `recordio` has InsightFace's train.rec, train.idx and property.
+    `recordio` has InsightFace's train.rec, train.idx and property. In folders, people lie `depth` levels below `path`.
+    `channels` of `bgr` are images that were written with red and blue swapped.
     """
 
     path: str = Field(min_length=1)
     format: Format = "folder"
+    depth: int | None = Field(default=None, ge=1, le=MAX_DEPTH)  # None: 1, with a warning if images lie deeper
+
+    channels: Channels = "rgb"
+
+    @model_validator(mode="after")
+    def _depth_of_folders(self) -> "Source":
+        if self.depth is not None and self.format == "recordio":
+            raise ValueError("depth is of folders, and format recordio has none")
+        return self
 
 
 class _Sources(RootModel[Annotated[dict[Name, Source], Field(min_length=1)]]):

@@ -28,8 +28,8 @@ def read_split(path: Path = SPLIT_PATH, names: bool = False) -> pd.DataFrame:
     Without `names`, the columns subject and path are left out: 18 bytes an image are held instead of some 200.
 
     Raises:
-        StageError: the file is missing or damaged, or breaks a rule: labels and subjects correspond one to one, an
-            image is listed once, identities of `test_unseen` are in no other part.
+        StageError: the file is missing or damaged, or breaks a rule: a subject has one label, and a label one name,
+            though perhaps in several sources; an image is listed once; people of `test_unseen` are in no other part.
     """
     read = _SplitReader(path)
     pieces = [read.piece(piece, names) for piece in read_csv_pieces(path, COLUMNS)]
@@ -77,9 +77,10 @@ class _SplitReader:
             self._inconsistent |= self._labels.setdefault((source, subject), label) != label
 
     def check_labels(self) -> None:
-        """Raise StageError if a person has two labels, or a label two people."""
-        if self._inconsistent or len(set(self._labels.values())) < len(self._labels):
-            raise StageError(f"{self.path}: every subject of a source needs one label, and every label one subject")
+        """Raise StageError if a subject of a source has two labels, or a label two names."""
+        named = {(label, subject) for (_, subject), label in self._labels.items()}
+        if self._inconsistent or len(set(self._labels.values())) < len(named):
+            raise StageError(f"{self.path}: every subject of a source needs one label, and every label one name")
 
 
 def _check_parts(table: pd.DataFrame, path: Path) -> None:

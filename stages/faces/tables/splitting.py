@@ -4,10 +4,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field
 
 from faces.core.errors import StageError
@@ -22,7 +23,11 @@ class SplitParams(Params):
     test_size: float = Field(gt=0, lt=1)
     validation_size: float = Field(ge=0, lt=1)
     unseen_subjects: float = Field(ge=0, lt=1)
+    same_names: Literal["two_people", "one_person"]
     drop_copies: bool
+
+
+Subject = tuple[str, str]  # source, name
 
 
 def hash_names(seed: int, *names: str) -> bytes:
@@ -31,7 +36,7 @@ def hash_names(seed: int, *names: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
 
 
-def choose_unseen(subjects: list[tuple[str, str]], params: SplitParams) -> set[tuple[str, str]]:
+def choose_unseen(subjects: list[Subject], params: SplitParams) -> set[Subject]:
     """Return the subjects (source, subject) held out of training: `unseen_subjects` of all, at least two."""
     if params.unseen_subjects == 0:
         return set()
@@ -47,21 +52,45 @@ def choose_unseen(subjects: list[tuple[str, str]], params: SplitParams) -> set[t
 class People(NamedTuple):
     """The label of every subject (source, subject), and the subjects that training never sees."""
 
-    labels: dict[tuple[str, str], int]
-    unseen: set[tuple[str, str]]
+    labels: dict[Subject, int]
+    unseen: set[Subject]
 
 
-def choose_people(subjects: list[tuple[str, str]], params: SplitParams) -> People:
-    """Return labels and held-out subjects; StageError if too few are left to train on."""
-    if len(subjects) < 2:
-        raise StageError(f"found {len(subjects)} subject(s) in all sources together; at least two are needed")
+def names_in_several_sources(subjects: Iterable[Subject]) -> dict[str, list[str]]:
+    """Return the sources, sorted, of each name that is in several, in order of names."""
+    sources: dict[str, list[str]] = {}
+    for source, name in sorted(subjects):
+        sources.setdefault(name, []).append(source)
+    return {name: found for name, found in sorted(sources.items()) if len(found) > 1}
+
+
+def choose_people(subjects: list[Subject], params: SplitParams) -> People:
+    """Return labels and held-out subjects; StageError if too few are left to train on.
+
+    With `same_names: one_person`, subjects of one name are one person, who is called by the first of them.
+    """
     subjects = sorted(subjects)
-    unseen = choose_unseen(subjects, params)
-    known = [subject for subject in subjects if subject not in unseen]
-    return People({subject: number for number, subject in enumerate([*known, *sorted(unseen)])}, unseen)
+    shared = names_in_several_sources(subjects) if params.same_names == "one_person" else {}
+    person = {(source, name): (shared.get(name, [source])[0], name) for source, name in subjects}
+    people = sorted(set(person.values()))
+    if len(people) < 2:
+        raise StageError(f"found {len(people)} subject(s) in all sources together; at least two are needed")
+    unseen = choose_unseen(people, params)
+    known = [one for one in people if one not in unseen]
+    labels = {one: number for number, one in enumerate([*known, *sorted(unseen)])}
+    return People(
+        {subject: labels[one] for subject, one in person.items()},
+        {subject for subject, one in person.items() if one in unseen},
+    )
 
 
-def choose_held_out(names: tuple[str, str], paths: list[str], params: SplitParams) -> tuple[list[int], list[int]]:
+def count_namesakes(people: People) -> int:
+    """Return how many subjects that training never sees have the name of one that it sees, in another source."""
+    trained_on = {name for _, name in people.labels.keys() - people.unseen}
+    return sum(name in trained_on for _, name in people.unseen)
+
+
+def choose_held_out(names: Subject, paths: list[str], params: SplitParams) -> tuple[list[int], list[int]]:
     """Return the positions of a training subject's images for `test_seen` and for `validation`.
 
     `names` is (source, subject). At least one image is left to train on.
@@ -111,41 +140,70 @@ def find_copies_of_training(split: pd.DataFrame, groups: pd.DataFrame, trained_o
     return (split["part"] != TRAIN) & match_groups(split, groups).isin(trained_on)
 
 
-def describe(split: pd.DataFrame) -> Counter[str]:
-    """Return the numbers of images and subjects of each part, and of training subjects with a single image.
+def find_repeats(split: pd.DataFrame, groups: pd.DataFrame, seen: set[tuple[str, int]]) -> pd.Series:
+    """Return, for each image of a split, whether it is outside `train` and a copy of an earlier one of its part.
 
-    The counts of tables of whole subjects add up.
+    `seen` has the part and group of earlier images, and gets those of the split.
     """
-    sizes = Counter[str]()
-    for part in PARTS:
-        members = split[split["part"] == part]
-        sizes[f"images_{part}"] = len(members)
-        sizes[f"subjects_{part}"] = members["label"].nunique()
-    in_training = split[split["part"] != TEST_UNSEEN].groupby("label").size()
-    sizes["subjects_with_one_image"] = int((in_training == 1).sum())
+    keys = pd.DataFrame({"part": split["part"], "group": match_groups(split, groups)})
+    keys = keys[(keys["part"] != TRAIN) & keys["group"].notna()]
+    pairs = list(zip(keys["part"], keys["group"].astype(int), strict=True))
+    repeated = keys.duplicated() | pd.Series([pair in seen for pair in pairs], keys.index, dtype=bool)
+    seen.update(pairs)
+    return repeated.reindex(split.index, fill_value=False)
+
+
+ImageCounts = dict[str, NDArray[np.int64]]  # part -> the number of images of each label, (people,)
+
+
+def no_images(people: int) -> ImageCounts:
+    """Return counts of zero, to which `count_images` adds."""
+    return {part: np.zeros(people, np.int64) for part in PARTS}
+
+
+def count_images(counts: ImageCounts, split: pd.DataFrame) -> None:
+    """Add the images of a split to the counts."""
+    for part, images in counts.items():
+        np.add.at(images, split.loc[split["part"] == part, "label"].to_numpy(), 1)
+
+
+def describe(counts: ImageCounts) -> dict[str, int]:
+    """Return the numbers of images and subjects of each part, and of training subjects with a single image."""
+    sizes = {}
+    for part, images in counts.items():
+        sizes[f"images_{part}"] = int(images.sum())
+        sizes[f"subjects_{part}"] = int(np.count_nonzero(images))
+    in_training = sum(images for part, images in counts.items() if part != TEST_UNSEEN)
+    sizes["subjects_with_one_image"] = int(np.count_nonzero(in_training == 1))
     return sizes
 
 
 @dataclass
 class Splitting:
-    """Splits all shards, one after another; `sizes` and `copies` count the images that were yielded."""
+    """Splits all shards, one after another; `sizes`, `copies` and `repeats` count the images that were yielded."""
 
     tables: Callable[[], Iterable[pd.DataFrame]]  # yields the packed images, whole subjects in each table
     params: SplitParams
-    sizes: Counter[str] = field(default_factory=Counter)
-    copies: Counter[str] = field(default_factory=Counter)
+    copies: Counter[str] = field(default_factory=Counter)  # part -> images that are copies of training images
+    repeats: Counter[str] = field(default_factory=Counter)  # part -> others that are copies of another of the part
 
     def __post_init__(self) -> None:
         self.images = Counter[str]()
-        subjects = set[tuple[str, str]]()
+        subjects = set[Subject]()
         for table in self.tables():
             source = str(table["source"].iloc[0])
             self.images[source] += len(table)
             subjects |= {(source, subject) for subject in table["subject"].unique()}
-        self._people = choose_people(list(subjects), self.params)
+        self.people = choose_people(list(subjects), self.params)
+        self._counts = no_images(len(subjects))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The numbers of images and subjects of each part."""
+        return describe(self._counts)
 
     def _assigned(self) -> Iterator[pd.DataFrame]:
-        return (assign(table, self._people, self.params) for table in self.tables())
+        return (assign(table, self.people, self.params) for table in self.tables())
 
     def pieces(self, groups: pd.DataFrame) -> Iterator[pd.DataFrame]:
         """Yield the split in pieces; StageError at the end if nothing is left to test on.
@@ -153,17 +211,20 @@ class Splitting:
         `groups` has source, row and group of each image that has a copy.
         """
         trained_on = groups_in_training(self._assigned(), groups) if len(groups) else set[int]()
+        seen = set[tuple[str, int]]()
         for split in self._assigned():
             copies = find_copies_of_training(split, groups, trained_on)
+            repeats = find_repeats(split, groups, seen) & ~copies
             self.copies.update(split["part"][copies])
+            self.repeats.update(split["part"][repeats])
             if self.params.drop_copies:
-                split = split[~copies]
-            self.sizes.update(describe(split))
+                split = split[~(copies | repeats)]
+            count_images(self._counts, split)
             yield split
         check_tested(self.sizes, self.copies, self.params)
 
 
-def check_tested(sizes: Counter[str], copies: Counter[str], params: SplitParams) -> None:
+def check_tested(sizes: dict[str, int], copies: Counter[str], params: SplitParams) -> None:
     """Raise StageError if a part that must have images has none."""
     if sizes[f"images_{TEST_SEEN}"]:
         return
