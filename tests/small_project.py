@@ -31,7 +31,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "pack": {"shard_images": 16},
     "split": {"unseen_subjects": 0.3},
     # One device: TensorFlow parts the processor once a process, and tests of stages share one.
-    "train": {"width": 0.125, "embedding_size": 16, "epochs": 2, "batch_size": 8, "devices": 1, "validation_images": 12},
+    "train": {
+        "width": 0.125,
+        "embedding_size": 16,
+        "epochs": 2,
+        "batch_size": 8,
+        "devices": 1,
+        "validation_images": 12,
+    },
     "identify": {"neighbours": 3, "pixel_images": 20, "enrolled_images": 3},
     "metrics": {"bootstrap": 20, "folds": 2},
     "mine": {"hyperplanes": 8, "neighbours": 10, "queries": 20, "recall_queries": 5},

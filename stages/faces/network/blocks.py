@@ -50,9 +50,7 @@ class Layers:
 
     def depthwise(self, x: Any, kernel: int, stride: int, padding: str, name: str) -> Any:
         """Depthwise convolution, then batch norm."""
-        layer = keras.layers.DepthwiseConv2D(
-            kernel, strides=stride, padding=padding, use_bias=self.bias, name=name
-        )
+        layer = keras.layers.DepthwiseConv2D(kernel, strides=stride, padding=padding, use_bias=self.bias, name=name)
         return self.batch_norm(layer(x), name)
 
     def swish(self, x: Any, name: str) -> Any:

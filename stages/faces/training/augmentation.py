@@ -13,10 +13,6 @@ from pydantic import Field
 
 from faces.core.params import Params
 
-np.bool = np.bool_  # type: ignore[attr-defined]  # imgaug 0.4.0 uses a name that NumPy 1.24 removed
-
-import imgaug.augmenters as iaa  # noqa: E402
-
 LOW_RESOLUTION = (0.25, 0.75)  # range of the smaller side length, as a share of the original
 BLUR_PIXELS = (0.4, 1.6)  # range of the standard deviation
 ERASED = (0.1, 0.45)  # range of a patch's height and width, as a share of the image's
@@ -50,6 +46,9 @@ class NotebookAugmenter:
 
     def __init__(self) -> None:
         """Set up the seven changes with the notebook's strengths."""
+        np.bool = np.bool_  # type: ignore[attr-defined]  # imgaug 0.4.0 uses a name that NumPy 1.24 removed
+        import imgaug.augmenters as iaa  # takes a second, and few use it
+
         self._lock = Lock()
         self._one_of_seven = iaa.SomeOf(
             1,
