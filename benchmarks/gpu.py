@@ -33,7 +33,7 @@ FED_BATCH, FED_BATCHES = 512, 32
 
 def train(batch: int, dtype: torch.dtype) -> float:
     """Return images a second, the median over rounds of about a second each."""
-    step = make_step(batch, CLASSES, "cuda", dtype)
+    step = make_step(1.0, batch, CLASSES, "cuda", dtype)
     steps = max(3, 8192 // batch)
 
     def seconds() -> float:

@@ -1,5 +1,7 @@
 """The training step of `benchmarks.training_step` in PyTorch: one step for every line on stdin, answered by a line.
 
+Run     python -m benchmarks.torch_step WIDTH BATCH
+
 It imports no module of the pipeline, since TensorFlow and PyTorch crash in one process.
 """
 
@@ -15,7 +17,7 @@ try:
 except ImportError:
     sys.exit("PyTorch is not installed, so its row is left out: pip install torch")
 
-BATCH, CLASSES, THREADS = 64, 500, 2
+CLASSES, THREADS = 500, 2
 
 
 class Residual(nn.Sequential):
@@ -38,37 +40,40 @@ def bottlenecks(inputs: int, outputs: int, expansion: int, stride: int, repeats:
         inner = inputs * expansion
         blocks.append(
             (Residual if index else nn.Sequential)(
-                *normalized(nn.Conv2d(inputs, inner, 1)),
-                *normalized(nn.Conv2d(inner, inner, 3, 1 if index else stride, 1, groups=inner)),
-                *normalized(nn.Conv2d(inner, outputs, 1), swish=False),
+                *normalized(nn.Conv2d(inputs, inner, 1, bias=False)),
+                *normalized(nn.Conv2d(inner, inner, 3, 1 if index else stride, 1, groups=inner, bias=False)),
+                *normalized(nn.Conv2d(inner, outputs, 1, bias=False), swish=False),
             )
         )
         inputs = outputs
     return blocks
 
 
-def network() -> nn.Module:
-    """Return the network of `faces.network.mobilefacenet` at full width."""
+def network(width: float) -> nn.Module:
+    """Return the network of `faces.network.mobilefacenet` with its head `linear`."""
+    c64, c128, c512 = (max(8, int(channels * width / 8 + 0.5) * 8) for channels in (64, 128, 512))
     return nn.Sequential(
-        *normalized(nn.Conv2d(3, 64, 3, 2)),
-        nn.Conv2d(64, 64, 3, padding=1, groups=64, bias=False),
-        *normalized(nn.Conv2d(64, 64, 1)),
-        *bottlenecks(64, 64, expansion=2, stride=2, repeats=5),
-        *bottlenecks(64, 128, expansion=4, stride=2, repeats=1),
-        *bottlenecks(128, 128, expansion=2, stride=1, repeats=6),
-        *bottlenecks(128, 128, expansion=4, stride=2, repeats=1),
-        *bottlenecks(128, 128, expansion=2, stride=1, repeats=2),
-        *normalized(nn.Conv2d(128, 512, 1)),
-        *normalized(nn.Conv2d(512, 512, 7, groups=512), swish=False),
-        *normalized(nn.Conv2d(512, 128, 1)),
+        *normalized(nn.Conv2d(3, c64, 3, 2, bias=False)),
+        nn.Conv2d(c64, c64, 3, padding=1, groups=c64, bias=False),
+        *normalized(nn.Conv2d(c64, c64, 1, bias=False)),
+        *bottlenecks(c64, c64, expansion=2, stride=2, repeats=5),
+        *bottlenecks(c64, c128, expansion=4, stride=2, repeats=1),
+        *bottlenecks(c128, c128, expansion=2, stride=1, repeats=6),
+        *bottlenecks(c128, c128, expansion=4, stride=2, repeats=1),
+        *bottlenecks(c128, c128, expansion=2, stride=1, repeats=2),
+        *normalized(nn.Conv2d(c128, c512, 1, bias=False)),
+        *normalized(nn.Conv2d(c512, c512, 7, groups=c512, bias=False), swish=False),
         nn.Flatten(),
-        nn.Linear(128, 512),
+        nn.Linear(c512, 512, bias=False),
+        nn.BatchNorm1d(512, eps=1e-3),
     )
 
 
-def make_step(batch: int, classes: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Callable[[], None]:
+def make_step(
+    width: float, batch: int, classes: int, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Callable[[], None]:
     """Return a step on a fixed batch of noise, with weights and images on `device`, computed in `dtype`."""
-    backbone = network().to(device, memory_format=torch.channels_last)
+    backbone = network(width).to(device, memory_format=torch.channels_last)
     directions = nn.Parameter(torch.randn(classes, 512, device=device))
     optimizer = torch.optim.SGD([*backbone.parameters(), directions], lr=0.1, momentum=0.5, weight_decay=1e-4)
     pixels = np.random.default_rng(0).integers(0, 256, (batch, 112, 112, 3)).astype(np.float32)
@@ -91,7 +96,7 @@ def make_step(batch: int, classes: int, device: str = "cpu", dtype: torch.dtype 
 def main() -> None:
     """Do steps until stdin ends."""
     torch.set_num_threads(THREADS)
-    step = make_step(BATCH, CLASSES)
+    step = make_step(float(sys.argv[1]), int(sys.argv[2]), CLASSES)
     print("ready", flush=True)
     for _ in sys.stdin:
         step()
