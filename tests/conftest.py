@@ -1,15 +1,43 @@
 """The small project in which every stage has run, and what a failing stage looks like to its user."""
 
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from faces.network import runtime
-from small_project import STAGES_AFTER_PACK, new_project, run_command, run_stage, working_in
+from small_project import finished_project, run_command, run_stage, start_tensorflow
 
-runtime.start(threads=2)  # TensorFlow takes the number of threads once a process, before its first tensor
+# The files that take longest. Of two processes, each takes the next file in this order when it has finished one, and
+# neither has a long one left when the other has nothing more to do.
+LONGEST_FIRST = (
+    "test_pipeline.py",
+    "test_train.py",
+    "test_broken_inputs.py",
+    "test_distribution.py",
+    "test_score.py",
+    "test_model.py",
+    "test_export.py",
+    "test_dvc_yaml.py",
+    "test_mine.py",
+    "test_similarity.py",
+    "test_weights.py",
+    "test_embedding.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the order within a file stays."""
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
+def pytest_collection_finish() -> None:
+    """Start TensorFlow if a collected file has imported it: it takes seconds, which other files need not wait."""
+    if "tensorflow" in sys.modules:
+        start_tensorflow()
 
 
 @pytest.fixture
@@ -20,13 +48,15 @@ def in_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project in which every stage has run once. Shared: take `project` to change anything."""
-    folder = new_project(tmp_path_factory.mktemp("pristine") / "project")
-    with working_in(folder):
-        run_stage("pack", "drawn")
-        for stage in STAGES_AFTER_PACK:
-            run_stage(stage)
-    return folder
+    """A small project in which every stage has run once. Shared: take `project` to change anything.
+
+    Processes that share the tests share it too.
+    """
+    start_tensorflow()
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    return finished_project(shared / "pristine")
 
 
 @pytest.fixture

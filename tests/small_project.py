@@ -1,9 +1,11 @@
 """Small projects on images made here, so that a stage can be run as its user runs it."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -114,6 +116,43 @@ def new_project(folder: Path) -> Path:
     shutil.copy(ROOT / "models/from_scratch", folder / "models")
     draw_images(folder / "images")
     write_params(folder)
+    return folder
+
+
+def start_tensorflow() -> None:
+    """Fix TensorFlow's number of threads, which it takes once a process, before its first tensor."""
+    from faces.network import runtime
+
+    runtime.start(threads=2)
+
+
+def run_every_stage(folder: Path) -> None:
+    """Make a small project and run every stage in it; a warning is an error."""
+    start_tensorflow()
+    new_project(folder)
+    with working_in(folder), warnings.catch_warnings(action="error"):
+        run_stage("pack", "drawn")
+        for stage in STAGES_AFTER_PACK:
+            run_stage(stage)
+
+
+def finished_project(folder: Path) -> Path:
+    """Return `folder`, in which every stage has run; the first process that asks makes it, the others wait.
+
+    Another process makes it, whose memory is free again afterwards: 700 MB more than the tests take.
+    """
+    folder.parent.mkdir(exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            code = "import sys, pathlib, small_project; small_project.run_every_stage(pathlib.Path(sys.argv[1]))"
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+            making = folder.with_suffix(".unfinished")
+            done = subprocess.run(
+                [sys.executable, "-c", code, str(making)], env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            making.rename(folder)
     return folder
 
 

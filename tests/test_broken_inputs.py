@@ -30,7 +30,7 @@ from small_project import run_stage, working_in, write_params
 HANDED_ON = [*TABLES_AND_ARRAYS, *SIMILARITY]
 FILES = [*SETTINGS, *HANDED_ON, *NETWORKS]
 
-pytestmark = pytest.mark.timeout(60)  # nothing may hang
+pytestmark = pytest.mark.timeout(180)  # nothing may hang; the first case may have to wait for the small project
 
 SUBJECTS = ("a", "broken", "names", "z")
 GOOD = {
