@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from faces.core.errors import StageError
+from faces.core.files import FileState, file_state
 from faces.core.image_size import IMAGE_SHAPE
 from faces.core.npy_files import write_npy_header
 from faces.core.terminal import progress, warn
@@ -167,10 +168,10 @@ def write_pixels(gathered: GatheredSet, where: str, decoding: DecodingParams, ta
         raise StageError("\n".join(problems))
 
 
-def file_states(entry: ExternalSet, gathered: GatheredSet) -> list[tuple[int, int]]:
-    """Return the size and modification time of every file of a test set."""
+def file_states(entry: ExternalSet, gathered: GatheredSet) -> list[FileState]:
+    """Return the state of every file of a test set."""
     files = [Path(entry.pairs), *(source for source in gathered.sources if isinstance(source, Path))]
-    return [(status.st_size, status.st_mtime_ns) for status in map(os.stat, files)]
+    return [file_state(status) for status in map(os.stat, files)]
 
 
 READERS: dict[str, Callable[[ExternalSet], GatheredSet]] = {

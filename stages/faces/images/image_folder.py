@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from faces.core.files import FileState, file_state
 from faces.images.rejection import Rejected, Rejection, unreadable
 from faces.tables.attributes import ATTRIBUTES
 
@@ -28,8 +29,7 @@ class ImageFile(NamedTuple):
 
     subject: str
     path: str  # relative to the root
-    size: int  # bytes
-    mtime_ns: int
+    state: FileState
 
     def source(self, root: Path) -> Path:
         """Return the file, for `read_image` or `read_photo`."""
@@ -37,7 +37,7 @@ class ImageFile(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder with images of one subject: their number, and a hash of their names, sizes and times."""
+    """A folder with images of one subject: their number, and a hash of their names and states."""
 
     path: str
     images: int
@@ -101,7 +101,7 @@ def list_images(root: Path) -> FolderListing:
 
 
 def stamps(root: Path) -> dict[str, str]:
-    """Return a text for each folder below `root` that changes when a file is added, removed, resized or touched."""
+    """Return a text for each folder below `root` that changes when a file is added, removed, replaced or written to."""
     return list_images(root).stamps
 
 
@@ -179,4 +179,4 @@ def _image_file(path: str, status: os.stat_result) -> ImageFile:
         raise Rejection("not_a_file", "a pipe, socket or device")
     if status.st_size == 0:
         raise Rejection("empty", "zero bytes")
-    return ImageFile(subject, path, status.st_size, status.st_mtime_ns)
+    return ImageFile(subject, path, file_state(status))

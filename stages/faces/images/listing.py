@@ -99,7 +99,7 @@ def check_source(name: str, source: Source) -> None:
 
 
 def check_unchanged(name: str, source: Source, listing: SourceListing) -> None:
-    """Raise StageError if a file of the source was added, removed, resized or touched since it was listed."""
+    """Raise StageError if a file of the source was added, removed, replaced or written to since it was listed."""
     now = FORMATS[source.format].stamps(Path(source.path))
     changed = {place for place, _ in now.items() ^ listing.stamps.items()}
     if changed:
