@@ -1,4 +1,5 @@
 import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,3 +97,15 @@ def test_a_lock_file_that_a_killed_dvc_left_is_removed(project: Path, capsys: py
     locks.write_text('{"read": {}, "write": {}}')
     run_command("check")
     assert locks.exists()
+
+
+@pytest.mark.timeout(60)  # DVC would wait for the pipe for ever
+def test_what_dvc_cannot_hash_is_named_before_dvc_reads_it(project: Path, fails_with: Callable[..., str]) -> None:
+    os.mkfifo(project / "images/.pipe")
+    (project / "test").mkdir()
+    os.mkfifo(project / "test/pipe")
+    (project / "pairs.csv").touch()
+    write_params(project, test_sets={"x": {"format": "csv", "images": "test", "pairs": "pairs.csv"}})
+    printed = fails_with("faces", "check")
+    assert "sources.drawn.path: 'images': .pipe: a pipe: DVC would read it without end" in printed
+    assert "test_sets.x.images: 'test': pipe: a pipe: DVC would read it without end" in printed

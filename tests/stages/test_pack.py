@@ -360,6 +360,23 @@ def swap_in_place(one: Path, other: Path) -> None:
         os.utime(path, ns=(1, 1))
 
 
+def test_a_person_behind_a_link_is_refused_since_dvc_would_miss_every_change() -> None:
+    for path in ("a/x.png", "b/x.png"):
+        put(path)
+    os.symlink("a", "faces/same")  # leads to a person who is hashed under the real name: listed, but no harm
+    run_stage()
+    assert rejected() == {"same": "link"}
+    put("../elsewhere/c/x.png")
+    os.symlink("../elsewhere/c", "faces/c")
+    with pytest.raises(StageError, match=r"sources.faces.path: 'faces': 1 link\(s\) to folders, first 'c'"):
+        run_stage()
+    shutil.copytree("faces", "copy")
+    shutil.rmtree("faces")
+    os.symlink("copy", "faces")  # DVC follows a source that is itself a link
+    run_stage()
+    assert paths() == ["a/x.png", "b/x.png", "c/x.png", "same/x.png"]
+
+
 def test_a_kept_table_that_was_written_to_is_made_again() -> None:
     put_subject(1)
     put_subject(2)

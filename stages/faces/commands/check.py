@@ -22,7 +22,7 @@ from faces.core.pipeline import ROOT, STAGES
 from faces.core.terminal import say
 from faces.core.threads import RuntimeParams
 from faces.evaluation.metrics import MetricsParams
-from faces.external.gathering import gather_set
+from faces.external.gathering import check_set
 from faces.images.decoding import DecodingParams
 from faces.images.detection import PhotosParams
 from faces.images.listing import check_source
@@ -84,7 +84,7 @@ def check_test_sets() -> None:
         try:
             paths = [Path(path) for path in (entry.images, entry.pairs)]
             if all(path.exists() or not made_by_dvc(path) for path in paths):
-                gather_set(name, entry)
+                check_set(name, entry)
         except StageError as error:
             problems |= dict.fromkeys(str(error).splitlines())
     if problems:

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from faces.core.errors import StageError
+from faces.core.dvc_folder import check_hashable, check_no_linked_folders, linked_folders
+from faces.core.errors import StageError, errors_named
 from faces.core.files import FileState, file_state
 from faces.core.image_size import IMAGE_SHAPE
 from faces.core.npy_files import write_npy_header
@@ -65,9 +66,26 @@ def check_paths(name: str, entry: ExternalSet) -> None:
 
 
 def gather_set(name: str, entry: ExternalSet) -> GatheredSet:
-    """Return the images and pairs of a test set; StageError names all that are missing."""
+    """Return the images and pairs of a test set; StageError names all that are missing, or lie behind a link."""
     check_paths(name, entry)
-    return READERS[entry.format](entry)
+    gathered = READERS[entry.format](entry)
+    if entry.format != "bin":
+        with errors_named(_images_parameter(name, entry)):
+            check_no_linked_folders(linked_folders(Path(entry.images), gathered.paths))
+    return gathered
+
+
+def check_set(name: str, entry: ExternalSet) -> None:
+    """Raise StageError if a test set cannot be gathered, or DVC cannot read its folder."""
+    check_paths(name, entry)
+    if entry.format != "bin":
+        with errors_named(_images_parameter(name, entry)):
+            check_hashable(Path(entry.images))
+    gather_set(name, entry)
+
+
+def _images_parameter(name: str, entry: ExternalSet) -> str:
+    return f"params.yaml: test_sets.{name}.images: {entry.images!r}"
 
 
 def read_lfw_set(entry: ExternalSet) -> GatheredSet:

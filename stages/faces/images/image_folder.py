@@ -55,6 +55,7 @@ class FolderListing:
     subjects: dict[str, list[Folder]] = field(default_factory=dict)  # those with an image, in order of code points
     rejected: list[Rejected] = field(default_factory=list)
     ignored: int = 0
+    linked: list[str] = field(default_factory=list)  # links to folders that are listed under no other name
 
     def images(self, subject: str) -> list[ImageFile]:
         """Return the image files of a subject, sorted by path."""
@@ -87,10 +88,14 @@ def list_images(root: Path) -> FolderListing:
     folders, links = [""], list[str]()
     seen: set[tuple[int, int]] = set()
     while folders or links:
-        folder = folders.pop() if folders else heapq.heappop(links)
+        is_link = not folders
+        folder = heapq.heappop(links) if is_link else folders.pop()
         images: list[ImageFile] = []
         try:
-            for entry in _entries(root / folder, seen):
+            entries = _entries(root / folder, seen)
+            if is_link:
+                listing.linked.append(folder)
+            for entry in entries:
                 _list_entry(entry, folder, listing, images, folders, links)
         except Rejection as rejection:
             listing.rejected.append(rejection.row(folder or "."))

@@ -114,6 +114,7 @@ class RecordListing:
     rejected: list[Rejected]
     ignored: int  # number of records that are no images
     stamps: dict[str, str]
+    linked: Sequence[str] = ()  # there are no folders
 
     def images(self, subject: str) -> Records:
         """Return the records of a subject, in order of keys."""
