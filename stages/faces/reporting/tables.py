@@ -1,11 +1,10 @@
 """Tables of metrics, for the model card in Markdown and for the report in HTML."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from faces.core.csv_files import csv_rows
-from faces.core.errors import StageError
+from faces.core.json_files import read_json
 from faces.evaluation.threshold import ErrorRates, Thresholds
 from faces.tables.sources import load_sources
 from faces.tables.split_table import SCORED
@@ -21,18 +20,6 @@ WORST_GROUPS = 5  # of either kind of error
 
 
 Metrics = dict[str, Any]
-
-
-def read_json(path: Path) -> Metrics:
-    """Return a metrics file; StageError names it if it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StageError(
-            f"{path} is missing; `dvc repro` makes it, `git checkout metrics && dvc checkout` brings it"
-        ) from None
-    except ValueError as error:
-        raise StageError(f"{path}: {error}") from None
 
 
 class Table(NamedTuple):
