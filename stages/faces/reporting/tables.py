@@ -1,5 +1,6 @@
 """Tables of metrics, for the model card in Markdown and for the report in HTML."""
 
+import html
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,9 +30,13 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
     def __str__(self) -> str:
-        """Return the table in Markdown."""
+        """Return the table in Markdown, with what would be markup or end a row in a cell as plain text."""
         lines = [self.header, ["---"] * len(self.header), *self.rows]
-        return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+        return "\n".join(f"| {' | '.join(map(_in_markdown, line))} |" for line in lines)
+
+
+def _in_markdown(cell: str) -> str:
+    return " ".join(html.escape(cell, quote=False).split()).replace("|", r"\|")
 
 
 def format_metric(metrics: Metrics, name: str) -> str:
@@ -116,5 +121,8 @@ def worst_groups() -> Table:
     rows = []
     for kind in ("FNMR", "FMR"):
         worst = sorted((row for row in known if row["kind"] == kind), key=lambda row: -float(row["rate"]))
-        rows += [[kind, row["value"], f"{float(row['rate']):.3f}", row["pairs"]] for row in worst[:WORST_GROUPS]]
+        rows += [
+            [kind, row["value"].replace("&lt;", "<"), f"{float(row['rate']):.3f}", row["pairs"]]
+            for row in worst[:WORST_GROUPS]
+        ]
     return Table(["error", "images with", "rate", "pairs"], rows)
