@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, RootModel, model_validator
+from pydantic import RootModel, model_validator
 
 from faces.core.csv_files import csv_rows, read_csv
 from faces.core.errors import StageError
 from faces.core.params import Params, load_params
 from faces.tables.packed_images import open_packed
-from faces.tables.sources import Name
+from faces.tables.sources import FilePath, Name
 
 TESTS = Path("data/tests")
 NAME_HELP = "a name from the section `test_sets:` of params.yaml"
@@ -32,8 +32,8 @@ class ExternalSet(Params):
     """Where a test set is, and in which format; a relative path starts at the root of the project."""
 
     format: Literal["lfw", "bin", "csv"]
-    images: str = Field(min_length=1)
-    pairs: str = Field(min_length=1)
+    images: FilePath
+    pairs: FilePath
 
     @model_validator(mode="after")
     def _one_bin(self) -> "ExternalSet":
