@@ -1,6 +1,9 @@
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+ifneq (,$(findstring :,$(CURDIR)))
+$(error $(CURDIR) has a colon in it, which PATH takes for the end of a folder: rename the folder)
+endif
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
@@ -10,6 +13,8 @@ help: ## list the targets
 setup: .venv/run.txt $(if $(GPU),.venv/gpu.txt) ## set .venv up, and no more; GPU=1: with CUDA for TensorFlow, 3 GB more
 
 repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or data have changed
+	@git rev-parse --git-dir > /dev/null || grep -qs no_scm .dvc/config .dvc/config.local || { \
+	    echo "DVC needs a Git repository: git init && git add --all && git commit -m Start" >&2; exit 1; }
 	@faces check # which also repairs what a killed DVC left behind
 	dvc repro
 

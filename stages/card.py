@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import Field
 
 from faces.core.files import write_text
+from faces.core.json_files import read_json
 from faces.core.params import Params, load_params, read_params
 from faces.core.run import run
 from faces.core.terminal import say
@@ -24,7 +25,6 @@ from faces.reporting.tables import (
     Metrics,
     Table,
     exports_table,
-    read_json,
     thresholds_table,
     training_data_tables,
     verification_table,

@@ -28,6 +28,7 @@ from faces.core.terminal import say
 from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.every_pair import EveryPair, every_pair
 from faces.evaluation.groups import errors_by_attribute, group_metrics, groups_of_pairs
+from faces.evaluation.plots import without_markup
 from faces.evaluation.threshold import read_thresholds
 from faces.images.sheet import Cell, CellGroup, draw_grid
 from faces.tables.attributes import read_packed_attributes
@@ -140,8 +141,8 @@ def main() -> None:
             say(f"{part}: {sentence}")
     sheet = draw_sheet(every, PackedImages(split), subjects, threshold, params.worst_pairs)
 
-    write_csv(FOLDER / "tsne.csv", points)
-    write_csv(FOLDER / "attributes.csv", errors_by_attribute(every, attributes, threshold))
+    write_csv(FOLDER / "tsne.csv", without_markup(points))
+    write_csv(FOLDER / "attributes.csv", without_markup(errors_by_attribute(every, attributes, threshold)))
     with replacing(FOLDER / "worst_pairs.png") as temporary:
         sheet.save(temporary)
     write_metrics(Path("metrics/review.json"), metrics)

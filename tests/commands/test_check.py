@@ -1,4 +1,5 @@
 import fcntl
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -133,3 +134,15 @@ def test_folders_that_a_queued_experiment_finds_are_no_problem(
     write_params(project, sources={f"s{number}": {"path": path} for number, path in enumerate(paths)})
     run_command("check")
     assert "queued" not in capsys.readouterr().err
+
+
+@pytest.mark.timeout(60)  # DVC would wait for the pipe for ever
+def test_what_dvc_cannot_hash_is_named_before_dvc_reads_it(project: Path, fails_with: Callable[..., str]) -> None:
+    os.mkfifo(project / "images/.pipe")
+    (project / "test").mkdir()
+    os.mkfifo(project / "test/pipe")
+    (project / "pairs.csv").touch()
+    write_params(project, test_sets={"x": {"format": "csv", "images": "test", "pairs": "pairs.csv"}})
+    printed = fails_with("faces", "check")
+    assert "sources.drawn.path: 'images': .pipe: a pipe: DVC would read it without end" in printed
+    assert "test_sets.x.images: 'test': pipe: a pipe: DVC would read it without end" in printed

@@ -192,12 +192,148 @@ def test_what_is_missing_or_wrong_is_named(
     assert f"{gallery}: not a gallery" in refused(capsys, *identify)
     np.savez(gallery, embeddings=np.array([object()]), subjects=np.array(["ann"]), model=np.array("x"))
     assert f"{gallery}: not a gallery" in refused(capsys, *identify)  # it holds a pickle, which is not loaded
-    np.savez(gallery, embeddings=np.ones((1, 16), "f4"), subjects=np.array(["ann"]), model=np.array("x"))
+    np.savez(gallery, embeddings=np.eye(1, 16, dtype="f4"), subjects=np.array(["ann"]), model=np.array("x"))
     assert f"{gallery}: enrolled with another model" in refused(capsys, *identify)
     assert "no usable image" in refused(capsys, "enrol", exported, gallery, "--model", exported)
     with pytest.raises(SystemExit) as exit_:
         dispatch(["identify", str(face), str(gallery), "--most", "0"])
     assert exit_.value.code == 2
+
+
+def changed(exported: Path, folder: Path, **description: object) -> Path:
+    """A copy of the exported model with another description."""
+    folder.mkdir()
+    (folder / MODEL).write_bytes((exported / MODEL).read_bytes())
+    (folder / DESCRIPTION).write_text(json.dumps({"flip": False, "thresholds": THRESHOLDS} | description))
+    return folder
+
+
+def test_a_gallery_of_other_embeddings_is_refused(
+    exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A factor would be the score; zeros and NaN would be nobody; 100 numbers have no cosine with 16."""
+    gallery, face = tmp_path / "people.npz", people / "ann/0.png"
+    assert dispatch(["enrol", str(people), str(gallery), "--model", str(exported)]) == 0
+    with np.load(gallery) as arrays:
+        known = dict(arrays)
+    identify = ("identify", face, gallery, "--model", exported)
+    embeddings = known["embeddings"]
+    longer = np.eye(6, 100, dtype="f4")
+    for wrong, said in (
+        (embeddings * np.float32(1e6), "not of length 1"),
+        (embeddings * 0, "not of length 1"),
+        (embeddings * np.float32(np.nan), "not of length 1"),
+        (longer, "embeddings of 100 numbers; the model makes 16"),
+    ):
+        np.savez(gallery, **known | {"embeddings": wrong})
+        assert said in refused(capsys, *identify)
+    np.savez(gallery, **known)
+    assert dispatch([*map(str, identify)]) == 0
+
+
+def test_another_flip_is_another_model(
+    exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the other flip, an enrolled image scored 0.992 against itself."""
+    gallery, face = tmp_path / "people.npz", people / "ann/0.png"
+    assert dispatch(["enrol", str(people), str(gallery), "--model", str(exported)]) == 0
+    flipped = changed(exported, tmp_path / "flipped", flip=True)
+    assert "enrolled with another model" in refused(capsys, "identify", face, gallery, "--model", flipped)
+    assert dispatch(["enrol", str(people), str(gallery), "--model", str(flipped)]) == 0
+    capsys.readouterr()
+    assert ask(capsys, "identify", face, gallery, "--model", flipped)[1]["candidates"][0] == {
+        "subject": "ann",
+        "score": pytest.approx(1, abs=1e-6),
+    }
+
+
+@pytest.mark.parametrize(
+    "threshold, said",
+    [
+        (float("nan"), "finite number"),
+        (float("-inf"), "finite number"),
+        (1e6, "less than or equal to 2.5"),
+        ("1e999", "finite number"),
+    ],
+)
+def test_a_threshold_that_is_no_cosine_is_no_answer(
+    threshold: float, said: str, exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = changed(exported, tmp_path / "model", thresholds=THRESHOLDS | {"threshold": threshold})
+    face = people / "ann/0.png"
+    assert f"{model / DESCRIPTION}: thresholds.threshold: " in (
+        printed := refused(capsys, "verify", face, face, "--model", model)
+    )
+    assert said in printed
+
+
+@pytest.mark.timeout(60)  # opening a pipe waits for ever, /dev/zero has no end
+def test_a_pipe_or_device_is_no_gallery_and_no_model(
+    exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    face, pipe = people / "ann/0.png", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for gallery in (pipe, Path("/dev/zero")):
+        assert f"{gallery} is not a file" in refused(capsys, "identify", face, gallery, "--model", exported)
+    assert f"{pipe} is not a file" in refused(capsys, "enrol", people, pipe, "--model", exported)
+    for name in (MODEL, DESCRIPTION):
+        model = changed(exported, tmp_path / f"without {name}")
+        (model / name).unlink()
+        os.mkfifo(model / name)
+        assert f"{model / name} is not a file" in refused(capsys, "verify", face, face, "--model", model)
+
+
+def test_a_gallery_may_have_any_name_and_one_that_cannot_be_written_is_told_at_once(
+    exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = tmp_path / "new/people"
+    assert dispatch(["enrol", str(people), str(gallery), "--model", str(exported)]) == 0
+    assert [path.name for path in gallery.parent.iterdir()] == ["people"]
+    assert dispatch(["identify", str(people / "ann/0.png"), str(gallery), "--model", str(exported)]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(FaceModel, "embed", None)  # nothing may be embedded before
+    blocked = people / "ann/0.png/people.npz"
+    assert f"{blocked}: cannot be written" in refused(capsys, "enrol", people, blocked, "--model", exported)
+    assert f"{people} is not a file" in refused(capsys, "enrol", people, people, "--model", exported)
+
+
+def test_whatever_is_no_answer_ends_with_2(
+    exported: Path, people: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise IndexError("whatever\nit is")
+
+    face = people / "ann/0.png"
+    monkeypatch.setattr(FaceModel, "embed", fail)
+    assert refused(capsys, "verify", face, face, "--model", exported) == (
+        "faces verify: unexpected IndexError: whatever it is\n"
+    )
+    monkeypatch.setitem(sys.modules, "faces.commands.verify", None)
+    assert "faces verify: ModuleNotFoundError" in refused(capsys, "verify", face, face)
+
+
+def test_an_answer_that_nobody_can_read_ends_with_2(exported: Path, people: Path) -> None:
+    face = people / "ann/0.png"
+    command = [sys.executable, "-m", "faces.commands.main", "verify", *map(str, (face, face, "--model", exported))]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "stages")}
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open("/dev/full", "w") as full, open(writer, "w", closefd=True) as closed:
+        for stdout, said in ((full, "No space left on device"), (closed, "Broken pipe")):
+            ran = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=environment, text=True)
+            assert (ran.returncode, ran.stderr) == (NO_ANSWER, f"faces verify: output: {said}\n")
+
+
+def test_a_name_that_the_terminal_cannot_show_is_escaped(exported: Path, people: Path, tmp_path: Path) -> None:
+    (people / "ann").rename(people / "Zoë")
+    gallery = tmp_path / "people.npz"
+    assert dispatch(["enrol", str(people), str(gallery), "--model", str(exported)]) == 0
+    command = list(map(str, ["identify", people / "Zoë/0.png", gallery, "--model", exported]))
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "stages"), "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "faces.commands.main", *command], capture_output=True, text=True, env=environment
+    )
+    assert ran.stdout.startswith("Zo\\xeb\n") and ran.returncode == 0
 
 
 def test_it_starts_without_tensorflow() -> None:

@@ -32,7 +32,7 @@ def test_a_good_section_comes_back_typed(params_file: Path) -> None:
 
 SCALARS = (
     "1e-4 1E+2 -.5e1 2.e-1 1e e4 1e4x 1-e4 0x1F 0o17 010 -3 +3 0.5 .5 5. .inf -.inf null ~ Null yes no on off true "
-    "True tRUE false 1_000 12:30 12:30:45 2024-01-01 'quoted' '1' a.b - . + 1.2.3 0b11 0o9 0xZ"
+    "True tRUE false 1_000 12:30 12:30:45 'quoted' '1' a.b - . + 1.2.3 0b11 0o9 0xZ"
 ).split()
 
 
@@ -41,7 +41,7 @@ def test_no_value_is_another_one_to_dvc(params_file: Path, text: str) -> None:
     params_file.write_text(f"value: {text}\n", encoding="utf-8")
     theirs = ruamel.yaml.YAML(typ="safe", pure=True).load(params_file)["value"]
     ours = read_params(params_file)["value"]
-    # Where only one of the two sees more than a word (a date, 1_000), a typed parameter is refused, not misread.
+    # Where only one of the two sees more than a word (1_000), a typed parameter is refused, not misread.
     assert repr(ours) == repr(theirs) or isinstance(ours, str) or isinstance(theirs, str)
 
 
@@ -98,6 +98,15 @@ def test_a_missing_key_section_or_file_is_named(params_file: Path) -> None:
     params_file.unlink()
     with pytest.raises(StageError, match="params.yaml is missing"):
         load_params("example", Example, params_file)
+
+
+@pytest.mark.parametrize("date", ["2020-01-01", "2020-1-1 10:00:00", "2020-01-01T10:00:00Z"])
+def test_a_date_without_quotes_is_named_since_dvc_cannot_write_one(params_file: Path, date: str) -> None:
+    params_file.write_text(f"card: {{contact: {date}}}\n", encoding="utf-8")
+    with pytest.raises(StageError, match=f"{date}.*: a date for DVC; quote it"):
+        read_params(params_file)
+    params_file.write_text(f"card: {{contact: '{date}', name: 2020-01}}\n", encoding="utf-8")
+    assert read_params(params_file) == {"card": {"contact": date, "name": "2020-01"}}
 
 
 @pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "", "\tx: 1", "a: !!python/object/apply:os.getcwd []"])

@@ -42,7 +42,8 @@ def rejected() -> dict[str, str]:
 
 def test_a_file_is_described_as_the_system_describes_it() -> None:
     status = put("a/deep/x.png", b"seven b").stat()
-    assert files() == [("a", "a/deep/x.png", 7, status.st_mtime_ns)]
+    state = (7, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    assert files() == [("a", "a/deep/x.png", state)]
 
 
 def test_an_image_is_told_by_its_ending_in_any_case_and_not_opened() -> None:

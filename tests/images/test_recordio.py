@@ -287,7 +287,7 @@ def test_a_pipe_or_folder_is_no_file() -> None:
     os.mkfifo(ROOT / "train.rec")
     (ROOT / "train.idx").mkdir()
     with pytest.raises(StageError, match="no file train.rec, train.idx;"):
-        check()
+        list_images(ROOT)
 
 
 @pytest.mark.parametrize(

@@ -67,3 +67,16 @@ def test_limits_are_told_by_the_figures(project: Path, copies: int) -> None:
 def test_a_missing_file_is_named(project: Path, fails_with: Callable[..., str]) -> None:
     Path("metrics/export.json").unlink()
     assert "error: metrics/export.json is missing" in fails_with("card")
+
+
+def test_an_attribute_of_the_users_is_text_in_the_card_and_ends_no_row(project: Path) -> None:
+    value = "hat: </script><script>alert(1)</script> a\n| b & <!--"
+    rows = pd.DataFrame([["hat", value.replace("<", "&lt;"), "FNMR", 0.25, 40]])
+    rows.to_csv("metrics/review/attributes.csv", header=["attribute", "value", "kind", "rate", "pairs"], index=False)
+    run_stage("card")
+    text = card.CARD_PATH.read_text()
+    assert (
+        r"| FNMR | hat: &lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt; a \| b &amp; &lt;!-- | 0.250 | 40 |"
+        in text
+    )
+    assert "<" not in text

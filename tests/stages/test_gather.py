@@ -249,6 +249,16 @@ def test_a_wrong_test_set_is_named(entry: dict[str, str], said: str, fails_with:
     assert said in fails_with("gather", "x")
 
 
+def test_images_behind_a_linked_folder_are_refused_since_dvc_would_miss_every_change(
+    fails_with: Callable[..., str],
+) -> None:
+    configure(x=put_lfw())
+    Path("faces/Bo").rename("elsewhere")
+    os.symlink("../elsewhere", "faces/Bo")
+    printed = fails_with("gather", "x")
+    assert "test_sets.x.images: 'faces': 1 link(s) to folders, first 'Bo'" in printed
+
+
 @pytest.mark.parametrize("same, kind", [(True, "impostor"), (False, "genuine")])
 def test_both_kinds_of_pairs_are_needed(same: bool, kind: str, fails_with: Callable[..., str]) -> None:
     configure(x=put_bin(same=[same] * 20))

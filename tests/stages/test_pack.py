@@ -362,6 +362,47 @@ def test_a_kept_shard_that_was_written_to_is_packed_again(opened: list[str]) -> 
     assert set(opened) == {"001", "002"} and outputs() == first
 
 
+@pytest.mark.parametrize("by_name", [True, False], ids=["by mv", "in place"])
+def test_files_of_one_size_and_time_that_were_swapped_are_packed_again(by_name: bool) -> None:
+    """As from an archive with fixed dates; a BMP of 112 x 112 has one size, whatever is on it."""
+    for number in (1, 2):
+        os.utime(put(f"{number:03d}/0.bmp", encoded(flat(number, "L"), "BMP")), ns=(1, 1))
+    run_stage()
+    assert shades() == [1, 2]
+    if by_name:
+        Path("faces/001/0.bmp").rename("spare")
+        Path("faces/002/0.bmp").rename("faces/001/0.bmp")
+        Path("spare").rename("faces/002/0.bmp")
+    else:
+        swap_in_place(Path("faces/001/0.bmp"), Path("faces/002/0.bmp"))
+    run_stage()
+    assert shades() == [2, 1]
+
+
+def swap_in_place(one: Path, other: Path) -> None:
+    contents = one.read_bytes(), other.read_bytes()
+    for path, content in zip((other, one), contents, strict=True):
+        path.write_bytes(content)
+        os.utime(path, ns=(1, 1))
+
+
+def test_a_person_behind_a_link_is_refused_since_dvc_would_miss_every_change() -> None:
+    for path in ("a/x.png", "b/x.png"):
+        put(path)
+    os.symlink("a", "faces/same")  # leads to a person who is hashed under the real name: listed, but no harm
+    run_stage()
+    assert rejected() == {"same": "link"}
+    put("../elsewhere/c/x.png")
+    os.symlink("../elsewhere/c", "faces/c")
+    with pytest.raises(StageError, match=r"sources.faces.path: 'faces': 1 link\(s\) to folders, first 'c'"):
+        run_stage()
+    shutil.copytree("faces", "copy")
+    shutil.rmtree("faces")
+    os.symlink("copy", "faces")  # DVC follows a source that is itself a link
+    run_stage()
+    assert paths() == ["a/x.png", "b/x.png", "c/x.png", "same/x.png"]
+
+
 def test_a_kept_table_that_was_written_to_is_made_again() -> None:
     put_subject(1)
     put_subject(2)

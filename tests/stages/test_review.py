@@ -77,6 +77,18 @@ def test_the_stage_knows_attributes_and_groups(project: Path, monkeypatch: pytes
         assert np.asarray(sheet).min() < 128 < 255 == np.asarray(sheet).max()
 
 
+def test_no_name_and_no_attribute_ends_the_script_of_a_page_of_plots(project: Path) -> None:
+    subjects = [f"subject {number}" for number in range(6)]
+    evil = "</script><script>alert(1)</script>"
+    pd.DataFrame({"subject": subjects, "<!--<script>": evil}).to_csv("images/attributes.csv", index=False)
+    Path("images/subject 0").rename("images/<!--<script>")
+    for stage in (("pack", "drawn"), ("duplicates",), ("split",), ("review",)):
+        run_stage(*stage)
+    tables = [Path("metrics/review", name).read_text() for name in ("attributes.csv", "tsne.csv")]
+    assert not any("<" in table for table in tables)
+    assert "&lt;!--&lt;script>: &lt;/script>&lt;script>alert(1)&lt;/script>" in tables[0]
+
+
 def test_the_same_bytes_again(project: Path) -> None:
     paths = [Path("metrics/review", name) for name in ("tsne.csv", "attributes.csv", "worst_pairs.png")]
     before = [path.read_bytes() for path in paths]

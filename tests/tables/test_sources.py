@@ -65,6 +65,12 @@ def test_rejects_are_listed_outside_the_folder_that_later_stages_depend_on() -> 
         ('sources: {"a\\n": {path: x}}', r"'a\n': string should match pattern"),
         ("sources: {é: {path: x}}", "'é': string should match pattern"),
         ("sources: {'': {path: x}}", "'': string should match pattern"),
+        (f"sources: {{{'a' * 101}: {{path: x}}}}", "string should have at most 100 characters"),
+        ('sources: {a: {path: "x\\0y"}}', "sources.a.path: 'x\\x00y': holds a zero byte"),
+        (f"sources: {{a: {{path: {'x/' * 2500}}}}}", "is longer than a path can be"),
+        (f"sources: {{a: {{path: {'x' * 256}}}}}", "is longer than a path can be"),
+        (f"sources: {{a: {{path: {'é' * 128}}}}}", "is longer than a path can be"),
+        ('sources: {a: {path: "\\ud800"}}', "sources.a.path: '\\ud800': input should be a valid string"),
     ],
 )
 def test_a_wrong_source_is_named(text: str, named: str) -> None:

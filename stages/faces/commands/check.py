@@ -27,7 +27,7 @@ from faces.core.pipeline import ROOT, STAGES
 from faces.core.terminal import say, warn
 from faces.core.threads import RuntimeParams
 from faces.evaluation.metrics import MetricsParams
-from faces.external.gathering import gather_set
+from faces.external.gathering import check_set
 from faces.images.decoding import DecodingParams
 from faces.images.detection import PhotosParams
 from faces.images.listing import check_source
@@ -90,7 +90,7 @@ def check_test_sets() -> None:
         try:
             paths = [Path(path) for path in (entry.images, entry.pairs)]
             if not any(left_to_dvc(path) for path in paths):
-                gather_set(name, entry)
+                check_set(name, entry)
         except StageError as error:
             problems |= dict.fromkeys(str(error).splitlines())
     if problems:

@@ -6,6 +6,7 @@ The answer counts people and images, and names each image that cannot be used.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from faces.commands.recognition import SAME, Answer, answer, make_reader, recognition_parser
 from faces.core.errors import StageError
+from faces.core.files import require_file
 from faces.core.terminal import warn
 from faces.images.image_folder import list_images
 from faces.images.rejection import Rejected, Rejection
@@ -27,6 +29,7 @@ def enrol(options: argparse.Namespace) -> Answer:
     """Write the gallery of a folder; return exit code, content and words, which name rejected images."""
     if not options.folder.is_dir():
         raise StageError(f"{options.folder}: there is no such folder")
+    check_target(options.gallery)
     listing = list_images(options.folder)
     if deeper := listing.describe_deeper():
         warn(f"{options.folder}: {deeper.partition(';')[0]}; a person is a folder directly in it")
@@ -54,6 +57,14 @@ def enrol(options: argparse.Namespace) -> Answer:
     }
     words = f"{content['people']} people with {content['images']} images are in {options.gallery}{_list(rejected)}"
     return SAME, content, words
+
+
+def check_target(gallery: Path) -> None:
+    """Raise StageError if a gallery cannot be written there, which would else show after minutes of work."""
+    require_file(gallery)
+    folder = next(place for place in gallery.absolute().parents if place.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise StageError(f"{gallery}: cannot be written: {folder} is no folder that you may write to")
 
 
 def _list(rejected: list[Rejected]) -> str:

@@ -34,7 +34,12 @@ def identify(options: argparse.Namespace) -> Answer:
     if gallery.model != model.digest:
         raise StageError(f"{options.gallery}: enrolled with another model than {options.model / MODEL}; enrol anew")
     chosen = choose_threshold(model.description.thresholds, options.fmr)
-    ranked = gallery.rank(model.embed([face])[0], options.most)
+    embedding = model.embed([face])[0]
+    if (size := gallery.embeddings.shape[1]) != len(embedding):
+        raise StageError(
+            f"{options.gallery}: embeddings of {size} numbers; the model makes {len(embedding)}; enrol anew"
+        )
+    ranked = gallery.rank(embedding, options.most)
     found = ranked[0][0] if ranked[0][1] >= chosen["threshold"] else None
     people, images = len(set(gallery.subjects.tolist())), len(gallery.subjects)
     fpir = 1 - (1 - chosen["fmr"]) ** images

@@ -5,6 +5,7 @@ asked for, so that `faces --help` answers at once.
 """
 
 import difflib
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ COMMANDS = {
     "job": "run one experiment as a job of a cluster",
     "divide": "divide a folder of people into some to train on and others to test on",
 }
-WRONG_USAGE = 2
+ANSWERING = ("verify", "enrol", "identify")  # their exit codes 0 and 1 are answers, so that all else must have another
+WRONG_USAGE = NO_ANSWER = 2
 
 
 def usage() -> str:
@@ -35,8 +37,14 @@ def dispatch(arguments: Sequence[str]) -> int:
     """Run the command that the first argument names, with the other arguments; return its exit code."""
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if name in COMMANDS:
-        code: int = import_module(f"faces.commands.{name}").main(rest)
-        return code
+        try:
+            code: int = import_module(f"faces.commands.{name}").main(rest)
+            return code
+        except Exception as error:
+            if name not in ANSWERING:
+                raise
+            print(f"faces {name}: {type(error).__name__}: {error}", file=sys.stderr)
+            return NO_ANSWER
     if name in ("-h", "--help"):
         print(usage())
         return 0
@@ -52,7 +60,11 @@ def main() -> NoReturn:
     """Run the command line and exit: with the command's code, 1 after `error:` lines, 130 on Ctrl-C."""
     from faces.core.run import run_and_exit
 
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a traceback when `| head` has read enough
+    if not {*sys.argv[1:2]} & {*ANSWERING}:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a traceback when `| head` has read enough
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to end
+            stream.reconfigure(errors="backslashreplace")
     run_and_exit(lambda: sys.exit(dispatch(sys.argv[1:])), exclusive=lambda: False)
 
 

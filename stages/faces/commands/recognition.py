@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ Exit code: 0 same person, found or enrolled; 1 another person, or nobody; 2 no a
 """
 LIMITS = Limits(min_side=16, max_megapixels=50)
 MAX_BYTES = 64 * 2**20  # of an image file
+MAX_SHOWN = 200  # letters of an unexpected error
 SAME, OTHER, NO_ANSWER = 0, 1, 2
 
 Answer = tuple[int, dict[str, Any], str]  # exit code, content for --json, and the same in words
@@ -51,18 +53,38 @@ def recognition_parser(name: str, description: str | None, asks_for_threshold: b
 
 
 def answer(name: str, ask: Callable[[], Answer], as_json: bool) -> int:
-    """Print the answer of `ask`, or on stderr why there is none; return the exit code."""
+    """Print the answer of `ask`, or on stderr why there is none; return the exit code.
+
+    Whatever goes wrong gives NO_ANSWER, an answer that could not be printed too: other codes are answers.
+    """
     try:
         with ready_to_read():
             code, content, words = ask()
+        print(json.dumps(content, indent=2, allow_nan=False) if as_json else words)
+        sys.stdout.flush()
     except StageError as error:
-        print(f"faces {name}: {error}", file=sys.stderr)
-        return NO_ANSWER
+        return no_answer(name, str(error))
     except OSError as error:
-        print(f"faces {name}: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return NO_ANSWER
-    print(json.dumps(content, indent=2) if as_json else words)
+        _drop_output()
+        return no_answer(name, f"{error.filename or 'output'}: {error.strerror}")
+    except Exception as error:
+        return no_answer(name, f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:MAX_SHOWN]}")
     return code
+
+
+def no_answer(name: str, reason: str) -> int:
+    """Print on stderr why a command gives no answer; return its exit code."""
+    with suppress(OSError):  # stderr may be closed, or full, too
+        print(f"faces {name}: {reason}", file=sys.stderr)
+    return NO_ANSWER
+
+
+def _drop_output() -> None:
+    """Send what is left of stdout nowhere, or Python would fail to print it once more as it exits."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_reader(photos: bool) -> FaceReader:

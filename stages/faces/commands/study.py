@@ -23,7 +23,6 @@ changed: `git checkout params.yaml` first.) The file has:
     gap: {figure: AUC, of: [first, second]}  # (first - second) / second, as FRCSyn has it
 """
 
-import json
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -37,6 +36,8 @@ from ruamel.yaml import YAML, YAMLError
 
 from faces.commands.arguments import parser
 from faces.core.errors import StageError
+from faces.core.files import require_file
+from faces.core.json_files import read_json
 from faces.core.params import PARAMS_FILE as PARAMS
 
 WEIGHTS = Path("models/backbone.weights.h5")
@@ -89,6 +90,7 @@ class Study(BaseModel):
 
 def load_study(path: Path) -> Study:
     """Return the study of a file; StageError names the wrong key."""
+    require_file(path)
     try:
         study = Study.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
         study.check_names()
@@ -162,7 +164,7 @@ def read_metrics(figures: Columns, params: dict[str, Any]) -> dict[str, float]:
         _, at, name = Path(path).stem.partition("@")
         if at and name not in listed:
             continue
-        metrics = json.loads(Path(path).read_text(encoding="utf-8"))
+        metrics = read_json(Path(path))
         if key in metrics:
             found[column] = metrics[key]
     return found

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from faces.core.errors import StageError
 
@@ -53,6 +54,25 @@ def _check_finite(path: Path, prefix: str, metrics: Metrics) -> None:
             _check_finite(path, f"{prefix}{name}.", value)
         elif not math.isfinite(value):
             raise ValueError(f"{path}: metric {prefix}{name} is {value}")
+
+
+class FileState(NamedTuple):
+    """What tells that a file was written to or replaced, without reading it.
+
+    Size and modification time do not suffice: files of one size from an archive with fixed dates, swapped by `mv`, keep
+    both. Then the inodes differ. A file that was rewritten in place, its time set back, has another change time. DVC
+    goes by less, so that where it finds a change, the state has changed too.
+    """
+
+    size: int  # bytes
+    modified_ns: int
+    changed_ns: int  # no program can set this time
+    inode: int
+
+
+def file_state(status: os.stat_result) -> FileState:
+    """Return the state of a file, from what `os.stat` says of it."""
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def require_file(path: Path) -> None:

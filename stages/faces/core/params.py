@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from faces.core.errors import StageError
+from faces.core.files import require_file
 from faces.core.yaml12 import load_yaml12
 
 PARAMS_FILE = Path("params.yaml")
@@ -36,6 +37,7 @@ AnyParams = TypeVar("AnyParams", bound=BaseModel)
 
 def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """Return all sections of a parameter file; StageError if it is missing or not a mapping."""
+    require_file(path)
     try:
         content = path.read_bytes()
     except FileNotFoundError:

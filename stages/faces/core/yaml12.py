@@ -19,7 +19,12 @@ class _Yaml12Loader(yaml.SafeLoader):
 
 
 # The core schema, https://yaml.org/spec/1.2.2/#103-core-schema
+# and, of dates, what DVC's reader takes for one: https://yaml.org/type/timestamp.html
 for _tag, _pattern in (
+    (
+        "timestamp",
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*",
+    ),
     ("null", "null|Null|NULL|~|"),
     ("bool", "true|True|TRUE|false|False|FALSE"),
     ("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
@@ -44,10 +49,19 @@ def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Itera
     yield from loader.construct_yaml_map(node)
 
 
+def _refuse_date(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> None:
+    text = loader.construct_scalar(node)
+    raise yaml.constructor.ConstructorError(None, None, f"{text!r}: a date for DVC; quote it", node.start_mark)
+
+
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:timestamp", _refuse_date)
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 def load_yaml12(text: str) -> Any:
-    """Return the content of a YAML 1.2 document; yaml.YAMLError if it is invalid or repeats a key."""
+    """Return the content of a YAML 1.2 document; yaml.YAMLError if it is invalid, repeats a key or has a date.
+
+    DVC takes 2020-01-01 without quotes for a date, which it then cannot write.
+    """
     return yaml.load(text, Loader=_Yaml12Loader)

@@ -1,4 +1,4 @@
-"""Tables behind the plots of a set of scored pairs: ROC and DET curves, and the histogram of scores."""
+"""Tables behind plots: ROC and DET curves, and the histogram of scores; and text in them that is safe in a page."""
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,15 @@ def roc_points(name: str, curve: Roc, points: int = CURVE_POINTS) -> pd.DataFram
     fmr = np.geomspace(lowest_supported_rate(int(curve.impostors[-1])), 1, points)
     tar = np.array([tar_at_far(curve, rate) for rate in fmr])
     return pd.DataFrame({"set": name, "fmr": fmr, "tar": tar, "fnmr": 1 - tar})
+
+
+def without_markup(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table for a plot with each `<` in its text as `&lt;`.
+
+    `dvc plots` copies tables into a script of its page as they are: a name or an attribute of the user's data such as
+    `</script>` or `<!--` would end it.
+    """
+    return table.map(lambda cell: cell.replace("<", "&lt;") if isinstance(cell, str) else cell)
 
 
 def score_histogram(name: str, pairs: ScoredPairs, bins: int = HISTOGRAM_BINS) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from faces.core.errors import StageError
-from faces.core.files import replacing
+from faces.core.files import replacing, require_file
 from faces.tables.embeddings import unit_length
 
 MODEL_PATH = Path("models/similarity.npz")
@@ -85,6 +85,7 @@ def save_similarity(model: SimilarityModel, path: Path = MODEL_PATH) -> None:
 
 def load_similarity(embedding_size: int, path: Path = MODEL_PATH) -> SimilarityModel:
     """Return the model; StageError if the file is missing, damaged or holds something else."""
+    require_file(path)
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             named = {name: arrays[name] for name in arrays.files}

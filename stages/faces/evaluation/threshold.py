@@ -9,10 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from faces.core.errors import StageError
-from faces.core.files import write_text
+from faces.core.files import require_file, write_text
 from faces.evaluation.roc import Roc, error_rates
 
 THRESHOLD_PATH = Path("models/threshold.json")
+LOWEST, HIGHEST = -2.5, 2.5  # of `threshold_between` on cosines, which lie in -1..1
 NOT_A_NUMBER = {"missing", "float_type", "float_parsing", "finite_number"}  # pydantic's names of these errors
 
 
@@ -22,7 +23,7 @@ class ErrorRates(BaseModel):
     fmr: share of impostor pairs at or above the threshold; fnmr: share of genuine pairs below it.
     """
 
-    threshold: FiniteFloat
+    threshold: FiniteFloat = Field(ge=LOWEST, le=HIGHEST)
     fmr: float = Field(ge=0, le=1)
     fnmr: float = Field(ge=0, le=1)
 
@@ -37,8 +38,8 @@ class Thresholds(ErrorRates):
 
     chosen_on: str
     measured_on: str
-    genuine_pairs: int
-    impostor_pairs: int
+    genuine_pairs: int = Field(ge=0)
+    impostor_pairs: int = Field(ge=0)
     at_fmr: dict[str, ErrorRates]
     at_fmr_chosen_on: str
 
@@ -75,6 +76,7 @@ def write_thresholds(thresholds: Thresholds, path: Path = THRESHOLD_PATH) -> Non
 
 def read_thresholds(path: Path = THRESHOLD_PATH) -> Thresholds:
     """Return the content of the file; StageError names the file, and the first key that is missing or wrong."""
+    require_file(path)
     try:
         return Thresholds.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from faces.core.errors import StageError
+from faces.core.dvc_folder import check_hashable, check_no_linked_folders, linked_folders
+from faces.core.errors import StageError, errors_named
+from faces.core.files import FileState, file_state
 from faces.core.image_size import IMAGE_SHAPE
 from faces.core.npy_files import write_npy_header
 from faces.core.terminal import progress, warn
@@ -68,11 +70,28 @@ def check_paths(name: str, entry: ExternalSet) -> None:
 
 
 def gather_set(name: str, entry: ExternalSet) -> GatheredSet:
-    """Return the images and pairs of a test set; StageError names all that are missing."""
+    """Return the images and pairs of a test set; StageError names all that are missing, or lie behind a link."""
     check_paths(name, entry)
     if entry.faces == "photos":
         check_installed()
-    return READERS[entry.format](entry)
+    gathered = READERS[entry.format](entry)
+    if entry.format != "bin":
+        with errors_named(_images_parameter(name, entry)):
+            check_no_linked_folders(linked_folders(Path(entry.images), gathered.paths))
+    return gathered
+
+
+def check_set(name: str, entry: ExternalSet) -> None:
+    """Raise StageError if a test set cannot be gathered, or DVC cannot read its folder."""
+    check_paths(name, entry)
+    if entry.format != "bin":
+        with errors_named(_images_parameter(name, entry)):
+            check_hashable(Path(entry.images))
+    gather_set(name, entry)
+
+
+def _images_parameter(name: str, entry: ExternalSet) -> str:
+    return f"params.yaml: test_sets.{name}.images: {entry.images!r}"
 
 
 def read_lfw_set(entry: ExternalSet) -> GatheredSet:
@@ -192,10 +211,10 @@ def warn_about_images(name: str, entry: ExternalSet, gathered: GatheredSet, pixe
         warn(f"{name}: {swapped}; `channels: {other}` of the test set puts them right")
 
 
-def file_states(entry: ExternalSet, gathered: GatheredSet) -> list[tuple[int, int]]:
-    """Return the size and modification time of every file of a test set."""
+def file_states(entry: ExternalSet, gathered: GatheredSet) -> list[FileState]:
+    """Return the state of every file of a test set."""
     files = [Path(entry.pairs), *(source for source in gathered.sources if isinstance(source, Path))]
-    return [(status.st_size, status.st_mtime_ns) for status in map(os.stat, files)]
+    return [file_state(status) for status in map(os.stat, files)]
 
 
 READERS: dict[str, Callable[[ExternalSet], GatheredSet]] = {

@@ -11,7 +11,7 @@ What is bounded: the size of the file (MAX_BYTES), the number of images (MAX_IMA
 hence memory: some times the size of the file, plus 32 MB. What is not: a file of the largest size takes minutes.
 
 Python 2 wrote such files, and Python 3, with and without NumPy, in protocols 0 to 5; images as bytes, or as arrays of
-bytes, as cv2.imencode returns them; labels as booleans, 0 and 1, numpy.bool_, or an array.
+bytes, as cv2.imencode returns them; labels as booleans, 0 and 1, NumPy's own, or an array of either.
 """
 
 import io
@@ -20,7 +20,7 @@ import pickle
 import pickletools
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from faces.core.errors import StageError
 
@@ -30,7 +30,8 @@ BYTES_PER_INSTRUCTION = 16  # a pair has a thousand bytes or more, and 70 instru
 FREE_INSTRUCTIONS = 100_000  # so that a small file may have small images
 INSTRUCTIONS = {code.code.encode("latin1"): code for code in pickletools.opcodes}
 MAX_SHOWN = 100  # characters of a name in a message
-KINDS = ("u1", "b1")  # of arrays: bytes and booleans
+KINDS = ("u1", "b1", "i1", "i2", "i4", "i8", "u2", "u4", "u8")  # of arrays: bytes, booleans and whole numbers
+ORDERS: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big", "|": "little", "=": "little"}
 NEEDED = frozenset(
     "PROTO FRAME STOP NONE NEWTRUE NEWFALSE INT LONG BININT BININT1 BININT2 LONG1 STRING BINSTRING SHORT_BINSTRING "
     "BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 MARK EMPTY_LIST LIST "
@@ -118,9 +119,10 @@ class _Marker:
 
 
 class _Array:
-    """An array of bytes or booleans in one row; the unpickler sets its state."""
+    """An array of bytes, booleans or whole numbers in one row; the unpickler sets its state."""
 
     kind, content = "", b""
+    order: Literal["little", "big"] = "little"
 
     def __setstate__(self, state: Any) -> None:
         """Take the state of an ndarray: version, shape, dtype, whether Fortran order, bytes."""
@@ -133,22 +135,36 @@ class _Array:
             raise _Refused(f"an array of {_type(dtype)} made of {_type(content)}")
         if not isinstance(shape, tuple) or not 1 <= len(shape) <= 2 or not all(type(size) is int for size in shape):
             raise _Refused("an array that is not one row")
-        if max(shape) > len(content) or math.prod(shape) != len(content) or len(content) not in shape:
+        count, left = divmod(len(content), int(dtype.kind[1]))
+        if left or max(shape) > count or math.prod(shape) != count or count not in shape:
             raise _Refused(f"an array of {len(content)} bytes whose shape does not fit")
-        self.kind, self.content = dtype.kind, bytes(content)
+        self.kind, self.content, self.order = dtype.kind, bytes(content), dtype.order
         return self
+
+    def numbers(self) -> list[int]:
+        """Return the items."""
+        size, signed = int(self.kind[1]), self.kind[0] == "i"
+        items = (self.content[start : start + size] for start in range(0, len(self.content), size))
+        return [int.from_bytes(item, self.order, signed=signed) for item in items]
 
 
 class _Dtype:
-    """A dtype of one byte an item, so that byte order does not matter."""
+    """A dtype of whole numbers; the unpickler sets its byte order."""
+
+    order: Literal["little", "big"] = "little"
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
     def __setstate__(self, state: Any) -> None:
-        """Accept the state of such a dtype, which says nothing more."""
+        """Take the state of such a dtype: version, byte order, and nothing more that matters."""
         if not isinstance(state, tuple):
             raise _Refused(f"a dtype with the state of {_type(state)}")
+        order = state[1] if len(state) > 1 else "|"
+        order = order.decode("latin1") if isinstance(order, bytes) else order
+        if not isinstance(order, str) or order not in ORDERS:
+            raise _Refused("a dtype of another byte order")
+        self.order = ORDERS[order]
 
 
 def _dtype(name: Any = None, align: Any = False, copy: Any = True) -> _Dtype:
@@ -166,10 +182,10 @@ def _reconstruct(kind: Any = None, shape: Any = None, code: Any = None) -> _Arra
     return _Array()
 
 
-def _scalar(dtype: Any = None, content: Any = None) -> bool:
-    if not isinstance(dtype, _Dtype) or not isinstance(content, bytes) or len(content) != 1:
+def _scalar(dtype: Any = None, content: Any = None) -> int:
+    if not isinstance(dtype, _Dtype) or not isinstance(content, bytes) or len(content) != int(dtype.kind[1]):
         raise _Refused(f"a scalar of {_type(dtype)} made of {_type(content)}")
-    return bool(content[0])
+    return _Array().fill((1,), dtype, content).numbers()[0]
 
 
 def _from_buffer(content: Any = None, dtype: Any = None, shape: Any = None, _order: Any = None) -> _Array:
@@ -226,7 +242,7 @@ def _check(value: object) -> Bin:
     if not isinstance(images, list | tuple):
         raise ValueError(f"has {_type(images)} for images; expected a list")
     if isinstance(same, _Array):
-        same = list(same.content)
+        same = same.numbers()
     if not isinstance(same, list | tuple):
         raise ValueError(f"has {_type(same)} for labels; expected a list")
     if not same or len(images) != 2 * len(same):

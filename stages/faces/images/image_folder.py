@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from faces.core.files import FileState, file_state
 from faces.images.rejection import Rejected, Rejection, unreadable
 from faces.tables.attributes import ATTRIBUTES
 
@@ -29,8 +30,7 @@ class ImageFile(NamedTuple):
 
     subject: str
     path: str  # relative to the root
-    size: int  # bytes
-    mtime_ns: int
+    state: FileState
 
     def source(self, root: Path) -> Path:
         """Return the file, for `read_image` or `read_photo`."""
@@ -38,7 +38,7 @@ class ImageFile(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder with images of one subject: their number, and a hash of their names, sizes and times."""
+    """A folder with images of one subject: their number, and a hash of their names and states."""
 
     path: str
     images: int
@@ -57,6 +57,7 @@ class FolderListing:
     subjects: dict[str, list[Folder]] = field(default_factory=dict)  # those with an image, in order of code points
     rejected: list[Rejected] = field(default_factory=list)
     ignored: int = 0
+    linked: list[str] = field(default_factory=list)  # links to folders that are listed under no other name
 
     def images(self, subject: str) -> list[ImageFile]:
         """Return the image files of a subject, sorted by path."""
@@ -104,10 +105,14 @@ def list_images(root: Path, depth: int = 1) -> FolderListing:
     folders, links = [""], list[str]()
     seen: set[tuple[int, int]] = set()
     while folders or links:
-        folder = folders.pop() if folders else heapq.heappop(links)
+        is_link = not folders
+        folder = heapq.heappop(links) if is_link else folders.pop()
         images: list[ImageFile] = []
         try:
-            for entry in _entries(root / folder, seen):
+            entries = _entries(root / folder, seen)
+            if is_link:
+                listing.linked.append(folder)
+            for entry in entries:
                 _list_entry(entry, folder, listing, images, folders, links)
         except Rejection as rejection:
             listing.rejected.append(rejection.row(folder or "."))
@@ -118,7 +123,7 @@ def list_images(root: Path, depth: int = 1) -> FolderListing:
 
 
 def stamps(root: Path, depth: int = 1) -> dict[str, str]:
-    """Return a text for each folder below `root` that changes when a file is added, removed, resized or touched."""
+    """Return a text for each folder below `root` that changes when a file is added, removed, replaced or written to."""
     return list_images(root, depth).stamps
 
 
@@ -196,4 +201,4 @@ def _image_file(path: str, status: os.stat_result, depth: int) -> ImageFile:
         raise Rejection("not_a_file", "a pipe, socket or device")
     if status.st_size == 0:
         raise Rejection("empty", "zero bytes")
-    return ImageFile("/".join(folders[:depth]), path, status.st_size, status.st_mtime_ns)
+    return ImageFile("/".join(folders[:depth]), path, file_state(status))

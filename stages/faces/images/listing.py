@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from faces.core.errors import StageError
+from faces.core.dvc_folder import check_hashable, check_no_linked_folders
+from faces.core.errors import StageError, errors_named
 from faces.core.terminal import warn
 from faces.images import image_folder, recordio
 from faces.images.detection import check_installed
@@ -41,6 +42,8 @@ class SourceListing(Protocol):
     def rejected(self) -> list[Rejected]: ...  # what cannot be used, as far as shows without opening it
     @property
     def ignored(self) -> int: ...  # number of files or records that are no images
+    @property
+    def linked(self) -> Sequence[str]: ...  # links to folders that lead to some of the images
     def images(self, subject: str) -> Sequence[SourceFile]: ...  # in the order in which they are packed
     def count(self, subject: str) -> int: ...  # number of `images`
     def stamp(self, subject: str) -> list[str]: ...  # changes when an image of the subject does
@@ -92,13 +95,14 @@ FORMATS: dict[Format, SourceFormat] = {
 
 
 def list_source(name: str, source: Source) -> SourceListing:
-    """Return the listing of a source; StageError unless at least two subjects have an image."""
+    """Return the listing of a source; StageError unless at least two subjects have an image, none behind a link."""
     source_format, root = FORMATS[source.format], Path(source.path)
     with _errors_name_the_source(name, source):
         if source_format.photos:
             check_installed()
         attributes = find_attributes(root)
         listing = source_format.list_images(source)
+        check_no_linked_folders(list(listing.linked))
         if len(listing.subjects) < 2:
             raise StageError(
                 f"images of {len(listing.subjects)} subject(s); needed: two at least, {source_format.subject}"
@@ -123,6 +127,8 @@ def _paths(listing: SourceListing) -> Iterator[str]:
 def check_source(name: str, source: Source) -> None:
     """Raise StageError if a source cannot be packed, as far as a few seconds can tell."""
     source_format, root = FORMATS[source.format], Path(source.path)
+    with _errors_name_the_source(name, source):
+        check_hashable(root)
     if source_format.quick_paths is None:
         list_source(name, source)
         return
@@ -134,7 +140,7 @@ def check_source(name: str, source: Source) -> None:
 
 
 def check_unchanged(name: str, source: Source, listing: SourceListing) -> None:
-    """Raise StageError if a file of the source was added, removed, resized or touched since it was listed."""
+    """Raise StageError if a file of the source was added, removed, replaced or written to since it was listed."""
     now = FORMATS[source.format].stamps(source)
     changed = {place for place, _ in now.items() ^ listing.stamps.items()}
     if changed:
@@ -152,10 +158,8 @@ def _errors_name_the_source(name: str, source: Source) -> Iterator[None]:
         raise StageError(f"{parameter}: there is no such folder")
     if not os.path.isdir(source.path):
         raise StageError(f"{parameter}: not a folder")
-    try:
+    with errors_named(parameter):
         yield
-    except StageError as error:
-        raise StageError(f"{parameter}: {error}") from None
 
 
 def path_parameter(name: str, source: Source) -> str:

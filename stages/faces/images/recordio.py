@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import StageError
+from faces.core.files import file_state
 from faces.core.terminal import progress, warn
 from faces.images.decoding import MACHINE_ERRORS
 from faces.images.rejection import Rejected, Rejection, unreadable
@@ -113,6 +114,7 @@ class RecordListing:
     rejected: list[Rejected]
     ignored: int  # number of records that are no images
     stamps: dict[str, str]
+    linked: Sequence[str] = ()  # there are no folders
 
     def images(self, subject: str) -> Records:
         """Return the records of a subject, in order of keys."""
@@ -147,9 +149,9 @@ def key_path(key: int) -> str:
 
 
 def stamps(root: Path) -> dict[str, str]:
-    """Return size and modification time of each of the three files that exists."""
+    """Return the state of each of the three files that exists, as a text."""
     found = {name: (root / name).stat() for name in FILES if (root / name).is_file()}
-    return {name: f"{status.st_size} {status.st_mtime_ns}" for name, status in found.items()}
+    return {name: " ".join(map(str, file_state(status))) for name, status in found.items()}
 
 
 def read_paths(root: Path) -> Iterator[str]:

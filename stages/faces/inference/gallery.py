@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import StageError
-from faces.core.files import replacing
+from faces.core.files import replacing, require_file
 
+LENGTH_ERROR = 1e-3  # from 1: far above rounding, far below what moves a cosine across a threshold
 MAX_BYTES = 2**33  # of a gallery once it is unpacked: 4 million images of 512 numbers
 
 
 class Gallery(NamedTuple):
-    """Embeddings float32 (n, D) of length 1, the subject of each (n,), and the SHA-256 of the model that made them."""
+    """Embeddings float32 (n, D) of length 1, the subject of each (n,), and the digest of the model that made them."""
 
     embeddings: NDArray[np.float32]
     subjects: NDArray[np.str_]
@@ -22,8 +23,8 @@ class Gallery(NamedTuple):
 
     def write(self, path: Path) -> None:
         """Write the file; the same people give the same bytes."""
-        with replacing(path) as temporary:
-            np.savez(temporary, embeddings=self.embeddings, subjects=self.subjects, model=np.array(self.model))
+        with replacing(path) as temporary, open(temporary, "wb") as file:  # np.savez adds an ending to a path
+            np.savez(file, embeddings=self.embeddings, subjects=self.subjects, model=np.array(self.model))
 
     def rank(self, embedding: NDArray[np.float32], most: int) -> list[tuple[str, float]]:
         """Return the `most` subjects nearest to an embedding (D,) of length 1, with the cosine of the nearest image."""
@@ -36,6 +37,7 @@ class Gallery(NamedTuple):
 
 def read_gallery(path: Path) -> Gallery:
     """Return the gallery of a file; StageError names the file if it is not a gallery."""
+    require_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
@@ -45,11 +47,14 @@ def read_gallery(path: Path) -> Gallery:
             gallery = Gallery(arrays["embeddings"], arrays["subjects"], str(arrays["model"]))
     except FileNotFoundError:
         raise StageError(f"{path} is missing; `enrol` makes it") from None
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
+    except (KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, OSError) as error:
         raise StageError(f"{path}: not a gallery that `enrol` wrote ({' '.join(str(error).split())[:200]})") from None
     embeddings, subjects, _ = gallery
     if embeddings.dtype != np.float32 or embeddings.ndim != 2 or subjects.dtype.kind != "U":
         raise StageError(f"{path}: {embeddings.dtype} {embeddings.shape}; expected float32 (n, D), and names")
-    if subjects.shape != embeddings.shape[:1] or not len(subjects) or not np.isfinite(embeddings).all():
+    if subjects.shape != embeddings.shape[:1] or not len(subjects):
         raise StageError(f"{path}: damaged: {len(embeddings)} embeddings of {subjects.shape} people")
+    off = np.abs(np.linalg.norm(embeddings.astype(np.float64), axis=1) - 1)
+    if not (off <= LENGTH_ERROR).all():  # NaN is not, either
+        raise StageError(f"{path}: embeddings are not of length 1, as those that `enrol` writes; enrol anew")
     return gallery

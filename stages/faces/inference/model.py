@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from faces.core.errors import StageError
+from faces.core.files import require_file
 from faces.evaluation.threshold import Thresholds
 from faces.inference.embedder import Embedder
 
@@ -25,7 +26,7 @@ class Description(BaseModel):
 
 
 class FaceModel(NamedTuple):
-    """The network, its description, and the SHA-256 of its file."""
+    """The network, its description, and a SHA-256 of what decides on embeddings: the network's file, and `flip`."""
 
     embedder: Embedder
     description: Description
@@ -43,6 +44,8 @@ class FaceModel(NamedTuple):
 def load_model(folder: Path) -> FaceModel:
     """Return the exported model of a folder; StageError names the file that is missing or wrong."""
     path, description = folder / MODEL, folder / DESCRIPTION
+    require_file(path)
+    require_file(description)
     try:
         content, text = path.read_bytes(), description.read_bytes()
     except OSError as error:
@@ -58,4 +61,4 @@ def load_model(folder: Path) -> FaceModel:
         embedder = Embedder(content, flip=known.flip)
     except (ValueError, RuntimeError) as error:
         raise StageError(f"{path}: not a LiteRT model ({' '.join(str(error).split())[:200]})") from None
-    return FaceModel(embedder, known, hashlib.sha256(content).hexdigest())
+    return FaceModel(embedder, known, hashlib.sha256(content + bytes([known.flip])).hexdigest())

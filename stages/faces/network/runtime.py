@@ -1,5 +1,7 @@
 """Start TensorFlow: quiet, with a fixed number of threads, and so that the same run gives the same bytes.
 
+Neither a home folder nor the environment changes what is computed.
+
 Import this module before anything that imports TensorFlow or Keras.
 """
 
@@ -8,11 +10,37 @@ from collections.abc import Callable
 from typing import Any
 
 from faces.core.quiet import quiet_stderr
+from faces.core.terminal import warn
 
+# Beginnings of variables by which an environment changes what a stage computes from the same params.yaml.
+CHANGE_RESULTS = (
+    "KERAS_",
+    "ONEDNN_",
+    "DNNL_",
+    "TF_ENABLE_ONEDNN",
+    "TF_ONEDNN",
+    "TF_XLA_FLAGS",
+    "TF_CUDNN",
+    "NVIDIA_TF32",
+)
+SETTINGS = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull}  # no keras.json is read or written
+
+
+def clean_environment() -> None:
+    """Take what changes results out of the environment, with a warning, and set `SETTINGS`."""
+    strange = [
+        name for name, value in os.environ.items() if name.startswith(CHANGE_RESULTS) and SETTINGS.get(name) != value
+    ]
+    for name in strange:
+        del os.environ[name]
+    if strange:
+        warn(f"ignored, since only params.yaml may change results: {', '.join(sorted(strange))} in the environment")
+    os.environ.update(SETTINGS)
+
+
+clean_environment()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # notes on CPU features; errors still show
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # keeps large buffers instead of returning them to the OS
-os.environ["KERAS_BACKEND"] = "tensorflow"
-
 
 with quiet_stderr():  # TensorFlow writes to stderr before it reads any log level
     import keras

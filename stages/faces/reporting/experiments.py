@@ -1,11 +1,11 @@
 """Files of an experiment: a DVC experiment, a branch, a tag or a commit, read from Git; or those of the workspace."""
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from faces.core.errors import StageError
+from faces.core.json_files import parse_json
 
 WORKSPACE = "workspace"
 
@@ -30,7 +30,7 @@ def resolve_experiment(experiment: str) -> str:
 def read_json_at(commit: str, path: str) -> dict[str, Any]:
     """Return a metrics file of a commit; StageError if it has none."""
     try:
-        return json.loads(read_file_at(commit, path))
+        return parse_json(read_file_at(commit, path))
     except ValueError as error:
         raise StageError(f"{commit}: {path}: {error}") from None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from faces.core.errors import StageError
+from faces.core.json_files import read_json
 from faces.core.params import PARAMS_FILE, parse_params, read_params
 from faces.evaluation.threshold import read_thresholds
 from faces.reporting.experiments import git, read_file_at, read_json_at, resolve_experiment
@@ -15,7 +16,6 @@ from faces.reporting.tables import (
     METRICS,
     Table,
     exports_table,
-    read_json,
     thresholds_table,
     training_data_tables,
     verification_table,
@@ -56,7 +56,7 @@ def pictures() -> Iterator[str]:
     sheets |= {METRICS / f"pack/{name}.png": f"source {name}: before and after packing" for name in sources}
     sheets[METRICS / "review/worst_pairs.png"] = "the pairs that go most wrong, with their cosines"
     for path, caption in sheets.items():
-        if path.exists():
+        if path.is_file():
             yield picture(path.read_bytes(), caption)
 
 

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,20 @@ def picture(content: bytes, caption: str, kind: str = "png") -> str:
 
 
 def plot(draw: Callable[[Any], None], caption: str) -> str:
-    """Return an HTML figure of a plot that `draw` draws on Matplotlib axes, as SVG."""
-    from matplotlib.figure import Figure  # takes half a second to import
+    """Return an HTML figure of a plot that `draw` draws on Matplotlib axes, as SVG.
 
-    figure = Figure(figsize=PLOT_INCHES, layout="constrained")
-    draw(figure.subplots())
+    Neither a matplotlibrc nor MPLBACKEND, which may name a backend that is not installed, has a say in it.
+    """
+    os.environ.pop("MPLBACKEND", None)
+    import matplotlib  # takes half a second to import
+    from matplotlib.figure import Figure
+
     content = io.BytesIO()
-    figure.savefig(content, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = Figure(figsize=PLOT_INCHES, layout="constrained")
+        draw(figure.subplots())
+        figure.savefig(content, format="svg", metadata={"Date": None})
     return picture(content.getvalue(), caption, "svg+xml")
 
 

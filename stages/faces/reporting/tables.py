@@ -1,11 +1,11 @@
 """Tables of metrics, for the model card in Markdown and for the report in HTML."""
 
-import json
+import html
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from faces.core.csv_files import csv_rows
-from faces.core.errors import StageError
+from faces.core.json_files import read_json
 from faces.evaluation.threshold import ErrorRates, Thresholds
 from faces.tables.sources import load_sources
 from faces.tables.split_table import SCORED
@@ -23,18 +23,6 @@ WORST_GROUPS = 5  # of either kind of error
 Metrics = dict[str, Any]
 
 
-def read_json(path: Path) -> Metrics:
-    """Return a metrics file; StageError names it if it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StageError(
-            f"{path} is missing; `dvc repro` makes it, `git checkout metrics && dvc checkout` brings it"
-        ) from None
-    except ValueError as error:
-        raise StageError(f"{path}: {error}") from None
-
-
 class Table(NamedTuple):
     """A header and rows of text cells."""
 
@@ -42,9 +30,13 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
     def __str__(self) -> str:
-        """Return the table in Markdown."""
+        """Return the table in Markdown, with what would be markup or end a row in a cell as plain text."""
         lines = [self.header, ["---"] * len(self.header), *self.rows]
-        return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+        return "\n".join(f"| {' | '.join(map(_in_markdown, line))} |" for line in lines)
+
+
+def _in_markdown(cell: str) -> str:
+    return " ".join(html.escape(cell, quote=False).split()).replace("|", r"\|")
 
 
 def format_metric(metrics: Metrics, name: str) -> str:
@@ -129,5 +121,8 @@ def worst_groups() -> Table:
     rows = []
     for kind in ("FNMR", "FMR"):
         worst = sorted((row for row in known if row["kind"] == kind), key=lambda row: -float(row["rate"]))
-        rows += [[kind, row["value"], f"{float(row['rate']):.3f}", row["pairs"]] for row in worst[:WORST_GROUPS]]
+        rows += [
+            [kind, row["value"].replace("&lt;", "<"), f"{float(row['rate']):.3f}", row["pairs"]]
+            for row in worst[:WORST_GROUPS]
+        ]
     return Table(["error", "images with", "rate", "pairs"], rows)

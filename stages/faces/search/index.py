@@ -8,21 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from faces.core.errors import StageError
 from faces.core.params import Params
-from faces.search.factory_index import FactoryIndex, make_empty_index
+from faces.search.factory_index import FactoryIndex
 from faces.search.lsh import HyperplaneIndex
 from faces.search.neighbours import ExactIndex, Neighbours
+from faces.search.trial import try_index
 from faces.tables.embeddings import Vectors
 
 MAX_BUCKETS = 100_000  # some 0.1 s a query
+MAX_LETTERS = 200  # of a string for FAISS, whose parser takes minutes for a long one
 LSH, EXACT = "lsh", "Flat"
 
 
 class IndexParams(Params):
     """The keys of the section `mine:` that choose the index."""
 
-    index: str = Field(min_length=1)
-    index_parameters: str
+    index: str = Field(min_length=1, max_length=MAX_LETTERS)
+    index_parameters: str = Field(max_length=MAX_LETTERS)
     training_images: int = Field(ge=1)
     hyperplanes: int = Field(ge=8, le=64, multiple_of=8)
     radius: int = Field(ge=0, le=8)
@@ -54,6 +57,10 @@ def build_index(unit: Vectors, params: IndexParams) -> Index:
 
 
 def check_index(params: IndexParams, dimensions: int) -> None:
-    """Raise StageError if FAISS has no such index for vectors of `dimensions` numbers."""
-    if params.index != LSH:
-        make_empty_index(params.index, params.index_parameters, dimensions)
+    """Raise StageError if FAISS cannot build such an index of vectors of `dimensions` numbers, or crashes on it."""
+    if params.index in (LSH, EXACT):
+        return
+    if wrong := try_index(params.index, params.index_parameters, dimensions):
+        raise StageError(
+            f"params.yaml: mine.index: {params.index!r}, index_parameters: {params.index_parameters!r}: {wrong}"
+        )

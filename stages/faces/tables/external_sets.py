@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, RootModel, model_validator
+from pydantic import RootModel, model_validator
 
 from faces.core.csv_files import csv_rows, read_csv
 from faces.core.errors import StageError
 from faces.core.params import Params, load_params
 from faces.tables.packed_images import open_packed
-from faces.tables.sources import Channels, Name
+from faces.tables.sources import Channels, FilePath, Name
 
 TESTS = Path("data/tests")
 NAME_HELP = "a name from the section `test_sets:` of params.yaml"
@@ -36,8 +36,8 @@ class ExternalSet(Params):
     """
 
     format: Literal["lfw", "bin", "csv"]
-    images: str = Field(min_length=1)
-    pairs: str = Field(min_length=1)
+    images: FilePath
+    pairs: FilePath
     faces: Literal["aligned", "photos"] = "aligned"
     channels: Channels = "rgb"
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, RootModel, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, RootModel, StringConstraints, model_validator
 
 from faces.core.params import Params, load_params
 from faces.tables.packed_images import PACKED
@@ -13,7 +13,24 @@ REJECTED = Path("data/rejected")  # not in data/packed, so that a new reject cha
 MAX_DEPTH = 20  # of people's folders
 
 # A name becomes a file name and a part of a stage's name, on every system and in every shell.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+# File systems take 255 bytes, and files have more than it in their names.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]
+
+MAX_PATH_BYTES, MAX_PART_BYTES = 4095, 255  # of Linux
+
+
+def _possible(path: str) -> str:
+    """Return a path; ValueError if no file can have it."""
+    if "\0" in path:
+        raise ValueError("holds a zero byte, which no path has")
+    if len(path.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_PART_BYTES for part in path.split("/")):
+        raise ValueError(f"is longer than a path can be: {MAX_PATH_BYTES} bytes, {MAX_PART_BYTES} between slashes")
+    return path
+
+
+FilePath = Annotated[
+    str, Field(min_length=1), AfterValidator(_possible)
+]  # from the root of the project on, if relative
 
 Channels = Literal["rgb", "bgr"]
 Format = Literal["folder", "photos", "recordio"]  # faces/images/listing.py has the table of formats
@@ -27,7 +44,7 @@ class Source(Params):
     `channels` of `bgr` are images that were written with red and blue swapped.
     """
 
-    path: str = Field(min_length=1)
+    path: FilePath
     format: Format = "folder"
     depth: int | None = Field(default=None, ge=1, le=MAX_DEPTH)  # None: 1, with a warning if images lie deeper
 
