@@ -39,6 +39,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "epochs": 2,
         "batch_size": 8,
         "devices": 1,
+        "batch_norm": "synchronized",
         "validation_images": 12,
     },
     "identify": {"neighbours": 3, "pixel_images": 20, "enrolled_images": 3},

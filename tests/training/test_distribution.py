@@ -172,17 +172,21 @@ def test_processes_without_gpus_are_one_device_each() -> None:
         distribution.make_strategy(2, Worker(0, 2))
 
 
-@pytest.mark.parametrize(("changes", "images"), [({"epoch_images": 5}, 5), ({"batch_size": 6}, 6)])
-def test_images_per_batch(project: Path, changes: dict[str, int], images: int) -> None:
+@pytest.mark.parametrize(
+    ("changes", "devices", "images"),
+    [({"epoch_images": 5}, 1, 5), ({"epoch_images": 5}, 2, 4), ({"epoch_images": 1}, 1, 1), ({"batch_size": 6}, 2, 6)],
+)
+def test_images_per_batch(project: Path, changes: dict[str, int], devices: int, images: int) -> None:
     batches = project_batches(NO_CHANGE, **changes)
+    batches.devices = devices
     assert batches.images_per_batch == images == len(batches.load(0, 0, batches.order(0))[0])
 
 
 def test_an_epoch_that_devices_cannot_share_is_named(shared: Path) -> None:
-    set_training(shared, devices=2, epoch_images=5)
+    set_training(shared, devices=2, epoch_images=1)
     _, errors = (process := start_training(shared)).communicate(timeout=50)
     assert process.returncode == 1 and "Traceback" not in errors
-    assert "error: params.yaml: train: 5 images an epoch: 2 devices in all cannot share it equally" in errors
+    assert "error: params.yaml: train: 2 devices have less than an image each an epoch" in errors
 
 
 def test_another_fingerprint_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ class Batches:
         params: Batch size, images an epoch and seed.
         augmenter: Changes the images of a batch.
         share: Given the size of a batch, the rows that this process loads.
+        devices: Devices of all processes, which share each batch; `batch_size` is a multiple of it.
     """
 
     images: PackedImages
@@ -64,6 +65,7 @@ class Batches:
     params: BatchParams
     augmenter: PhotoAugmenter
     share: Callable[[int], slice] = whole_batch
+    devices: int = 1
 
     @property
     def image_count(self) -> int:
@@ -72,8 +74,9 @@ class Batches:
 
     @property
     def images_per_batch(self) -> int:
-        """Images of a batch: `batch_size`, or all of an epoch if these are fewer."""
-        return min(self.params.batch_size, len(self.groups) * self._images_per_group)
+        """Images of a batch: `batch_size`, or those of an epoch if these are fewer; equally many for each device."""
+        images = min(self.params.batch_size, len(self.groups) * self._images_per_group)
+        return images // self.devices * self.devices
 
     def __len__(self) -> int:
         """Batches an epoch; images that fill no whole batch are left to other epochs, whose order differs."""
@@ -94,7 +97,7 @@ class Batches:
 
     def load(self, epoch: int, index: int, order: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return batch `index` of an epoch with this `order`, as `epoch` yields it."""
-        chosen = order[index * self.params.batch_size : (index + 1) * self.params.batch_size]
+        chosen = order[index * self.params.batch_size :][: self.images_per_batch]
         share, seed = self.share(len(chosen)), (self.params.seed, epoch, index)
         if self.augmenter.needs_whole_batch:
             pixels = self.augmenter(self.images[chosen], seed)[share]

@@ -14,10 +14,10 @@ import numpy as np
 from pydantic import Field
 
 from faces.core.checkpoints import EpochCheckpoints
+from faces.core.errors import StageError
 from faces.core.terminal import progress, say
 from faces.training.batches import Batches
 from faces.training.curves import log_epoch, open_curves
-from faces.training.distribution import check_batch
 from faces.training.model import TrainingModel
 from faces.training.schedule import Schedule, learning_rate_at
 from faces.training.validation import Diverged, Validation, ValidationParams, best_epoch
@@ -46,16 +46,18 @@ class Training:
     params: LoopParams
 
     def __post_init__(self) -> None:
-        """Have this process load only its share of each batch."""
-        self.batches.share = self.model.devices.share
+        """Have this process load only its share of each batch; StageError if a device would get no image."""
+        self.batches.share, self.batches.devices = self.model.devices.share, self.model.devices.count
+        if not self.batches.images_per_batch:
+            raise StageError(
+                f"params.yaml: train: {self.batches.devices} devices have less than an image each an epoch"
+            )
 
     def epoch(self, number: int) -> tuple[dict[str, float], float]:
         """Train epoch `number`, from 0; return its metrics, and the seconds without validation.
 
-        The chief validates. StageError if the devices cannot share a batch equally.
+        The chief validates.
         """
-        images = self.batches.images_per_batch
-        check_batch(images, self.model.devices.count, f"train: {images} images an epoch")
         began = time.perf_counter()
         metrics = train_epoch(self.model, self.batches, number, self.params)
         seconds = time.perf_counter() - began
