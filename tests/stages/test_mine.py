@@ -146,7 +146,18 @@ print(max(peak, own()))
 """
 
 
-@pytest.mark.parametrize(("index", "most"), [("lsh", 0.2), ("Flat", 0.2), ("IVF64,PQ16", 0.2), ("HNSW8", 1.4)])
+slow_to_build = pytest.mark.slow  # FAISS learns or links 200,000 vectors, for half a minute to a minute
+
+
+@pytest.mark.parametrize(
+    ("index", "most"),
+    [
+        ("lsh", 0.2),
+        ("Flat", 0.2),
+        pytest.param("IVF64,PQ16", 0.2, marks=slow_to_build),
+        pytest.param("HNSW8", 1.4, marks=slow_to_build),
+    ],
+)
 def test_only_the_index_is_in_memory(index: str, most: float, tmp_path: Path) -> None:
     """What 160,000 embeddings of 256 numbers take beyond what 40,000 take, as a share of those between, 123 MB."""
     random, peaks = np.random.default_rng(0), []

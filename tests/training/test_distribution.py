@@ -41,7 +41,10 @@ def alone(shared: Path) -> tuple[list[float], np.ndarray]:
     return losses, embeddings_by(weights)
 
 
-@pytest.mark.parametrize("sharing", [{"devices": 2}, {"processes": 2}])
+slow_processes = pytest.mark.slow  # two processes on two cores: TensorFlow starts twice, each step waits for the other
+
+
+@pytest.mark.parametrize("sharing", [{"devices": 2}, pytest.param({"processes": 2}, marks=slow_processes)])
 def test_curve_and_embeddings_equal_those_of_one_device(
     shared: Path, alone: tuple[list[float], np.ndarray], sharing: dict[str, int]
 ) -> None:
