@@ -35,7 +35,7 @@ def main() -> None:
     params, sources = load_params("split", SplitParams), list(load_sources())
     searched = check_copies(params)
     splitting = Splitting(lambda: read_packed_tables(sources), params)
-    write_csv(SPLIT_PATH, splitting.pieces(read_duplicates(splitting.images)))
+    write_csv(SPLIT_PATH, splitting.paired_pieces(read_duplicates(splitting.images)))
     copies, sizes = splitting.copies, dict(splitting.sizes)
     if searched:
         sizes |= {f"copies_{part}": copies[part] for part in (TEST_SEEN, TEST_UNSEEN)}

@@ -126,6 +126,11 @@ def describe(split: pd.DataFrame) -> Counter[str]:
     return sizes
 
 
+def has_genuine_pair(split: pd.DataFrame) -> bool:
+    """Return whether a subject has two images in `train`."""
+    return bool(split["label"][split["part"] == TRAIN].duplicated().any())
+
+
 @dataclass
 class Splitting:
     """Splits all shards, one after another; `sizes` and `copies` count the images that were yielded."""
@@ -136,7 +141,7 @@ class Splitting:
     copies: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.images = Counter[str]()
+        self.images, self.has_genuine_pair = Counter[str](), False
         subjects = set[tuple[str, str]]()
         for table in self.tables():
             source = str(table["source"].iloc[0])
@@ -159,8 +164,19 @@ class Splitting:
             if self.params.drop_copies:
                 split = split[~copies]
             self.sizes.update(describe(split))
+            self.has_genuine_pair |= has_genuine_pair(split)
             yield split
         check_tested(self.sizes, self.copies, self.params)
+
+    def paired_pieces(self, groups: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """Yield `pieces`; StageError at the end if `train` has no genuine pair, so that later stages would fail."""
+        yield from self.pieces(groups)
+        if not self.has_genuine_pair:
+            raise StageError(
+                f"no subject has two images in `{TRAIN}`, so it has no genuine pair and no threshold can be chosen: "
+                "pack subjects of three images or more, or lower params.yaml: "
+                f"split.test_size: {self.params.test_size}, split.validation_size: {self.params.validation_size}"
+            )
 
 
 def check_tested(sizes: Counter[str], copies: Counter[str], params: SplitParams) -> None:
