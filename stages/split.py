@@ -67,7 +67,7 @@ def main() -> None:
     searched = check_copies(params)
     splitting = Splitting(lambda: read_packed_tables(sources), params)
     warn_about_names(splitting.people, params)
-    write_csv(SPLIT_PATH, splitting.pieces(read_duplicates(splitting.images)))
+    write_csv(SPLIT_PATH, splitting.paired_pieces(read_duplicates(splitting.images)))
     sizes = splitting.sizes
     if searched:
         for part in (TEST_SEEN, TEST_UNSEEN):

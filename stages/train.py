@@ -74,7 +74,13 @@ def check_initial_weights(params: ModelParams) -> None:
             f"name a weights file, or {FROM_SCRATCH} to start from random weights"
         )
     with open(path, "rb") as file:
-        if path != FROM_SCRATCH and file.read(len(HDF5_SIGNATURE)) != HDF5_SIGNATURE:
+        start = file.read(len(HDF5_SIGNATURE))
+        if start.startswith(b"PK") and path.suffix == ".keras":
+            raise StageError(
+                f"params.yaml: train.initial_weights: {str(path)!r}: a whole Keras model; name the weights that it was "
+                "exported from, a copy of models/backbone.weights.h5 of its commit"
+            )
+        if path != FROM_SCRATCH and start != HDF5_SIGNATURE:
             raise StageError(f"params.yaml: train.initial_weights: {str(path)!r}: not an HDF5 file, as weights are")
 
 

@@ -235,7 +235,7 @@ def test_candidates_are_all_hashes_within_the_radius(
         assert found.tolist() == np.flatnonzero(differing <= radius).tolist()
 
 
-@pytest.mark.parametrize("word", ["no", "on", "0b11", "1_000", "1:30", "2001-01-01", "0o8", "0x", "+", ".", "1e", "e5"])
+@pytest.mark.parametrize("word", ["no", "on", "0b11", "1_000", "1:30", "0o8", "0x", "+", ".", "1e", "e5"])
 def test_what_yaml_1_2_has_no_number_for_is_a_text(word: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(f"a: {word}\n", encoding="utf-8")

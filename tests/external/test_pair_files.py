@@ -1,8 +1,9 @@
 import os
 import tempfile
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -232,7 +233,7 @@ def test_every_lfw_image_that_cannot_be_used_is_named_at_once() -> None:
     names = [f"Al/Al_000{number}" for number in range(1, 9)] + ["Bo/Bo_0001", "x" * 300 + "/y"]
     assert error_of(lambda: find_lfw_images(Path("images"), names)).splitlines() == [
         "images/Al/Al_0002: is several files: Al_0002.JPG, Al_0002.png",
-        "images/Al/Al_0003.*: No such file or directory",
+        "images/Al/Al_0003.*: No such file or directory; beside it: Al_0008.jpg, Al_0007.jpg, Al_0005.jpg",
         "images/Al/Al_0004.*: No such file or directory",
         "images/Al/Al_0005.jpg: zero bytes",
         "images/Al/Al_0006.*: No such file or directory",
@@ -246,8 +247,29 @@ def test_every_lfw_image_that_cannot_be_used_is_named_at_once() -> None:
 def test_another_folder_is_one_line_and_not_thousands() -> None:
     put("Al/Al_0001.jpg")
     names = [f"Bo/Bo_{number:04d}" for number in range(5000)]
-    said = "images: has none of the 5000 images; the first is Bo/Bo_0000.*: No such file or directory"
+    said = "images: has none of the 5000 images; the first is Bo/Bo_0000.*: No such file or directory; beside it: Al"
     assert error_of(lambda: find_lfw_images(Path("images"), names)) == said
+
+
+def test_what_lies_beside_a_missing_image_is_shown() -> None:
+    put("Al/Al_0.png", "Al/Al_1.png")
+    said = error_of(lambda: find_lfw_images(Path("images"), ["Al/Al_0001", "Al/Al_0002"]))
+    assert "Al/Al_0001.*: No such file or directory; beside it: Al_1.png, Al_0.png" in said
+
+
+@pytest.mark.parametrize("form, other", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_in_other_code_points_is_told_apart(form: Literal["NFC", "NFD"], other: Literal["NFC", "NFD"]) -> None:
+    there, asked = (unicodedata.normalize(kind, "Zoë/Zoë_0001.png") for kind in (form, other))
+    put(there)
+    said = error_of(lambda: find_csv_images(Path("images"), [asked]))
+    assert f"{ascii(there.split('/')[0])} lies there, the same letters in other code points" in said
+
+
+@pytest.mark.parametrize("line", ["name same_person", "Al_1.jpg 1"])
+def test_a_list_of_cplfw_is_named(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.txt"
+    path.write_text(f"{line}\nAl_1.jpg 1\nAl_2.jpg 1\n")
+    assert "this looks like CPLFW's list" in error_of(lambda: read_lfw_pairs(path))
 
 
 # csv
@@ -400,7 +422,7 @@ def test_every_csv_image_that_cannot_be_used_is_named_at_once() -> None:
     Path("images/empty.png").write_bytes(b"")
     names = ["1.png", "a/2.png", "gone.png", "empty.png", "a", "1.png/x.png"]
     assert error_of(lambda: find_csv_images(Path("images"), names)).splitlines() == [
-        "images/gone.png: No such file or directory",
+        "images/gone.png: No such file or directory; beside it: 1.png, empty.png, a",
         "images/empty.png: zero bytes",
         "images/a: not a file",
         "images/1.png/x.png: Not a directory",

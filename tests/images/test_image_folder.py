@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from faces.images.image_folder import FolderListing, ImageFile, list_images, stamps
+from faces.images.image_folder import FolderListing, ImageFile, list_and_warn, list_images, stamps
 from faces.images.rejection import REASONS
 from image_files import put
 
@@ -54,6 +55,20 @@ def test_an_image_is_told_by_its_ending_in_any_case_and_not_opened() -> None:
         put(f"a/{name}")
     assert paths() == sorted(f"a/x.{ending}" for ending in endings)
     assert listing().ignored == 4
+
+
+def test_subjects_without_an_ending_that_is_read_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for path in ("a/x.jfif", "a/notes.txt", "b/x.GIF", "b/deep/y.heic", "c/x", "e/x.gif", "e/x.png", "README.txt"):
+        put(path)
+    put("d/x.png", b"")  # rejected, and listed as such
+    list_and_warn(Path("faces"))
+    printed = capsys.readouterr().err
+    assert "warning: 2 folder(s) of faces hold no image that is read, hence are no subjects: b, c; " in printed
+    assert "endings there: .gif, .heic, none; read are .png" in printed
+    for name in "bc":
+        shutil.rmtree(f"faces/{name}")
+    list_and_warn(Path("faces"))
+    assert capsys.readouterr().err == ""
 
 
 def test_order_is_by_subject_then_path() -> None:

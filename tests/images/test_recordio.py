@@ -181,6 +181,16 @@ def test_header_and_identities_are_no_images() -> None:
     assert (listing.ignored, listing.rejected, list(listing.subjects)) == (3, [], ["0", "1"])
 
 
+def test_identities_without_a_header_are_called_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """As in a train.idx without the line of record 0: keys 1 to 3 are images, 4 and 5 identities."""
+    records = insightface([image(0, b"a"), image(0, b"b"), image(1, b"c")], [(1, 3), (3, 4)])
+    write(records[1:], keys=range(1, 6))
+    listing = list_images(ROOT)
+    assert list(listing.subjects) == ["0", "1"] and "warning" not in capsys.readouterr().err
+    said = "2 labels and no image: the record of an identity, not of an image"
+    assert listing.rejected == [("000000004", "empty", said), ("000000005", "empty", said)]
+
+
 def test_without_a_header_every_record_is_an_image() -> None:
     write([image(1), image(0), image(1)])
     assert listed() == [("0", "000000001"), ("1", "000000000"), ("1", "000000002")]
@@ -275,7 +285,8 @@ def test_all_missing_files_are_named_at_once(missing: list[str]) -> None:
         (ROOT / name).unlink()
     with pytest.raises(StageError) as error:
         check()
-    needed = "format recordio needs train.rec, train.idx, property"
+    hint = "; property is a line, <people>,112,112" if "property" in missing else ""
+    needed = f"format recordio needs train.rec, train.idx, property{hint}"
     assert str(error.value) == f"params.yaml: sources.faces.path: 'rec': no file {', '.join(missing)}; {needed}"
 
 

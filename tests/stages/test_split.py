@@ -199,6 +199,20 @@ def test_nothing_to_test_on_is_an_error() -> None:
         split_images(part_images(MANY), params(test_size=0.01))
 
 
+def test_two_images_a_subject_leave_no_genuine_pair_which_is_told_before_training() -> None:
+    images = pd.DataFrame(
+        [("s", row, f"{row // 2}", f"{row}.png") for row in range(20)], columns=["source", "row", "subject", "path"]
+    )
+    by_default = params(unseen=0.0)
+    none = pd.DataFrame({"source": [], "row": [], "group": []})
+    with pytest.raises(StageError, match="no subject has two images in `train`.*three images.*split.test_size: 0.3"):
+        list(Splitting(lambda: [images], by_default).paired_pieces(none))
+    assert len(list(Splitting(lambda: [images], by_default).pieces(none))) == 1
+    third = pd.DataFrame([("s", 20, "9", "20.png")], columns=images.columns)
+    more = pd.concat([images, third], ignore_index=True)
+    assert sum(map(len, Splitting(lambda: [more], by_default).paired_pieces(none))) == 21
+
+
 def test_one_subject_is_an_error() -> None:
     with pytest.raises(StageError, match="found 1 subject"):
         split_images(part_images({"a": 9}), params())

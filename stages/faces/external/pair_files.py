@@ -10,8 +10,10 @@ and b are paths in the folder of images, same is 1 or 0, fold counts from 0, sub
 Without a fold, `folds_by_label` or, with subjects, `folds_by_people` makes them, so that each has pairs of both labels.
 """
 
+import difflib
 import os
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -27,6 +29,7 @@ from faces.core.errors import StageError
 from faces.images.image_folder import ENDINGS
 
 FOLDS = 10  # of a protocol that names none: LFW's number, and InsightFace's
+MOST_NAMED = 3  # files beside one that is missing
 MOST_DIGITS = 9  # of a number in a pairs.txt
 SUBJECTS = ("subject_a", "subject_b")
 
@@ -131,7 +134,13 @@ def _fields(line: str) -> list[str]:
 def _lfw_header(line: str, path: Path) -> tuple[int, int]:
     numbers = [int(field) if _is_number(field) else 0 for field in _fields(line)]
     if len(numbers) not in (1, 2) or min(numbers) < 1:
-        raise StageError(f"{path}: line 1: {line[:100]!r}; expected the number of sets and of pairs, 1 or more")
+        hint = ""
+        if len(fields := _fields(line)) == 2 and (fields == ["name", "same_person"] or fields[1] in ("0", "1")):
+            hint = (
+                "; this looks like CPLFW's list, two lines `<file> <label>` a pair: write it as a csv with the columns "
+                "a, b and same, and say format: csv"
+            )
+        raise StageError(f"{path}: line 1: {line[:100]!r}; expected the number of sets and of pairs, 1 or more{hint}")
     return (1, *numbers)[-2], numbers[-1]
 
 
@@ -264,10 +273,31 @@ def find_csv_images(folder: Path, names: list[str]) -> list[str]:
 def _check_images(folder: Path, paths: list[str], problems: list[str]) -> None:
     """Raise StageError, with a line for each of `paths` that is not a file with content, and for each of `problems`."""
     unusable = [f"{path}: {reason}" for path in paths if (reason := _why_unusable(folder / path))]
+    if unusable:
+        first = next(path for path in paths if _why_unusable(folder / path))
+        unusable[0] += _beside(folder, first)
     if len(unusable) == len(paths) > 1:  # another folder, most likely
         raise StageError(f"{folder}: has none of the {len(paths)} images; the first is {unusable[0]}")
     if problems + unusable:
         raise StageError("\n".join(f"{folder}/{problem}" for problem in problems + unusable))
+
+
+def _beside(folder: Path, path: str) -> str:
+    """Return what lies where an image is missing: its own name in other code points, or the nearest names."""
+    parent, name = folder, ""
+    for name in PurePosixPath(path).parts:  # as far as there are folders
+        if not os.path.isdir(parent / name):
+            break
+        parent = parent / name
+    names = sorted(os.listdir(parent)) if os.path.isdir(parent) and not os.path.lexists(parent / name) else []
+    same = [other for other in names if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name)]
+    if same:
+        return (
+            f"; {ascii(same[0])} lies there, the same letters in other code points than {ascii(name)} (NFC and NFD): "
+            "`convmv -f utf8 -t utf8 --nfc -r --notest` renames files to NFC"
+        )
+    nearest = difflib.get_close_matches(name, names, MOST_NAMED, cutoff=0)
+    return f"; beside it: {', '.join(nearest)}" if nearest else ""
 
 
 def _why_unusable(path: Path) -> str:

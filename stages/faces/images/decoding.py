@@ -9,7 +9,7 @@ import errno
 import io
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -28,6 +28,14 @@ ORIENTATION = 0x0112  # the EXIF tag
 MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # errors of the machine, which say nothing about the file
 
 Result = TypeVar("Result")
+
+HEAD_BYTES = 64
+TEXTS = {  # how files begin that are no images, though their names say so
+    b"version https://git-lfs": "a pointer of Git LFS in place of the image; `git lfs pull` fetches it",
+    b"<!doctype html": "a web page in place of the image; download it anew",
+    b"<html": "a web page in place of the image; download it anew",
+}
+
 ResizeFilter = Literal["box", "bilinear", "bicubic", "lanczos"]
 
 RESIZE_FILTERS: dict[ResizeFilter, Image.Resampling] = {
@@ -115,7 +123,7 @@ def _decode(source: Path | bytes, limits: Limits, convert: Callable[[Image.Image
     except (Rejection, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise Rejection("unrecognised", "not PNG, JPEG, BMP, WebP, PPM or PGM inside") from None
+        raise Rejection("unrecognised", text_inside(source) or "not PNG, JPEG, BMP, WebP, PPM or PGM inside") from None
     except Image.DecompressionBombError:
         raise Rejection("too_large", f"over {PILLOW_MEGAPIXELS} megapixels") from None
     except OSError as error:
@@ -124,6 +132,17 @@ def _decode(source: Path | bytes, limits: Limits, convert: Callable[[Image.Image
         raise (unreadable(error) if error.errno else Rejection("damaged", str(error))) from None
     except Exception as error:  # decoders of a broken file may raise anything
         raise Rejection("damaged", str(error) or type(error).__name__) from None
+
+
+def text_inside(source: Path | bytes) -> str:
+    """Return what text stands in place of an image, with what to do; "" if it is none that is known."""
+    start = b""
+    if isinstance(source, bytes):
+        start = source[:HEAD_BYTES]
+    else:
+        with suppress(OSError), open(source, "rb") as file:
+            start = file.read(HEAD_BYTES)
+    return next((said for beginning, said in TEXTS.items() if start.lstrip().lower().startswith(beginning)), "")
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faces.core.files import FileState, file_state
+from faces.core.terminal import warn
 from faces.images.rejection import Rejected, Rejection, unreadable
 from faces.tables.attributes import ATTRIBUTES
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
+MOST_NAMED = 5  # subjects in a warning
+ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".ppm", ".pgm")
 SUBJECT = f"each a folder of {', '.join(ENDINGS)} files"
 
 
@@ -57,6 +59,7 @@ class FolderListing:
     subjects: dict[str, list[Folder]] = field(default_factory=dict)  # those with an image, in order of code points
     rejected: list[Rejected] = field(default_factory=list)
     ignored: int = 0
+    ignored_endings: dict[str, set[str]] = field(default_factory=dict)  # of files that are no images, by folder in root
     linked: list[str] = field(default_factory=list)  # links to folders that are listed under no other name
 
     def images(self, subject: str) -> list[ImageFile]:
@@ -122,6 +125,30 @@ def list_images(root: Path, depth: int = 1) -> FolderListing:
     return listing
 
 
+def without_images(listing: FolderListing) -> dict[str, list[str]]:
+    """Return the folders that hold files but no image, by name, with the endings of the files."""
+    known = {*listing.subjects, *(_top(row.path, listing.depth) for row in listing.rejected)}
+    return {name: sorted(found) for name, found in sorted(listing.ignored_endings.items()) if name not in known}
+
+
+def list_and_warn(root: Path, depth: int = 1) -> FolderListing:
+    """Return `list_images`; warn of subjects all of whose files have endings that are not read."""
+    listing = list_images(root, depth)
+    if vanished := without_images(listing):
+        endings = ", ".join(sorted({ending or "none" for found in vanished.values() for ending in found}))
+        names = ", ".join(list(vanished)[:MOST_NAMED]) + (", …" if len(vanished) > MOST_NAMED else "")
+        warn(
+            f"{len(vanished)} folder(s) of {root} hold no image that is read, hence are no subjects: {names}; endings "
+            f"there: {endings}; read are {', '.join(ENDINGS)}"
+        )
+    return listing
+
+
+def _top(path: str, depth: int) -> str:
+    """Return the first `depth` parts of a path."""
+    return "/".join(path.split("/")[:depth])
+
+
 def stamps(root: Path, depth: int = 1) -> dict[str, str]:
     """Return a text for each folder below `root` that changes when a file is added, removed, replaced or written to."""
     return list_images(root, depth).stamps
@@ -179,6 +206,9 @@ def _list_entry(
             folders.append(path)
         elif not _has_image_name(entry):
             listing.ignored += 1
+            if folder:
+                ending = os.path.splitext(entry.name)[1].lower()
+                listing.ignored_endings.setdefault(_top(folder, listing.depth), set()).add(ending)
         else:
             images.append(_image_file(path, status, listing.depth))
     except Rejection as rejection:

@@ -7,6 +7,7 @@ FORMATS here, and add the name to `Format` in faces/tables/sources.py.
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -14,10 +15,13 @@ from faces.core.dvc_folder import check_hashable, check_no_linked_folders
 from faces.core.errors import StageError, errors_named
 from faces.core.terminal import warn
 from faces.images import image_folder, recordio
+from faces.images.decoding import text_inside
 from faces.images.detection import check_installed
 from faces.images.rejection import Rejected, summarise_rejects
 from faces.tables.attributes import check_rows, find_attributes, key_column
 from faces.tables.sources import Format, Source
+
+TRIED_SUBJECTS = 5  # whose first files are opened when a source is listed
 
 
 class SourceFile(Protocol):
@@ -64,7 +68,7 @@ def list_folder(source: Source) -> image_folder.FolderListing:
 
     StageError, with the same sentence, if that leaves fewer than two people.
     """
-    listing = image_folder.list_images(Path(source.path), source.depth or 1)
+    listing = image_folder.list_and_warn(Path(source.path), source.depth or 1)
     if source.depth is None and (deeper := listing.describe_deeper()):
         if len(listing.subjects) < 2:
             raise StageError(deeper)
@@ -108,9 +112,20 @@ def list_source(name: str, source: Source) -> SourceListing:
                 f"images of {len(listing.subjects)} subject(s); needed: two at least, {source_format.subject}"
                 f"{summarise_rejects(listing.rejected)}"
             )
+        if source_format.quick_paths is None:
+            check_first_files(root, listing)
         if attributes is not None:
             check_rows(attributes, _paths(listing) if key_column(attributes) == "path" else listing.subjects)
     return listing
+
+
+def check_first_files(root: Path, listing: SourceListing) -> None:
+    """Raise StageError if the first files of several subjects are no images but text that is known."""
+    first = [listing.images(subject)[:1] for subject in islice(listing.subjects, TRIED_SUBJECTS)]
+    files = [root / file.path for files in first for file in files if (root / file.path).is_file()]
+    said = [text_inside(path) for path in files]
+    if said and all(said):
+        raise StageError(f"{files[0].relative_to(root)}, like the first of each subject: {said[0]}")
 
 
 def find_source(root: Path, listing: SourceListing, subject: str, path: str) -> Path | bytes:

@@ -192,7 +192,10 @@ def _read_labels(path: Path, index: Index) -> tuple[NDArray[np.float32], list[Re
 
 
 def _read_whole_label(file: int, offset: int) -> float:
-    _, label = read_label(read_payload(file, offset, HEADER.size + LABEL.size))
+    labels, label = read_label(read_payload(file, offset, HEADER.size + LABEL.size))
+    _, kind_and_length = PREFIX.unpack(_read(file, PREFIX.size, offset))
+    if labels > 1 and kind_and_length == HEADER.size + LABEL.size * labels:  # a whole record
+        raise Rejection("empty", f"{labels} labels and no image: the record of an identity, not of an image")
     if not (label >= 0 and label.is_integer()):
         raise Rejection("damaged", f"label {label:g}: not a whole number, 0 or more")
     return label
@@ -246,7 +249,8 @@ def read_index(root: Path) -> Index:
     """
     missing = [name for name in FILES if not (root / name).is_file()]
     if missing:
-        raise StageError(f"no file {', '.join(missing)}; format recordio needs {', '.join(FILES)}")
+        hint = "; property is a line, <people>,112,112" if PROPERTY in missing else ""
+        raise StageError(f"no file {', '.join(missing)}; format recordio needs {', '.join(FILES)}{hint}")
     keys, offsets = _read_lines(root / IDX, (root / REC).stat().st_size)
     images = np.ones(len(keys), np.bool_)
     if keys[0] == 0 and (end := _end_of_images(root / REC, int(offsets[0]))) is not None:
@@ -298,5 +302,5 @@ def _classes(path: Path) -> int:
         content = file.read(MAX_PROPERTY_BYTES)
     match = PROPERTIES.fullmatch(content)
     if not match:
-        raise StageError(f"{PROPERTY}: {content!r}: should be <classes>,<height>,<width>")
+        raise StageError(f"{PROPERTY}: {content!r}: should be <classes>,<height>,<width>, such as 10572,112,112")
     return int(match[1])

@@ -70,7 +70,8 @@ def measure(
     name: str, size: int, embeddings: Embeddings, by_keras: Embeddings, compared: ComparedPairs
 ) -> dict[str, float]:
     """Return likeness of embeddings (n, D) to Keras's, and their accuracy at the threshold of `evaluate`."""
-    lengths(embeddings, f"{FORMATS[name].path}: the embedding of compared image")
+    hint = ", which no limit admits, since it has no direction: train the network for longer (train.epochs)"
+    lengths(embeddings, f"{FORMATS[name].path}: the embedding of compared image", hint)
     unit, reference = unit_length(embeddings), unit_length(by_keras)
     cosines = np.einsum("nd,nd->n", unit.astype(np.float64), reference)
     scores = cosine_of_pairs(unit, compared.a, compared.b)
