@@ -22,7 +22,7 @@ def convert(network: keras.Model, adjust: Callable[[Any], None] | None = None) -
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
         function = call.get_concrete_function(image)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
-        # The default writes the network as a SavedModel first and reads it back: the same numbers in three times the time.
+        # The default writes a SavedModel first and reads it back: the same numbers in three times the time.
         converter.experimental_lower_to_saved_model = False
         if adjust:
             adjust(converter)
