@@ -32,8 +32,9 @@ REST := ^(?!(Experiment|State|knn_accuracy|accuracy_test_(un)?seen|auc_test_unse
 experiments: .venv/run.txt ## show experiments on the last five commits: what was changed, and the figures that matter
 	@COLUMNS=$${COLUMNS:-250} dvc exp show --num 5 --only-changed --drop '$(REST)' --no-pager
 
+# Two processes, each of which takes the next file when it has finished one. `python -m pytest` runs all in one.
 test: .venv/dev.txt ## set up, then run the tests
-	python -m pytest
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/dev.txt ## run the tests that take minutes
 	python -m pytest -m slow

@@ -56,8 +56,14 @@ RERUN = {
 
 ALWAYS = "check"  # runs each time, and reruns nothing, since its output never changes
 
-# DVC's graph answers for all of them; these four are run too, which takes seconds each.
-RUN_FOR_REAL = ("train.margin", "stages/faces/search/lsh.py", "external/pairs.txt", "README.md")
+# DVC's graph answers for all of them; these four are run too, which takes seconds each, and two of them by `make test`.
+slow_by_the_graph = pytest.mark.slow  # `make test` asks the graph alone about these
+RUN_FOR_REAL = (
+    "train.margin",
+    "README.md",
+    pytest.param("stages/faces/search/lsh.py", marks=slow_by_the_graph),
+    pytest.param("external/pairs.txt", marks=slow_by_the_graph),
+)
 
 # Stands in for every stage's script: writes, into each output, a hash of all that dvc.yaml says the stage reads.
 STAND_IN = """
@@ -252,12 +258,36 @@ def test_a_change_reruns_what_it_affects_and_nothing_else(stand_in: Path, what: 
     assert ran_by_repro(stand_in) == sorted([ALWAYS, *RERUN[what].split()], key=STAGES.index)
 
 
-def test_without_the_synthetic_source_nothing_is_rendered(stand_in: Path) -> None:
-    (stand_in / "mine").mkdir()
+def without_the_synthetic_source(stand_in: Path) -> None:
+    (stand_in / "mine").mkdir(exist_ok=True)
     (stand_in / "mine/x.png").touch()
     params = yaml.safe_load((stand_in / "params.yaml").read_text(encoding="utf-8"))
     params["sources"] = {"synthetic": {"path": "mine"}}
     (stand_in / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+
+
+def needed_by(name: str, folder: Path) -> set[str]:
+    """Return the names of all stages that a stage needs, directly or through another."""
+    with Repo(folder) as repo:
+        graph = repo.index.graph
+        (own,) = [stage for stage in graph if stage.addressing.rpartition(":")[2] == name]
+        return {stage.addressing.rpartition(":")[2] for stage in networkx.descendants(graph, own)}
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of pygtrie, which DVC uses
+def test_without_the_synthetic_source_packing_needs_no_rendering(stand_in: Path) -> None:
+    before = (stand_in / "params.yaml").read_bytes()
+    assert needed_by("pack@synthetic", stand_in) == {"synthesize"}
+    without_the_synthetic_source(stand_in)
+    try:
+        assert needed_by("pack@synthetic", stand_in) == set()
+    finally:
+        (stand_in / "params.yaml").write_bytes(before)
+
+
+@pytest.mark.slow  # ten seconds; the test above asks the graph
+def test_without_the_synthetic_source_nothing_is_rendered(stand_in: Path) -> None:
+    without_the_synthetic_source(stand_in)
     shutil.rmtree(stand_in / "data/synthetic/images")
     assert "synthesize" not in ran_by_repro(stand_in)
 

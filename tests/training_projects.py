@@ -110,6 +110,24 @@ def trained(folder: Path, processes: int = 1, **changes: object) -> tuple[list[f
     """Train with the given parameters, by one process or several; return the loss curve, and the weights."""
     set_training(folder, **changes)
     run_to_end(start_workers([folder] * processes) if processes > 1 else [start_training(folder)])
+    return take_results(folder)
+
+
+def trained_here(folder: Path, **changes: object) -> tuple[list[float], Path]:
+    """Train with the given parameters in this process, which has TensorFlow already; return what `trained` does."""
+    from faces.network.runtime import keras
+
+    set_training(folder, **changes)
+    try:
+        with working_in(folder):
+            run_stage("train")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    return take_results(folder)
+
+
+def take_results(folder: Path) -> tuple[list[float], Path]:
+    """Return the loss curve of a training and the file of its weights, under a name that no other training takes."""
     weights = folder / "models/backbone.weights.h5"
     curve = pd.read_csv(folder / "metrics/train/plots/metrics/loss.tsv", sep="\t", float_precision="round_trip")
     return curve["loss"].tolist(), weights.rename(folder / f"{len(list(folder.glob('*.h5')))}.weights.h5")

@@ -147,6 +147,7 @@ def test_without_epochs_the_network_stays_as_it_was(project: Path) -> None:
     assert pd.read_csv("metrics/train/plots/metrics/validation_auc.tsv", sep="\t")["step"].tolist() == [0]
 
 
+@pytest.mark.slow  # three trainings; test_partial_fc.py and test_model.py check the sample, a test above the cut
 def test_a_sampled_run_cut_off_ends_with_the_bytes_of_one_that_was_not(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_sampled_run_cut_off_ends_with_the_bytes_of_one_that_was_not(
     assert output_bytes() == expected
 
 
+@pytest.mark.slow  # XLA compiles the network for 20 seconds, twice; test_arcface.py compiles the loss alone
 def test_compiled_by_xla_it_trains_alike_and_repeats(project: Path) -> None:
     write_params(project, train={"jit_compile": True, "epochs": 1})
     metrics, weights = Path("metrics/train.json"), Path("models/backbone.weights.h5")
@@ -182,7 +184,10 @@ def test_compiled_by_xla_it_trains_alike_and_repeats(project: Path) -> None:
     assert json.loads(seen[0][0])["loss"] == pytest.approx(json.loads(metrics.read_text())["loss"], rel=0.02)
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+in_bfloat16 = pytest.param("mixed_bfloat16", marks=pytest.mark.slow)  # a second a step where no processor knows it
+
+
+@pytest.mark.parametrize("precision", [in_bfloat16, "mixed_float16"])
 def test_a_network_of_mixed_precision_is_saved_in_float32(project: Path, precision: str) -> None:
     from faces.network.runtime import keras
 

@@ -24,6 +24,7 @@ from training_projects import (
     start_training,
     tf_config,
     trained,
+    trained_here,
 )
 
 NINE_STEPS: dict[str, Any] = {"precision": "float64", "epochs": 3, "epoch_images": 24}
@@ -37,7 +38,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def alone(shared: Path) -> tuple[list[float], np.ndarray]:
     """Loss curve and embeddings of a training in float64 by one device."""
-    losses, weights = trained(shared, **NINE_STEPS)
+    losses, weights = trained_here(shared, **NINE_STEPS)
     return losses, embeddings_by(weights)
 
 

@@ -33,9 +33,11 @@ def test_a_sample_of_all_classes_trains_like_the_whole_head(project: Path) -> No
     np.testing.assert_array_equal(np.asarray(outside.variables[0]), np.asarray(plain.trained.layers[-1].directions))
 
 
-# The first steps in float16 are skipped: they find the factor at which gradients neither vanish nor overflow. Steps in
-# bfloat16 take a second each on a processor that does not know it.
-@pytest.mark.parametrize(("precision", "steps"), [("mixed_bfloat16", 8), ("mixed_float16", 24)])
+in_bfloat16 = pytest.param("mixed_bfloat16", 8, marks=pytest.mark.slow)  # a second a step where no processor knows it
+
+
+# The first steps in float16 are skipped: they find the factor at which gradients neither vanish nor overflow.
+@pytest.mark.parametrize(("precision", "steps"), [in_bfloat16, ("mixed_float16", 24)])
 def test_mixed_precision_starts_where_float32_does_and_learns(project: Path, precision: str, steps: int) -> None:
     from faces.network.runtime import keras
 
