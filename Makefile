@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: .venv/run.txt $(if $(GPU),.venv/gpu.txt) ## set .venv up, and no more; GPU=1: with CUDA for TensorFlow, 3 GB more
+setup: .venv/run.txt $(if $(GPU),.venv/gpu.txt) ## set .venv up, and no more; GPU=1: with CUDA for TensorFlow, 4 GB more
 
 repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or data have changed
 	@git rev-parse --git-dir > /dev/null || grep -qs no_scm .dvc/config .dvc/config.local || { \
@@ -73,7 +73,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 	@cp requirements.txt $@
 
 .venv/gpu.txt: requirements-gpu.txt .venv/run.txt
-	@echo "setting up .venv: installing requirements-gpu.txt, 3 GB"
+	@echo "setting up .venv: installing requirements-gpu.txt, 4 GB"
 	@$(UV) -r requirements-gpu.txt
 	@cp requirements-gpu.txt $@
 

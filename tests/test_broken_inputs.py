@@ -132,6 +132,18 @@ def _copy(pristine: Path, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
+def pristine(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished small project, with rows in data/duplicates.csv to be broken: none of its images is a copy."""
+    folder = tmp_path_factory.mktemp("with_copies") / "project"
+    shutil.copytree(pristine, folder)
+    rows = [f"drawn,{image},{image // 2}\n" for image in range(12)]
+    (folder / "data/duplicates.csv").write_text("source,row,group\n" + "".join(rows), encoding="utf-8")
+    with working_in(folder):
+        run_stage("split")
+    return folder
+
+
+@pytest.fixture(scope="module")
 def shared(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the finished small project for this module, so that not every case needs its own."""
     folder = tmp_path_factory.mktemp("shared") / "project"
