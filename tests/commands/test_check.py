@@ -146,3 +146,11 @@ def test_what_dvc_cannot_hash_is_named_before_dvc_reads_it(project: Path, fails_
     printed = fails_with("faces", "check")
     assert "sources.drawn.path: 'images': .pipe: a pipe: DVC would read it without end" in printed
     assert "test_sets.x.images: 'test': pipe: a pipe: DVC would read it without end" in printed
+
+
+def test_a_whole_keras_model_is_no_weights_file_and_says_which_is(
+    project: Path, fails_with: Callable[..., str]
+) -> None:
+    write_params(project, train={"initial_weights": "models/export/backbone.keras"})
+    printed = fails_with("faces", "check")
+    assert "a whole Keras model; name the weights that it was exported from" in printed

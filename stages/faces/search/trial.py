@@ -4,7 +4,6 @@ Run     python stages/faces/search/trial.py <factory string> <parameters> <dimen
 """
 
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +33,8 @@ def try_index(factory: str, parameters: str, dimensions: int) -> str:
 
 def _try(factory: str, parameters: str, dimensions: int) -> None:
     """Build an index of a few vectors and search it; raise whatever FAISS raises."""
+    import resource
+
     import faiss
     import numpy as np
 
