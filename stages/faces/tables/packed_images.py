@@ -82,11 +82,13 @@ class PackedImages:
     """All images of a split, by image number; pixels stay on disk until they are read."""
 
     def __init__(self, split: pd.DataFrame, directory: Path = PACKED) -> None:
-        """Open the shards of every source in `split`; StageError if a source has fewer images than the split needs."""
+        """Open the shards of every source in `split`; StageError if a source is not packed or has too few images."""
         names, source = np.unique(split["source"], return_inverse=True)
         self._shards: list[Shard] = []
         self._place = split["row"].to_numpy().copy()  # image number -> position among the images of all shards
         for number, name in enumerate(names):
+            if not (directory / str(name)).is_dir():
+                raise StageError(f"{SPLIT_PATH}: images of source {str(name)!r}, which {directory} does not hold")
             shards, in_source = open_shards(str(name), directory), source == number
             images = sum(shard.images for shard in shards)
             if (last := self._place[in_source].max()) >= images:
