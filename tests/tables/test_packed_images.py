@@ -56,7 +56,7 @@ def test_a_source_that_does_not_fit_the_split_is_named(packed: tuple[Path, dict[
     folder, _ = packed
     with pytest.raises(StageError, match=r"a holds 6 images; data/split.csv asks for row 6"):
         PackedImages(pd.DataFrame({"source": ["a"], "row": [6]}), folder)
-    with pytest.raises(StageError, match=r"c/shards.csv is missing"):
+    with pytest.raises(StageError, match=r"data/split.csv: images of source 'c', which .* does not hold"):
         PackedImages(pd.DataFrame({"source": ["c"], "row": [0]}), folder)
     write_shards(folder / "c", [np.zeros((4, 96, 112, 3), np.uint8)])
     with pytest.raises(StageError, match=r"c/00000\.npy: uint8 \(4, 96, 112, 3\)"):
