@@ -188,8 +188,7 @@ class Splitting:
     repeats: Counter[str] = field(default_factory=Counter)  # part -> others that are copies of another of the part
 
     def __post_init__(self) -> None:
-        self.images, self.has_genuine_pair = Counter[str](), False
-        self._trained_on = set[int]()  # labels of training images so far
+        self.images = Counter[str]()
         subjects = set[Subject]()
         for table in self.tables():
             source = str(table["source"].iloc[0])
@@ -221,20 +220,13 @@ class Splitting:
             if self.params.drop_copies:
                 split = split[~(copies | repeats)]
             count_images(self._counts, split)
-            self._look_for_genuine_pair(split)
             yield split
         check_tested(self.sizes, self.copies, self.params)
-
-    def _look_for_genuine_pair(self, split: pd.DataFrame) -> None:
-        """Note whether a subject has two images in `train`, in this piece or in former ones, too."""
-        labels = split["label"][split["part"] == TRAIN]
-        self.has_genuine_pair |= bool(labels.duplicated().any()) or not self._trained_on.isdisjoint(labels)
-        self._trained_on.update(labels)
 
     def paired_pieces(self, groups: pd.DataFrame) -> Iterator[pd.DataFrame]:
         """Yield `pieces`; StageError at the end if `train` has no genuine pair, so that later stages would fail."""
         yield from self.pieces(groups)
-        if not self.has_genuine_pair:
+        if self._counts[TRAIN].max() < 2:
             raise StageError(
                 f"no subject has two images in `{TRAIN}`, so it has no genuine pair and no threshold can be chosen: "
                 "pack subjects of three images or more, or lower params.yaml: "
