@@ -272,10 +272,10 @@ def find_csv_images(folder: Path, names: list[str]) -> list[str]:
 
 def _check_images(folder: Path, paths: list[str], problems: list[str]) -> None:
     """Raise StageError, with a line for each of `paths` that is not a file with content, and for each of `problems`."""
-    unusable = [f"{path}: {reason}" for path in paths if (reason := _why_unusable(folder / path))]
+    reasons = {path: reason for path in paths if (reason := _why_unusable(folder / path))}
+    unusable = [f"{path}: {reason}" for path, reason in reasons.items()]
     if unusable:
-        first = next(path for path in paths if _why_unusable(folder / path))
-        unusable[0] += _beside(folder, first)
+        unusable[0] += _beside(folder, next(iter(reasons)))
     if len(unusable) == len(paths) > 1:  # another folder, most likely
         raise StageError(f"{folder}: has none of the {len(paths)} images; the first is {unusable[0]}")
     if problems + unusable:
