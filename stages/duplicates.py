@@ -62,9 +62,9 @@ def delete_files_of_removed_sources(sources: list[str]) -> None:
 
 def write_thumbnails(images: PackedImages, file: IO[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
     """Write the thumbnails of all images to a file; return them mapped from it, (N, 8, 8, 3), and digests (N,)."""
-    hashes = []
+    hashes, numbers = [], np.arange(len(images))
     for rows in progress(list(blocks(len(images))), "making thumbnails", unit="block"):
-        pixels = images[np.arange(len(images))[rows]]
+        pixels = images[numbers[rows]]
         file.write(thumbnails(pixels).data)
         hashes.append(digests(pixels))
     file.flush()

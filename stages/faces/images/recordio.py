@@ -193,9 +193,10 @@ def _read_labels(path: Path, index: Index) -> tuple[NDArray[np.float32], list[Re
 
 def _read_whole_label(file: int, offset: int) -> float:
     labels, label = read_label(read_payload(file, offset, HEADER.size + LABEL.size))
-    _, kind_and_length = PREFIX.unpack(_read(file, PREFIX.size, offset))
-    if labels > 1 and kind_and_length == HEADER.size + LABEL.size * labels:  # a whole record
-        raise Rejection("empty", f"{labels} labels and no image: the record of an identity, not of an image")
+    if labels > 1:
+        _, kind_and_length = PREFIX.unpack(_read(file, PREFIX.size, offset))
+        if kind_and_length == HEADER.size + LABEL.size * labels:  # a whole record
+            raise Rejection("empty", f"{labels} labels and no image: the record of an identity, not of an image")
     if not (label >= 0 and label.is_integer()):
         raise Rejection("damaged", f"label {label:g}: not a whole number, 0 or more")
     return label
