@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from faces.core.errors import StageError
+from faces.core.files import require_file
 from faces.core.quiet import quiet_stderr
 from faces.core.threads import available_cores
 
@@ -68,11 +69,19 @@ class Embedder:
         return embeddings
 
 
-def load_embedder(path: Path = CONVERTED_PATH, workers: int = 0, flip: bool = False) -> Embedder:
-    """Return the Embedder of a file; StageError if the file is missing or no LiteRT model."""
+def embedder_of(path: Path, content: bytes, workers: int = 0, flip: bool = False) -> Embedder:
+    """Return the Embedder of the `content` of the file `path`; StageError names the file if it is no LiteRT model."""
     try:
-        return Embedder(path.read_bytes(), workers, flip)
-    except FileNotFoundError:
-        raise StageError(f"{path} is missing; `dvc repro embed` makes it, `dvc pull` fetches it") from None
+        return Embedder(content, workers, flip)
     except (ValueError, RuntimeError) as error:
         raise StageError(f"{path}: not a LiteRT model ({' '.join(str(error).split())[:200]})") from None
+
+
+def load_embedder(workers: int = 0, flip: bool = False) -> Embedder:
+    """Return the Embedder of the converted backbone; StageError if its file is missing or no LiteRT model."""
+    require_file(CONVERTED_PATH)
+    try:
+        content = CONVERTED_PATH.read_bytes()
+    except FileNotFoundError:
+        raise StageError(f"{CONVERTED_PATH} is missing; `dvc repro embed` makes it, `dvc pull` fetches it") from None
+    return embedder_of(CONVERTED_PATH, content, workers, flip)

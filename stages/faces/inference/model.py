@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from faces.core.errors import StageError
 from faces.core.files import require_file
 from faces.evaluation.threshold import Thresholds
-from faces.inference.embedder import Embedder
+from faces.inference.embedder import Embedder, embedder_of
 
 EXPORT = Path("models/export")
 MODEL, DESCRIPTION = "backbone_float32.tflite", "model.json"
@@ -57,8 +57,5 @@ def load_model(folder: Path) -> FaceModel:
     except ValidationError as error:
         first = error.errors()[0]
         raise StageError(f"{description}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    try:
-        embedder = Embedder(content, flip=known.flip)
-    except (ValueError, RuntimeError) as error:
-        raise StageError(f"{path}: not a LiteRT model ({' '.join(str(error).split())[:200]})") from None
-    return FaceModel(embedder, known, hashlib.sha256(content + bytes([known.flip])).hexdigest())
+    digest = hashlib.sha256(content + bytes([known.flip])).hexdigest()
+    return FaceModel(embedder_of(path, content, flip=known.flip), known, digest)

@@ -1,10 +1,10 @@
 """The trained backbone on disk: its weights, and the architecture that rebuilds the network for them."""
 
-import json
 from pathlib import Path
 
 from faces.core.errors import StageError
-from faces.core.files import write_text
+from faces.core.files import require_file, write_text
+from faces.core.json_files import parse_json
 from faces.core.params import check_params
 from faces.network import mobilefacenet
 from faces.network.architecture import Architecture
@@ -23,11 +23,12 @@ def save_backbone(backbone: keras.Model, architecture: Architecture) -> None:
 
 def load_backbone() -> keras.Model:
     """Return the trained network; StageError if a file is missing or weights and architecture do not match."""
+    require_file(ARCHITECTURE_PATH)
     try:
-        architecture = json.loads(ARCHITECTURE_PATH.read_text(encoding="utf-8"))
+        architecture = parse_json(ARCHITECTURE_PATH.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StageError(f"{ARCHITECTURE_PATH} is missing; `dvc repro train` makes it, `dvc pull` fetches it") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise StageError(f"{ARCHITECTURE_PATH}: {error}") from None
     checked = check_params(architecture, Architecture, str(ARCHITECTURE_PATH))
     backbone = mobilefacenet.build(**checked.model_dump())
