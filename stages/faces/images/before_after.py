@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from faces.core.files import replacing
 from faces.images.decoding import Limits, read_photo, ready_to_read
 from faces.images.finished_shards import PackedShard, packed_at
+from faces.images.image_folder import subject_in
 from faces.images.listing import SourceListing, find_source
 from faces.images.rejection import PHOTO_REASONS, Rejected
 from faces.images.sheet import Cell, CellGroup, draw_grid
@@ -35,10 +36,9 @@ def sample_images(shards: list[PackedShard], rejected: list[Rejected], depth: in
     places = np.unique(np.linspace(0, sum(shard.images for shard in shards) - 1, SHOWN).round().astype(np.int64))
     samples = [Sample(subject, path, pixels, path) for subject, path, pixels in packed_at(shards, places)]
     photos = [row for row in rejected if row.reason in PHOTO_REASONS][:SHOWN]
-    for photo in photos:
-        subject = "/".join(photo.path.split("/")[:depth])
-        samples.append(Sample(subject, photo.path, None, f"{photo.reason}: {photo.path}"))
-    return samples
+    return samples + [
+        Sample(subject_in(photo.path, depth), photo.path, None, f"{photo.reason}: {photo.path}") for photo in photos
+    ]
 
 
 def write_sheet(name: str, root: Path, listing: SourceListing, limits: Limits, samples: list[Sample]) -> None:

@@ -127,7 +127,7 @@ def list_images(root: Path, depth: int = 1) -> FolderListing:
 
 def without_images(listing: FolderListing) -> dict[str, list[str]]:
     """Return the folders that hold files but no image, by name, with the endings of the files."""
-    known = {*listing.subjects, *(_top(row.path, listing.depth) for row in listing.rejected)}
+    known = {*listing.subjects, *(subject_in(row.path, listing.depth) for row in listing.rejected)}
     return {name: sorted(found) for name, found in sorted(listing.ignored_endings.items()) if name not in known}
 
 
@@ -144,8 +144,8 @@ def list_and_warn(root: Path, depth: int = 1) -> FolderListing:
     return listing
 
 
-def _top(path: str, depth: int) -> str:
-    """Return the first `depth` parts of a path."""
+def subject_in(path: str, depth: int) -> str:
+    """Return the subject that a path belongs to: its first `depth` folders."""
     return "/".join(path.split("/")[:depth])
 
 
@@ -208,7 +208,7 @@ def _list_entry(
             listing.ignored += 1
             if folder:
                 ending = os.path.splitext(entry.name)[1].lower()
-                listing.ignored_endings.setdefault(_top(folder, listing.depth), set()).add(ending)
+                listing.ignored_endings.setdefault(subject_in(folder, listing.depth), set()).add(ending)
         else:
             images.append(_image_file(path, status, listing.depth))
     except Rejection as rejection:
@@ -220,15 +220,14 @@ def _list_entry(
 
 def _image_file(path: str, status: os.stat_result, depth: int) -> ImageFile:
     """Return the image at a path relative to the root; Rejection if it cannot be packed."""
-    folders = path.split("/")[:-1]
     if path != path.encode("utf-8", "ignore").decode("utf-8"):
         raise Rejection("bad_name", "not UTF-8")
     if "\r" in path:
         raise Rejection("bad_name", "has a carriage return")
-    if len(folders) < depth:
+    if path.count("/") < depth:
         raise Rejection("outside_subject", "not in a subject's folder")
     if not stat.S_ISREG(status.st_mode):
         raise Rejection("not_a_file", "a pipe, socket or device")
     if status.st_size == 0:
         raise Rejection("empty", "zero bytes")
-    return ImageFile("/".join(folders[:depth]), path, file_state(status))
+    return ImageFile(subject_in(path, depth), path, file_state(status))
