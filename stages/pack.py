@@ -50,7 +50,7 @@ from faces.images.detection import PhotosParams
 from faces.images.finished_shards import PackedShard, delete_other_shards, packed_at, publish_shards
 from faces.images.listing import FORMATS, SourceListing, check_unchanged, find_source, list_source, path_parameter
 from faces.images.packing import Packing, ShardParams, SubjectParams, face_reader, pack_source
-from faces.images.plausibility import SampledImage, describe_no_crops, describe_swapped, spread
+from faces.images.plausibility import SampledImage, spread, warn_about_sample
 from faces.images.rejection import REASONS, Rejected, summarise_rejects
 from faces.tables.attributes import attributes_path, find_attributes, match_attributes
 from faces.tables.sources import Source, load_sources, packed_folder, rejects_path
@@ -133,11 +133,8 @@ def warn_about_images(name: str, source: Source, listing: SourceListing, shards:
         SampledImage(path, find_source(Path(source.path), listing, subject, path), pixels)
         for subject, path, pixels in packed_at(shards, places)
     ]
-    if not FORMATS[source.format].photos and (photos := describe_no_crops(sample)):
-        warn(f"{name}: {photos}; if they are photos, `format: photos` of the source finds the faces in them")
-    if swapped := describe_swapped(sample):
-        other = "rgb" if source.channels == "bgr" else "bgr"
-        warn(f"{name}: {swapped}; `channels: {other}` of the source puts them right")
+    photos = "" if FORMATS[source.format].photos else "format: photos"
+    warn_about_sample(name, sample, "source", source.channels, photos)
 
 
 def _arguments() -> argparse.Namespace:

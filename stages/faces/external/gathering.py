@@ -39,7 +39,7 @@ from faces.external.pair_files import (
 from faces.images.decoding import DecodingParams, ready_to_read
 from faces.images.detection import PhotosParams, check_installed
 from faces.images.packing import ReadFace, face_reader
-from faces.images.plausibility import SampledImage, describe_no_crops, describe_swapped, spread
+from faces.images.plausibility import SampledImage, spread, warn_about_sample
 from faces.images.rejection import Rejection
 from faces.tables.external_sets import PAIR_COLUMNS, ExternalSet, check_pairs
 
@@ -83,7 +83,6 @@ def gather_set(name: str, entry: ExternalSet) -> GatheredSet:
 
 def check_set(name: str, entry: ExternalSet) -> None:
     """Raise StageError if a test set cannot be gathered, or DVC cannot read its folder."""
-    check_paths(name, entry)
     if entry.format != "bin":
         with errors_named(_images_parameter(name, entry)):
             check_hashable(Path(entry.images))
@@ -204,11 +203,7 @@ def write_pixels(gathered: GatheredSet, where: str, read: ReadFace, workers: int
 def warn_about_images(name: str, entry: ExternalSet, gathered: GatheredSet, pixels: NDArray[np.uint8]) -> None:
     """Warn if a sample of a test set's images looks like photos where faces should be, or has channels swapped."""
     sample = [SampledImage(gathered.paths[row], gathered.sources[row], pixels[row]) for row in spread(len(pixels))]
-    if entry.faces == "aligned" and (photos := describe_no_crops(sample)):
-        warn(f"{name}: {photos}; if they are photos, `faces: photos` of the test set finds the faces in them")
-    if swapped := describe_swapped(sample):
-        other = "rgb" if entry.channels == "bgr" else "bgr"
-        warn(f"{name}: {swapped}; `channels: {other}` of the test set puts them right")
+    warn_about_sample(name, sample, "test set", entry.channels, "faces: photos" if entry.faces == "aligned" else "")
 
 
 def file_states(entry: ExternalSet, gathered: GatheredSet) -> list[FileState]:

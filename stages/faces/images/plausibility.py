@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.image_size import SIDE
+from faces.core.terminal import warn
 from faces.images.decoding import read_size
 from faces.images.rejection import Rejection
+from faces.tables.sources import Channels
 
 SAMPLE = 100  # images looked at, spread evenly
 MOST_OBLONG = 1.25  # longer by shorter side of a crop; one of 96 x 112 has 1.17
@@ -38,6 +40,23 @@ def spread(images: int) -> NDArray[np.int64]:
 def is_no_crop(width: int, height: int) -> bool:
     """Tell whether an image is too oblong or too large for an aligned crop."""
     return max(width, height) > MOST_OBLONG * min(width, height) or min(width, height) > MOST_PIXELS
+
+
+def warn_about_sample(name: str, sample: Sequence[SampledImage], origin: str, channels: Channels, photos: str) -> None:
+    """Warn if images look like photos where aligned faces should be, or have red and blue swapped.
+
+    Args:
+        name: of the source or test set that the sample is of.
+        sample: some of its images.
+        origin: "source" or "test set".
+        channels: in which order params.yaml says they are.
+        photos: what in params.yaml would have faces looked for; "" if they are looked for already.
+    """
+    if photos and (found := describe_no_crops(sample)):
+        warn(f"{name}: {found}; if they are photos, `{photos}` of the {origin} finds the faces in them")
+    if swapped := describe_swapped(sample):
+        other = "rgb" if channels == "bgr" else "bgr"
+        warn(f"{name}: {swapped}; `channels: {other}` of the {origin} puts them right")
 
 
 def describe_no_crops(sample: Sequence[SampledImage]) -> str:
