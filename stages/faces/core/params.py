@@ -42,12 +42,16 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
         content = path.read_bytes()
     except FileNotFoundError:
         raise StageError(f"{path} is missing; run from the root of the project") from None
-    return copy.deepcopy(parse_params(content, str(path)))
+    return parse_params(content, str(path))
+
+
+def parse_params(content: bytes, where: str) -> dict[str, Any]:
+    """Return the sections of a parameter file's content; StageError, beginning with `where`, if it is not a mapping."""
+    return copy.deepcopy(_parse(content, where))
 
 
 @lru_cache(maxsize=1)  # a check reads the file for every section, and parsing takes some 30 ms
-def parse_params(content: bytes, where: str) -> dict[str, Any]:
-    """Return the sections of a parameter file's content; StageError, beginning with `where`, if it is not a mapping."""
+def _parse(content: bytes, where: str) -> dict[str, Any]:
     try:
         sections = load_yaml12(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -28,10 +28,8 @@ def _possible(path: str) -> str:
     return path
 
 
-FilePath = Annotated[
-    str, Field(min_length=1), AfterValidator(_possible)
-]  # from the root of the project on, if relative
-
+# A relative one starts at the root of the project.
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_possible)]
 Channels = Literal["rgb", "bgr"]
 Format = Literal["folder", "photos", "recordio"]  # faces/images/listing.py has the table of formats
 
@@ -47,7 +45,6 @@ class Source(Params):
     path: FilePath
     format: Format = "folder"
     depth: int | None = Field(default=None, ge=1, le=MAX_DEPTH)  # None: 1, with a warning if images lie deeper
-
     channels: Channels = "rgb"
 
     @model_validator(mode="after")

@@ -98,10 +98,10 @@ def _sharing_problem(params: SharingParams, processes: int) -> str:
     return ""
 
 
-def check_batch(batch: int, devices: int, what: str) -> None:
+def check_batch(batch: int, devices: int) -> None:
     """Raise StageError unless the devices can have equal shares of a batch."""
     if batch % devices:
-        raise StageError(f"params.yaml: {what}: {devices} devices in all cannot share it equally")
+        raise StageError(f"params.yaml: train.batch_size: {batch}: {devices} devices in all cannot share it equally")
 
 
 class Devices:

@@ -97,7 +97,7 @@ def build_model(params: ModelParams, classes: int, worker: Worker = ALONE) -> Tr
         devices=max(1, params.devices),
     )
     keras, devices = runtime.keras, Devices(strategy, worker)
-    check_batch(params.batch_size, devices.count, f"train.batch_size: {params.batch_size}")
+    check_batch(params.batch_size, devices.count)
     if params.precision == "mixed_float16" and devices.count > 1:
         raise StageError(f"params.yaml: train.precision: mixed_float16 is for one device; there are {devices.count}")
     keras.config.set_dtype_policy(params.precision)
