@@ -34,11 +34,13 @@ class Way(NamedTuple):
     changes: dict[str, Any]
 
 
+SYNCHRONIZED, LOCAL = {"batch_norm": "synchronized"}, {"batch_norm": "local"}
 WAYS = {
-    "one device, two threads": Way(1, 2, {}),
-    "two devices": Way(1, 2, {"devices": 2}),
-    "two processes of one thread": Way(2, 1, {}),
-    "two processes, local batch norm": Way(2, 1, {"batch_norm": "local"}),
+    "one device, two threads": Way(1, 2, {"devices": 1}),
+    "two devices": Way(1, 2, {"devices": 2} | SYNCHRONIZED),
+    "two devices, local batch norm": Way(1, 2, {"devices": 2} | LOCAL),
+    "two processes of one thread": Way(2, 1, {"devices": 1} | SYNCHRONIZED),
+    "two processes, local batch norm": Way(2, 1, {"devices": 1} | LOCAL),
 }
 
 
