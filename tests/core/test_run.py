@@ -45,6 +45,7 @@ class Deleted:
         signal.raise_signal(signal.SIGINT)
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     Deleted()
     time.sleep(30)
 
