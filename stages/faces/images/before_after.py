@@ -11,6 +11,7 @@ from faces.images.decoding import Limits, read_photo, ready_to_read
 from faces.images.finished_shards import PackedShard, packed_at
 from faces.images.image_folder import subject_in
 from faces.images.listing import SourceListing, find_source
+from faces.images.plausibility import spread
 from faces.images.rejection import PHOTO_REASONS, Rejected
 from faces.images.sheet import Cell, CellGroup, draw_grid
 from faces.tables.sources import sheet_path
@@ -33,7 +34,7 @@ def sample_images(shards: list[PackedShard], rejected: list[Rejected], depth: in
 
     `depth` is that of the subjects' folders, whose paths are their names.
     """
-    places = np.unique(np.linspace(0, sum(shard.images for shard in shards) - 1, SHOWN).round().astype(np.int64))
+    places = spread(sum(shard.images for shard in shards), SHOWN)
     samples = [Sample(subject, path, pixels, path) for subject, path, pixels in packed_at(shards, places)]
     photos = [row for row in rejected if row.reason in PHOTO_REASONS][:SHOWN]
     return samples + [

@@ -32,9 +32,9 @@ class SampledImage(NamedTuple):
     pixels: NDArray[np.uint8]
 
 
-def spread(images: int) -> NDArray[np.int64]:
-    """Return the places of at most SAMPLE of `images` images, evenly spread, ascending."""
-    return np.unique(np.linspace(0, images - 1, SAMPLE).round().astype(np.int64))
+def spread(images: int, most: int = SAMPLE) -> NDArray[np.int64]:
+    """Return the places of at most `most` of `images` images, evenly spread, ascending."""
+    return np.unique(np.linspace(0, images - 1, most).round().astype(np.int64))
 
 
 def is_no_crop(width: int, height: int) -> bool:
