@@ -23,7 +23,7 @@ import yaml
 from benchmarks.timing import ratio
 from faces.core.params import read_params
 
-BATCH, SHORT, LONG, ROUNDS = 64, 5, 25, 2
+BATCH, SHORT, LONG, ROUNDS = 32, 10, 50, 2
 
 
 class Way(NamedTuple):
