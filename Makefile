@@ -6,6 +6,8 @@ $(error $(CURDIR) has a colon in it, which PATH takes for the end of a folder: r
 endif
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+# Where Python is told to write no bytecode, as in many containers, each process would compile all of TensorFlow again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

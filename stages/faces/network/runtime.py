@@ -5,8 +5,11 @@ Neither a home folder nor the environment changes what is computed.
 Import this module before anything that imports TensorFlow or Keras.
 """
 
+import gc
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from faces.core.quiet import quiet_stderr
@@ -42,7 +45,25 @@ clean_environment()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # notes on CPU features; errors still show
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # keeps large buffers instead of returning them to the OS
 
-with quiet_stderr():  # TensorFlow writes to stderr before it reads any log level
+# What Keras imports, if it is there, for functions that nothing here calls.
+NOT_NEEDED = ("matplotlib", "pydot", "sklearn")
+
+
+@contextmanager
+def quick_import() -> Iterator[None]:
+    """Halve the seconds that Keras takes to import: without `NOT_NEEDED`, and without a search for garbage."""
+    hidden = [name for name in NOT_NEEDED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # None: an import raises ImportError
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        for name in hidden:
+            del sys.modules[name]
+
+
+with quiet_stderr(), quick_import():  # TensorFlow writes to stderr before it reads any log level
     import keras
     import tensorflow as tf
 

@@ -1,6 +1,7 @@
 """Validation after each epoch: verification of images that are not trained on, and the choice of the best epoch."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from faces.core.errors import StageError
 from faces.core.params import Params
+from faces.core.threads import load_threads
 from faces.evaluation.roc import area_under_roc, equal_error_rate
 from faces.tables.embeddings import unit_length
 from faces.tables.packed_images import PackedImages
@@ -68,7 +70,8 @@ class Validation:
         if not self.has_both:
             return {}
         batches = np.split(self.numbers, range(self.params.batch_size, len(self.numbers), self.params.batch_size))
-        embeddings = np.concatenate([np.asarray(embed(self.images[batch])) for batch in batches])
+        with ThreadPoolExecutor(load_threads()) as pool:  # a call of `embed` alone may have one thread of several
+            embeddings = np.concatenate(list(pool.map(lambda batch: np.asarray(embed(self.images[batch])), batches)))
         embeddings = embeddings.astype(np.float32)  # a network of mixed precision gives fewer digits
         if not np.isfinite(embeddings).all():
             raise Diverged("embeddings are not finite")
