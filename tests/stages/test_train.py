@@ -184,10 +184,8 @@ def test_compiled_by_xla_it_trains_alike_and_repeats(project: Path) -> None:
     assert json.loads(seen[0][0])["loss"] == pytest.approx(json.loads(metrics.read_text())["loss"], rel=0.02)
 
 
-in_bfloat16 = pytest.param("mixed_bfloat16", marks=pytest.mark.slow)  # a second a step where no processor knows it
-
-
-@pytest.mark.parametrize("precision", [in_bfloat16, "mixed_float16"])
+@pytest.mark.slow  # up to a second a step on a processor that knows neither precision
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_a_network_of_mixed_precision_is_saved_in_float32(project: Path, precision: str) -> None:
     from faces.network.runtime import keras
 

@@ -42,10 +42,8 @@ def alone(shared: Path) -> tuple[list[float], np.ndarray]:
     return losses, embeddings_by(weights)
 
 
-slow_processes = pytest.mark.slow  # two processes on two cores: TensorFlow starts twice, each step waits for the other
-
-
-@pytest.mark.parametrize("sharing", [{"devices": 2}, pytest.param({"processes": 2}, marks=slow_processes)])
+@pytest.mark.slow  # a minute: TensorFlow starts anew, and takes long for a step of the whole network on two devices
+@pytest.mark.parametrize("sharing", [{"devices": 2}, {"processes": 2}])
 def test_curve_and_embeddings_equal_those_of_one_device(
     shared: Path, alone: tuple[list[float], np.ndarray], sharing: dict[str, int]
 ) -> None:
@@ -58,6 +56,51 @@ def test_curve_and_embeddings_equal_those_of_one_device(
     np.testing.assert_allclose(losses, alone[0], rtol=1e-6)
     np.testing.assert_allclose(embeddings_by(weights), alone[1], atol=1e-5)  # computed in float32 from the weights
     assert losses[0] != alone[0][0]  # so it was another computation
+
+
+STEP = """
+import numpy as np
+from faces.training.distribution import ALONE, Devices, make_strategy
+from faces.network import runtime
+strategy = runtime.start(2, make_strategy=lambda: make_strategy(2, ALONE), devices=2)
+from faces.network.runtime import keras
+from faces.training.training_step import TrainingStep
+devices = Devices(strategy, ALONE)
+given = np.load("given.npz")
+with strategy.scope():
+    layer = keras.layers.Dense(3, use_bias=False, kernel_regularizer=keras.regularizers.L2(0.1), dtype="float64")
+    model = keras.Sequential([keras.Input((4,), dtype="float64"), layer])
+    model.compile(keras.optimizers.SGD(0.5, momentum=0.9))
+    model.optimizer.build(model.trainable_variables)
+    layer.kernel.assign(given["kernel"])
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
+step = TrainingStep(model, loss, devices, jit_compile=False, synchronized=True)
+metrics = [step(given["inputs"], given["labels"]) for _ in range(2)]
+losses, accuracies = ([of_step[name] for of_step in metrics] for name in ("loss", "accuracy"))
+np.savez("found.npz", kernel=np.asarray(layer.kernel), losses=losses, accuracies=accuracies)
+"""
+
+
+def test_two_devices_do_the_step_of_the_whole_batch(tmp_path: Path) -> None:
+    """Two steps of a linear softmax classifier with L2 and momentum, against NumPy."""
+    random = np.random.default_rng(0)
+    inputs, labels, kernel = random.normal(size=(6, 4)), random.integers(3, size=6), random.normal(size=(4, 3))
+    np.savez(tmp_path / "given.npz", inputs=inputs, labels=labels, kernel=kernel)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "stages")}
+    subprocess.run([sys.executable, "-c", STEP], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    found = np.load(tmp_path / "found.npz")
+
+    velocity = np.zeros_like(kernel)
+    for loss, accuracy in zip(found["losses"], found["accuracies"], strict=True):
+        logits = inputs @ kernel
+        probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        right = probability[np.arange(6), labels]
+        assert loss == pytest.approx(-np.log(right).mean() + 0.1 * (kernel**2).sum(), rel=1e-6)
+        assert accuracy == pytest.approx((logits.argmax(axis=1) == labels).mean())
+        gradient = inputs.T @ (probability - np.eye(3)[labels]) / 6 + 2 * 0.1 * kernel
+        velocity = 0.9 * velocity - 0.5 * gradient
+        kernel = kernel + velocity
+    np.testing.assert_allclose(found["kernel"], kernel, rtol=1e-9)
 
 
 LAYER = """

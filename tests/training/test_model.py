@@ -33,11 +33,9 @@ def test_a_sample_of_all_classes_trains_like_the_whole_head(project: Path) -> No
     np.testing.assert_array_equal(np.asarray(outside.variables[0]), np.asarray(plain.trained.layers[-1].directions))
 
 
-in_bfloat16 = pytest.param("mixed_bfloat16", 8, marks=pytest.mark.slow)  # a second a step where no processor knows it
-
-
 # The first steps in float16 are skipped: they find the factor at which gradients neither vanish nor overflow.
-@pytest.mark.parametrize(("precision", "steps"), [in_bfloat16, ("mixed_float16", 24)])
+@pytest.mark.slow  # up to a second a step on a processor that knows neither precision
+@pytest.mark.parametrize(("precision", "steps"), [("mixed_bfloat16", 8), ("mixed_float16", 24)])
 def test_mixed_precision_starts_where_float32_does_and_learns(project: Path, precision: str, steps: int) -> None:
     from faces.network.runtime import keras
 
