@@ -10,9 +10,9 @@ data/checked.txt as a dep: what is wrong stops `dvc repro`, `dvc exp run` and a 
 place. The stage runs each time, since sources change without params.yaml. Its file never changes, so it makes no other
 stage run. `faces check` does the same by hand.
 
-Later stages depend on the folders data/packed, data/attributes and metrics as a whole. DVC leaves the files of a source
-there after params.yaml has dropped it, and a colleague who pulls does not get them. So they are removed here, before any
-of these stages runs: otherwise the same project would have other deps on another machine. The source's images stay.
+Later stages depend on data/packed, data/attributes and metrics as a whole. DVC leaves the files of a source there after
+params.yaml has dropped it, and a colleague who pulls does not get them. So they are removed here, before any of these
+stages runs: otherwise the same project would have other deps on another machine. The source's images stay.
 """
 
 import shutil
