@@ -12,6 +12,7 @@ import yaml
 from dvc.dependency import Dependency
 from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
+from tools.without_dvc import stage_commands
 
 from faces.core.pipeline import STAGES
 from small_project import ROOT, dvc, needs_synthetic
@@ -281,6 +282,28 @@ def test_only_with_the_synthetic_source_does_any_stage_need_its_drawing(stand_in
     without_the_synthetic_source(stand_in)
     try:
         assert need_the_drawing(stand_in) == set()
+    finally:
+        (stand_in / "params.yaml").write_bytes(before)
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of pygtrie, which DVC uses
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_without_dvc_each_stage_runs_after_all_that_it_needs(
+    stand_in: Path, synthetic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (stand_in / "params.yaml").read_bytes()
+    if not synthetic:
+        without_the_synthetic_source(stand_in)
+    monkeypatch.chdir(stand_in)
+    try:
+        place = {f"python {' '.join(command)}": number for number, command in enumerate(stage_commands())}
+        with Repo(stand_in) as repo:
+            graph = repo.index.graph
+            commands = {stage.cmd for stage in graph}
+            assert {*place} == (commands if synthetic else commands - {"python stages/synthesize.py"})
+            for stage, needed in graph.edges:
+                if stage.cmd in place:
+                    assert place[needed.cmd] < place[stage.cmd]
     finally:
         (stand_in / "params.yaml").write_bytes(before)
 

@@ -21,7 +21,7 @@ AXES = {  # what an axis says for a column of a table: words, and the unit or wh
     "rank": "rank",
     "rate": "share of probes found within the rank",
     "epoch": "epoch",
-    "loss": "ArcFace loss, mean of the epoch's batches",
+    "loss": "ArcFace loss (mean of the epoch)",
     "validation_auc": "AUC on images not trained on",
 }
 TRAINING = {"loss": "loss", "validation_auc": "AUC"}  # the curves of a training that are drawn
