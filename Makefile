@@ -23,8 +23,14 @@ repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or 
 report: .venv/run.txt ## write report.html, one page to send to a colleague; after `make repro`
 	@faces report
 
-pictures: .venv/run.txt ## draw README's pictures; after `make repro report`
-	python -m benchmarks.pictures
+pictures: .venv/run.txt ## draw the pictures of README and docs/; after `make repro report`
+	python -m tools.pictures
+
+docs: .venv/run.txt ## write the tables of README and docs/ anew, from metrics/; after `make repro`
+	python -m tools.docs
+
+without-dvc: .venv/run.txt ## run every stage without DVC: the same bytes, and nothing is skipped
+	python -m tools.without_dvc
 
 # What a comparison of experiments does not show: all but the figures that matter, whether a run failed (it then shows the
 # figures of the commit that it started from), and parameters, of which DVC shows those that differ. The last alternative
@@ -47,7 +53,7 @@ benchmark: .venv/run.txt ## print how fast each step is, as ratios to other ways
 lint: .venv/dev.txt ## check style and types
 	ruff check .
 	ruff format --check .
-	mypy stages tests benchmarks
+	mypy stages tests benchmarks tools
 
 format: .venv/dev.txt ## put the code into the house style
 	ruff check --fix .
@@ -84,4 +90,4 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 	@$(UV) -r requirements-dev.txt
 	@cp requirements-dev.txt $@
 
-.PHONY: help setup repro report pictures experiments test test-slow benchmark lint format lock
+.PHONY: help setup repro report pictures docs without-dvc experiments test test-slow benchmark lint format lock

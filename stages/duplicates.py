@@ -41,7 +41,7 @@ IMAGE = ["source", "subject", "path"]  # columns that name an image
 
 
 def delete_files_of_removed_sources(sources: list[str]) -> None:
-    """Delete the packed files, kept shards, attributes and metrics of sources that params.yaml no longer lists.
+    """Delete packed files, kept shards, attributes, metrics and pictures of sources that params.yaml no longer lists.
 
     DVC forgets these outputs of `pack` without deleting them. They would stay in data/packed, on which this stage and
     later ones depend as a folder, and a colleague's folder would not have them: the stages would run again there. DVC's
@@ -55,6 +55,7 @@ def delete_files_of_removed_sources(sources: list[str]) -> None:
         path.unlink()
     named = {path: path.stem for path in ATTRIBUTES_FOLDER.glob("*.csv")}
     named |= {path: path.stem.removeprefix("pack@") for path in Path("metrics").glob("pack@*.json")}
+    named |= {path: path.stem for path in Path("metrics/pack").glob("*.png")}  # `card` depends on all of metrics/
     for path, source in named.items():
         if source not in sources:
             path.unlink()
@@ -135,13 +136,20 @@ def main() -> None:
         counts = describe(copies)
         found = f"{counts['images']} images have a copy, in {counts['groups']} groups"
     else:
-        copies, counts, found = pd.DataFrame(columns=[*DUPLICATES_COLUMNS, *IMAGE[1:]]), {}, "no copies were searched"
+        copies, counts, found = (
+            pd.DataFrame(columns=[*DUPLICATES_COLUMNS, *IMAGE[1:]]),
+            {},
+            "no copies were looked for (duplicates.neighbours: 0)",
+        )
     write_csv(DUPLICATES_PATH, copies[list(DUPLICATES_COLUMNS)])
     write_csv(ACROSS_PEOPLE, pair_across_people(copies))
     write_metrics(Path("metrics/duplicates.json"), {"images_searched": images if counts else 0} | counts)
     delete_files_of_removed_sources(sources)
     if several := counts.get("groups_of_several_subjects"):
-        warn(f"{several} groups of copies are under several subjects, as {ACROSS_PEOPLE} lists")
+        warn(
+            f"{several} group(s) of copies lie under several people, so at least one name is wrong; {ACROSS_PEOPLE} "
+            "lists them: correct the folders"
+        )
     say(found)
 
 

@@ -158,9 +158,9 @@ def warn_of_threshold(metrics: dict[str, float]) -> None:
         reached, within_reach = metrics[f"accuracy_{part}"], 1 - metrics[f"eer_{part}"]
         if within_reach - reached > MAX_LOST_BY_THRESHOLD:
             warn(
-                f"`{part}`: accuracy is {reached:.3f} at the threshold of training pairs, and {within_reach:.3f} where "
-                "errors are equal: that threshold does not suit these people, as when training knows its own by heart. "
-                "Compare experiments by AUC and EER"
+                f"`{part}`: accuracy is {reached:.3f} at the threshold chosen on training pairs, but "
+                f"{within_reach:.3f} where both error rates are equal. That threshold does not suit these people, as "
+                "happens when the network overfits the training people. Compare experiments by AUC and EER"
             )
 
 

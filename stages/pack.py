@@ -118,7 +118,7 @@ def describe(shards: list[PackedShard], listing: SourceListing, rejected: list[R
 def report(name: str, counts: dict[str, int], shards: list[PackedShard]) -> None:
     """Print the numbers of images, subjects and shards."""
     if counts["rejected"]:
-        warn(f"{counts['rejected']} rejected, listed in {rejects_path(name)}")
+        warn(f"{name}: {counts['rejected']} file(s) cannot be used; {rejects_path(name)} lists each with its reason")
     reused = sum(shard.reused for shard in shards)
     say(
         f"{name}: {counts['images']} images of {counts['subjects']} subjects, in {len(shards)} shard(s)"

@@ -102,7 +102,11 @@ def find_leaked_pairs(
 def drop_or_warn(name: str, pairs: pd.DataFrame, leaked: pd.Series, counts: dict[str, int], drop: bool) -> pd.DataFrame:
     """Return the pairs to score, with a warning if some leaked; StageError if none of a kind are left."""
     if leaked.any():
-        warn(f"{name}: {counts}; {'dropped' if drop else 'kept: `score.drop_leaked` drops them'}")
+        warn(
+            f"{name}: {counts['leaked_pairs']} pairs have what training has seen: {counts['shared_subjects']} people "
+            f"by name, {counts['copies_of_training']} images as copies; "
+            f"{'they are dropped' if drop else 'they are scored too; `score.drop_leaked: true` drops them'}"
+        )
     if drop:
         pairs = pairs[~leaked].reset_index(drop=True)
     if pairs["same"].nunique() < 2:

@@ -137,7 +137,10 @@ def warn_if_constant(model: SimilarityModel, data: Data) -> None:
     a, b = (data.test_pairs[side].to_numpy() for side in ("a", "b"))
     answers = model.predict_pairs(data.embeddings, a, b) >= SAME
     if answers.all() or not answers.any():
-        warn(f"the model calls every pair of {TEST_TABLE} {'the same' if answers.any() else 'different'}: of no use")
+        warn(
+            f"the Siamese model calls every pair of {TEST_TABLE} {'the same' if answers.any() else 'different'}: "
+            "it has learned nothing. Raise similarity.epochs or similarity.learning_rate, or use the cosine alone"
+        )
 
 
 def main() -> None:

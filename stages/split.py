@@ -31,7 +31,10 @@ def check_copies(params: SplitParams) -> bool:
     """Return whether `duplicates` searches copies; StageError if it does not and copies are to be dropped."""
     searched = load_params("duplicates", DuplicatesParams).neighbours > 0
     if params.drop_copies and not searched:
-        raise StageError("params.yaml: split.drop_copies: true: duplicates.neighbours: 0 searches no copies")
+        raise StageError(
+            "params.yaml: split.drop_copies: true: duplicates.neighbours: 0 looks for no copies, so none can be "
+            "dropped; raise it, or set split.drop_copies to false"
+        )
     return searched
 
 
@@ -76,7 +79,10 @@ def main() -> None:
     if sizes["subjects_with_one_image"]:
         warn(f"{sizes['subjects_with_one_image']} training subjects have one image: they are trained on, never tested")
     if params.unseen_subjects and sizes[f"subjects_{TEST_UNSEEN}"] < 2:
-        warn(f"{TEST_UNSEEN} has {sizes[f'subjects_{TEST_UNSEEN}']} subject(s): no impostor pairs, hence no metrics")
+        warn(
+            f"{TEST_UNSEEN} has {sizes[f'subjects_{TEST_UNSEEN}']} subject(s), so no impostor pairs and no metrics: "
+            "raise split.unseen_subjects, or add people"
+        )
     write_metrics(Path("metrics/split.json"), sizes)
     say(
         ", ".join(f"{part}: {sizes[f'images_{part}']} images of {sizes[f'subjects_{part}']} subjects" for part in PARTS)

@@ -4,7 +4,7 @@ Reads   the section `synthesize:` of params.yaml, nothing else
 Writes  data/synthetic/images/<subject>/<image>.png  112 x 112 RGB crops, aligned by eyes, nose and mouth
         data/synthetic/images/attributes.csv         per image: pose, light, camera, expression, occluders
         data/synthetic/contact_sheet.png             a row per identity, a column per image
-        metrics/synthesize.json                      counts, and the share of images with each occluder
+        data/synthetic/synthesize.json               counts, and the share of images with each occluder
 Run     python stages/synthesize.py
 
 Every identity and every image has its own random generator, keyed by the seed and its index: the files do not depend on
@@ -43,7 +43,7 @@ from faces.drawing.traits import draw_traits
 from faces.tables.attributes import ATTRIBUTES
 
 IMAGES, CONTACT_SHEET = Path("data/synthetic/images"), Path("data/synthetic/contact_sheet.png")
-METRICS = Path("metrics/synthesize.json")
+METRICS = Path("data/synthetic/synthesize.json")
 CONTACT_SHEET_SUBJECTS, CONTACT_SHEET_IMAGES = 12, 12  # rows and columns, at most
 Row = dict[str, str | int | float]
 

@@ -12,6 +12,7 @@ import yaml
 from dvc.dependency import Dependency
 from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
+from tools.without_dvc import stage_commands
 
 from faces.core.pipeline import STAGES
 from small_project import ROOT, dvc, needs_synthetic
@@ -266,21 +267,43 @@ def without_the_synthetic_source(stand_in: Path) -> None:
     (stand_in / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
-def needed_by(name: str, folder: Path) -> set[str]:
-    """Return the names of all stages that a stage needs, directly or through another."""
+def need_the_drawing(folder: Path) -> set[str]:
+    """Return the names of all stages that need `synthesize`, directly or through another."""
     with Repo(folder) as repo:
         graph = repo.index.graph
-        (own,) = [stage for stage in graph if stage.addressing.rpartition(":")[2] == name]
-        return {stage.addressing.rpartition(":")[2] for stage in networkx.descendants(graph, own)}
+        (drawing,) = [stage for stage in graph if stage.addressing.endswith(":synthesize")]
+        return {stage.addressing.rpartition(":")[2].partition("@")[0] for stage in networkx.ancestors(graph, drawing)}
 
 
 @pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of pygtrie, which DVC uses
-def test_without_the_synthetic_source_packing_needs_no_rendering(stand_in: Path) -> None:
+def test_only_with_the_synthetic_source_does_any_stage_need_its_drawing(stand_in: Path) -> None:
     before = (stand_in / "params.yaml").read_bytes()
-    assert needed_by("pack@synthetic", stand_in) == {ALWAYS, "synthesize"}
+    assert need_the_drawing(stand_in) == {*STAGES} - {ALWAYS, "synthesize", "gather"}
     without_the_synthetic_source(stand_in)
     try:
-        assert needed_by("pack@synthetic", stand_in) == {ALWAYS}
+        assert need_the_drawing(stand_in) == set()
+    finally:
+        (stand_in / "params.yaml").write_bytes(before)
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of pygtrie, which DVC uses
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_without_dvc_each_stage_runs_after_all_that_it_needs(
+    stand_in: Path, synthetic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (stand_in / "params.yaml").read_bytes()
+    if not synthetic:
+        without_the_synthetic_source(stand_in)
+    monkeypatch.chdir(stand_in)
+    try:
+        place = {f"python {' '.join(command)}": number for number, command in enumerate(stage_commands())}
+        with Repo(stand_in) as repo:
+            graph = repo.index.graph
+            commands = {stage.cmd for stage in graph}
+            assert {*place} == (commands if synthetic else commands - {"python stages/synthesize.py"})
+            for stage, needed in graph.edges:
+                if stage.cmd in place:
+                    assert place[needed.cmd] < place[stage.cmd]
     finally:
         (stand_in / "params.yaml").write_bytes(before)
 
@@ -288,8 +311,13 @@ def test_without_the_synthetic_source_packing_needs_no_rendering(stand_in: Path)
 @pytest.mark.slow  # ten seconds; the test above asks the graph
 def test_without_the_synthetic_source_nothing_is_rendered(stand_in: Path) -> None:
     without_the_synthetic_source(stand_in)
-    shutil.rmtree(stand_in / "data/synthetic/images")
+    shutil.rmtree(stand_in / "data/synthetic")  # what was drawn, and its lock file
+    shutil.copytree(
+        ROOT / "data/synthetic", stand_in / "data/synthetic", ignore=shutil.ignore_patterns("*.lock", "im*")
+    )
+    shutil.rmtree(stand_in / ".dvc/cache")
     assert "synthesize" not in ran_by_repro(stand_in)
+    assert not (stand_in / "data/synthetic/images").exists()
 
 
 def test_packages_hold_a_docstring_alone_and_import_each_other_without_a_cycle() -> None:

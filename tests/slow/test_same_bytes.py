@@ -39,6 +39,15 @@ def test_two_clones_and_a_forced_rerun_give_the_same_bytes(uninterrupted: Path, 
     print("forced to run again on a machine loaded by four busy loops: the same bytes")
 
 
+def test_without_dvc_the_stages_give_the_same_bytes(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = new_checkout(tmp_path / "without dvc")
+    subprocess.run([sys.executable, "-m", "tools.without_dvc"], cwd=folder, env=environment_of(folder), check=True)
+    expected = {path: content for path, content in outcome(uninterrupted).items() if not path.endswith("dvc.lock")}
+    assert outcome(folder) == expected
+    assert not list(folder.glob("**/dvc.lock"))
+    print(f"\nrun without DVC: {len(expected)} files the same")
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot hide cores")
 def test_one_core_gives_the_bytes_of_all(uninterrupted: Path, tmp_path: Path) -> None:
     folder = new_checkout(tmp_path / "one core")

@@ -107,7 +107,7 @@ def test_without_neighbours_no_copy_is_looked_for(
     assert Path("data/duplicates.csv").read_text() == "source,row,group\n"
     assert json.loads(Path("metrics/duplicates.json").read_text()) == {"images_searched": 0}
     assert Path("data/copies_across_people.csv").read_text().count("\n") == 1
-    assert "no copies were searched" in capsys.readouterr().err
+    assert "no copies were looked for (duplicates.neighbours: 0)" in capsys.readouterr().err
     run_stage("split")
     assert not any("copies" in name for name in json.loads(Path("metrics/split.json").read_text()))
     pd.testing.assert_frame_equal(read_split(names=True), leaky)
@@ -124,6 +124,7 @@ def test_copies_that_are_not_looked_for_cannot_be_dropped(
 def test_what_a_source_left_that_is_no_longer_listed_is_removed(project: Path) -> None:
     for source in ("old", "drawn"):
         Path(f"metrics/pack@{source}.json").touch()
+        Path(f"metrics/pack/{source}.png").touch()
     for folder in ("data/packed/old", "models/checkpoints/pack/old", "models/checkpoints/pack/drawn"):
         Path(folder).mkdir(parents=True)
     for path in ("packed/old/00000.npy", "packed/drawn.npy", "packed/other.txt", "attributes/old.csv"):
@@ -134,6 +135,7 @@ def test_what_a_source_left_that_is_no_longer_listed_is_removed(project: Path) -
     assert [path.name for path in Path("models/checkpoints/pack").iterdir()] == ["drawn"]
     assert [path.name for path in Path("data/attributes").iterdir()] == ["drawn.csv"]
     assert [path.name for path in Path("metrics").glob("pack@*")] == ["pack@drawn.json"]
+    assert [path.name for path in Path("metrics/pack").iterdir()] == ["drawn.png"]
 
 
 def test_without_the_table_of_copies(project: Path, fails_with: Callable[..., str]) -> None:

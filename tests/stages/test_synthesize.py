@@ -100,7 +100,7 @@ def test_a_small_run_writes_images_tables_and_counts(project: Path, monkeypatch:
     table = pd.read_csv("data/synthetic/images/attributes.csv")
     assert [f"data/synthetic/images/{path}" for path in table["path"]] == images
     assert table["yaw_degrees"].abs().max() <= 40 and table["yaw_degrees"].nunique() == 6
-    metrics = yaml.safe_load(Path("metrics/synthesize.json").read_text(encoding="utf-8"))
+    metrics = yaml.safe_load(Path("data/synthetic/synthesize.json").read_text(encoding="utf-8"))
     assert (metrics["subjects"], metrics["images"]) == (3, 6)
     assert metrics["share_glasses"] == pytest.approx(table["glasses"].mean(), abs=1e-6)
     sheet = cv2.imread("data/synthetic/contact_sheet.png")

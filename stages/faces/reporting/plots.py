@@ -14,6 +14,17 @@ from faces.core.errors import StageError
 from faces.reporting.tables import METRICS
 
 PLOT_INCHES = (5.2, 3.6)
+AXES = {  # what an axis says for a column of a table: words, and the unit or what a share is of
+    "fmr": "FMR (share of impostor pairs accepted)",
+    "tar": "TAR (share of genuine pairs accepted)",
+    "fnmr": "FNMR (share of genuine pairs rejected)",
+    "rank": "rank",
+    "rate": "share of probes found within the rank",
+    "epoch": "epoch",
+    "loss": "ArcFace loss (mean of the epoch)",
+    "validation_auc": "AUC on images not trained on",
+}
+TRAINING = {"loss": "loss", "validation_auc": "AUC"}  # the curves of a training that are drawn
 
 
 def picture(content: bytes, caption: str, kind: str = "png") -> str:
@@ -48,7 +59,7 @@ def draw_lines(table: pd.DataFrame, x: str, y: str, logarithmic: str = "") -> Ca
     def draw(axes: Any) -> None:
         for name, rows in table.groupby("set", sort=False):
             axes.plot(rows[x], rows[y], label=name)
-        axes.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
+        axes.set(xlabel=AXES[x], ylabel=AXES[y])
         if "x" in logarithmic:
             axes.set_xscale("log")
         if "y" in logarithmic:
@@ -67,7 +78,7 @@ def draw_scores(scores: pd.DataFrame, threshold: float) -> Callable[[Any], None]
         for kind, rows in scores.groupby("kind"):
             axes.plot(rows["score"], rows["share"], label=kind)
         axes.axvline(threshold, color="grey", linestyle="--", label="threshold")
-        axes.set(xlabel="cosine", ylabel="share of pairs")
+        axes.set(xlabel="cosine of a pair", ylabel="share of the pairs of a kind")
         axes.legend()
 
     return draw
@@ -95,12 +106,12 @@ def curves(threshold: float) -> Iterator[str]:
     last = scores["set"].iloc[-1]
     yield plot(draw_scores(scores[scores["set"] == last], threshold), f"cosines of all pairs of {last}")
     ranks = read_curve(METRICS / "identify/cmc.csv")
-    yield plot(draw_lines(ranks, "rank", "rate"), "CMC: who is found among the best so many")
-    for name in ("loss", "validation_auc"):
+    yield plot(draw_lines(ranks, "rank", "rate"), "CMC: how often the right person is among the best")
+    for name in TRAINING:
         path = METRICS / f"train/plots/metrics/{name}.tsv"
         if path.exists():
             steps = read_curve(path, sep="\t")
-            epochs = steps.assign(set=name.replace("_", " "), epoch=steps["step"] + 1)
-            yield plot(draw_lines(epochs, "epoch", name), f"{name.replace('_', ' ')} by epoch")
+            epochs = steps.assign(set=TRAINING[name], epoch=steps["step"] + 1)
+            yield plot(draw_lines(epochs, "epoch", name), f"Training: {TRAINING[name]} after each epoch")
     people = read_curve(METRICS / "review/tsne.csv", dtype={"subject": str}, keep_default_na=False)
     yield plot(lambda axes: draw_people(people, axes), "t-SNE of embeddings, a colour a person")
