@@ -174,7 +174,7 @@ def test_a_threshold_that_suits_others_badly_is_warned_of(capsys: pytest.Capture
     }
     warn_of_threshold(metrics)
     (line,) = capsys.readouterr().err.splitlines()
-    assert "`test_unseen`: accuracy is 0.653" in line and "0.833 where errors are equal" in line
+    assert "`test_unseen`: accuracy is 0.653" in line and "0.833 where both error rates are equal" in line
 
 
 @pytest.mark.parametrize(
