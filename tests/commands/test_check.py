@@ -154,3 +154,25 @@ def test_a_whole_keras_model_is_no_weights_file_and_says_which_is(
     write_params(project, train={"initial_weights": "models/export/backbone.keras"})
     printed = fails_with("faces", "check")
     assert "a whole Keras model; name the weights that it was exported from" in printed
+
+
+def test_weights_of_another_network_are_named_with_both_values(project: Path, fails_with: Callable[..., str]) -> None:
+    start = "models/start.weights.h5"
+    shutil.copy("models/backbone.weights.h5", start)
+    write_params(project, train={"initial_weights": start})  # width 0.125, head linear, embedding_size 16
+    run_command("check")
+    write_params(project, train={"initial_weights": start, "width": 0.5, "head": "notebook", "embedding_size": 512})
+    printed = fails_with("faces", "check")
+    for key, both in (
+        ("width: 0.5", "0.125"),
+        ("head: 'notebook'", "'linear'"),
+        ("embedding_size: 512", "16"),
+    ):
+        assert f"params.yaml: train.{key}: train.initial_weights, {start!r}, has {both}; set train." in printed
+
+
+def test_damaged_weights_are_found(project: Path, fails_with: Callable[..., str]) -> None:
+    start = Path("models/start.weights.h5")
+    start.write_bytes(Path("models/backbone.weights.h5").read_bytes()[:100_000])
+    write_params(project, train={"initial_weights": str(start)})
+    assert f"{start} is damaged or not readable" in fails_with("faces", "check")
