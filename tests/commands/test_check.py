@@ -64,6 +64,16 @@ def test_an_index_that_faiss_does_not_know_is_found(project: Path, fails_with: C
     assert "params.yaml: mine.index: 'Nonsense'" in fails_with("faces", "check")
 
 
+@pytest.mark.parametrize("key", ["index", "index_parameters"])
+def test_an_index_of_a_million_letters_is_named_in_a_line(
+    project: Path, key: str, fails_with: Callable[..., str]
+) -> None:
+    write_params(project, mine={"index": "Flat"} | {key: "x" * 1_000_000})
+    (line,) = [line for line in fails_with("faces", "check").splitlines() if "mine" in line]
+    assert line.startswith(f"error: params.yaml: mine.{key}: 'xxx") and len(line) < 400
+    assert line.endswith("string should have at most 200 characters")
+
+
 def test_missing_weights_are_found(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, train={"initial_weights": "models/gone.h5"})
     assert "train.initial_weights: 'models/gone.h5': no such file" in fails_with("faces", "check")
