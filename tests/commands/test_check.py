@@ -89,6 +89,16 @@ def test_one_folder_under_two_names_is_refused(project: Path, fails_with: Callab
     assert "sources.two.path: 'models/../images': is packed already as 'one'" in fails_with("faces", "check")
 
 
+def test_every_source_that_is_wrong_is_named_at_once(project: Path, fails_with: Callable[..., str]) -> None:
+    (project / "empty").mkdir()
+    paths = {"a": "gone", "b": "images", "c": "empty", "d": "params.yaml"}
+    write_params(project, sources={name: {"path": path} for name, path in paths.items()})
+    printed = fails_with("faces", "check")
+    assert "sources.a.path: 'gone': there is no such folder" in printed and "sources.b" not in printed
+    assert "sources.c.path: 'empty': images of 0 subject(s)" in printed
+    assert "sources.d.path: 'params.yaml': not a folder" in printed
+
+
 def test_weights_that_are_no_weights_are_refused(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, train={"initial_weights": "params.yaml"})
     assert "train.initial_weights: 'params.yaml': not an HDF5 file" in fails_with("faces", "check")
