@@ -77,11 +77,11 @@ def check_sources() -> None:
     sources, names = load_sources(), dict[Path, str]()
 
     def check(name: str) -> None:
-        path = Path(sources[name].path)
-        if (other := names.setdefault(path.resolve(), name)) != name:
-            raise StageError(f"{PARAMS_FILE}: sources.{name}.path: {sources[name].path!r}: is packed already as {other!r}")
-        if not left_to_dvc(path):
-            check_source(name, sources[name])
+        source = sources[name]
+        if (other := names.setdefault(Path(source.path).resolve(), name)) != name:
+            raise StageError(f"{PARAMS_FILE}: sources.{name}.path: {source.path!r}: is packed already as {other!r}")
+        if not left_to_dvc(Path(source.path)):
+            check_source(name, source)
 
     raise_all(partial(check, name) for name in sources)
 
