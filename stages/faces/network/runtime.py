@@ -23,7 +23,11 @@ CHANGE_RESULTS = (
     "TF_CUDNN",
     "NVIDIA_TF32",
 )
-SETTINGS = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull}  # no keras.json is read or written
+SETTINGS = {
+    "KERAS_BACKEND": "tensorflow",
+    "KERAS_HOME": os.devnull,  # no keras.json is read or written
+    "MPLBACKEND": "agg",  # Keras imports matplotlib, which fails if the user's backend is not installed
+}
 
 
 def clean_environment() -> None:
