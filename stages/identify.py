@@ -28,7 +28,7 @@ from faces.core.files import write_metrics
 from faces.core.params import load_params
 from faces.core.run import run
 from faces.core.sampling import sample_at_most
-from faces.core.terminal import say
+from faces.core.terminal import say, warn
 from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.identification import (
     GalleryScorer,
@@ -40,6 +40,8 @@ from faces.evaluation.identification import (
 from faces.tables.embeddings import UnitVectors, Vectors, read_embeddings
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, image_labels, part_images, read_split
+
+MIN_VOTES = 2  # images of a person, on average, without which a vote of several neighbours says little
 
 
 class IdentifyParams(IdentificationParams):
@@ -80,6 +82,16 @@ def embedding_accuracy(unit: Vectors, split: pd.DataFrame, params: IdentifyParam
     return knn_accuracy(unit[train], labels[train], unit[seen], labels[seen], params.neighbours)
 
 
+def warn_about_vote(labels: NDArray[np.int64], neighbours: int) -> None:
+    """Warn if most people have one vote at most, so that the vote is decided by ties; `labels` (n,) are of `train`."""
+    images = len(labels) / len(np.unique(labels))
+    if neighbours > 1 and images < MIN_VOTES:
+        warn(
+            f"params.yaml: identify.neighbours: {neighbours}: people have {images:.2g} images each in `{TRAIN}`, so "
+            "ties decide the vote behind knn_accuracy; set it to 1, or go by rank_1"
+        )
+
+
 def pixel_accuracy(split: pd.DataFrame, params: IdentifyParams) -> dict[str, float | int]:
     """Return the accuracy of the vote on raw pixels, of at most `pixel_images` gallery images and as many probes."""
     random = np.random.default_rng(params.seed)
@@ -114,6 +126,7 @@ def main() -> None:
     split = read_split()
     unit, labels = UnitVectors(read_embeddings(len(split))), image_labels(split)
     curves = []
+    warn_about_vote(image_labels(split)[part_images(split, TRAIN)], params.neighbours)
     with fixed_threads(load_threads()):
         metrics: dict[str, float] = {"knn_accuracy": embedding_accuracy(unit, split, params)}
         for search in choose_searches(split, params):

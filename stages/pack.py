@@ -15,9 +15,9 @@ Writes  data/packed/<source>/<shard>.npy     uint8 (N, 112, 112, 3), RGB; shards
                                              Git, because it shows faces
 Run     python stages/pack.py <source>
 
-An image is a file with one of the endings .png, .jpg, .jpeg, .jfif, .bmp, .webp, .ppm and .pgm, in any case, or a
-record of train.rec. Its content decides which of these formats it has. In faces/images, image_folder.py and recordio.py
-say how a source is listed, decoding.py how an image becomes 112 x 112 pixels.
+An image is a file with one of the endings .png, .jpg, .jpeg, .jfif, .bmp, .webp, .ppm, .pgm, .gif, .tif, .tiff and
+.avif, in any case, or a record of train.rec. Its content decides which of these formats it has. In faces/images,
+image_folder.py and recordio.py say how a source is listed, decoding.py how an image becomes 112 x 112 pixels.
 
 Subjects are packed in order of code points, and so are the images of each; those of train.rec in order of labels and
 keys as numbers. `max_images_per_subject` keeps the first usable images and opens no others; `max_subjects` keeps the

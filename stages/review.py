@@ -69,6 +69,8 @@ def tsne(unit: Vectors, subjects: NDArray[np.str_], images: NDArray[np.int64], p
 
     first = sorted(set(subjects[images]))[: params.tsne_subjects]
     chosen = images[np.isin(subjects[images], first)]
+    if (unit[chosen] == unit[chosen[:1]]).all():  # as of a network that has learnt nothing: scikit-learn crashes
+        return pd.DataFrame({"x": 0.0, "y": 0.0, "subject": subjects[chosen]})
     perplexity = min(PERPLEXITY, max(1.0, (len(chosen) - 1) / 3))  # has to be below the number of points
     embedder = TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=params.seed)
     with fixed_threads(1):  # several threads would add up in any order

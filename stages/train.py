@@ -34,6 +34,7 @@ from faces.core.params import load_params
 from faces.core.run import run
 from faces.core.terminal import warn
 from faces.core.threads import fixed_threads, load_threads
+from faces.network.weight_files import differences
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import SPLIT_PATH, count_training_classes, image_labels, read_split
 from faces.training.augmentation import AugmentParams, PhotoAugmenter
@@ -62,7 +63,10 @@ class Data(NamedTuple):
 
 
 def check_initial_weights(params: ModelParams) -> None:
-    """Raise StageError unless `initial_weights` names an HDF5 file that training does not overwrite."""
+    """Raise StageError unless `initial_weights` names weights of this network that training does not overwrite.
+
+    Only shapes are looked at, since `check` calls it too; the values are checked when they are loaded.
+    """
     path = Path(params.initial_weights)
     if path.resolve() == Path("models/backbone.weights.h5").resolve():
         raise StageError(
@@ -82,6 +86,14 @@ def check_initial_weights(params: ModelParams) -> None:
             )
         if path != FROM_SCRATCH and start != HDF5_SIGNATURE:
             raise StageError(f"params.yaml: train.initial_weights: {str(path)!r}: not an HDF5 file, as weights are")
+    if path != FROM_SCRATCH and (others := differences(path, params)):
+        raise StageError(
+            "\n".join(
+                f"params.yaml: train.{key}: {wanted!r}: train.initial_weights, {str(path)!r}, has {stored!r}; set "
+                f"train.{key} to that, or name other weights"
+                for key, (wanted, stored) in others.items()
+            )
+        )
 
 
 def read_data(params: TrainParams, augment: AugmentParams) -> Data:

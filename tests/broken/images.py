@@ -75,6 +75,20 @@ def _bmp_of_size(width: int, height: int) -> bytes:
     return content[:18] + struct.pack("<ii", width, height) + content[26:]
 
 
+def _gif_of_size(width: int, height: int) -> bytes:
+    content = encoded(Image.fromarray(WHOLE), "GIF")
+    return content[:6] + struct.pack("<HH", width, height) + content[10:]
+
+
+def _tiff(width: int, height: int, next_page: int = 0) -> bytes:
+    """Return a TIFF file (6.0, section 2) of RGB that claims this size and holds the pixels of `WHOLE`."""
+    values = {256: width, 257: height, 258: 8, 259: 1, 262: 2, 273: 134, 277: 3, 278: height, 279: WHOLE.size}
+    values |= {284: 1}
+    entries = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in values.items())
+    pages = struct.pack("<H", len(values)) + entries + struct.pack("<L", next_page)
+    return b"II*\0" + struct.pack("<L", 8) + pages + WHOLE.tobytes()
+
+
 def whole_images() -> dict[str, bytes]:
     """Return one good file a format, all of the same pixels."""
     picture = Image.fromarray(WHOLE)
@@ -85,6 +99,10 @@ def whole_images() -> dict[str, bytes]:
         "webp": encoded(picture, "WEBP", lossless=True),
         "ppm": encoded(picture, "PPM"),
         "pgm": encoded(picture.convert("L"), "PPM"),
+        "gif": encoded(picture, "GIF"),
+        "tiff": encoded(picture, "TIFF"),
+        "tif": encoded(picture, "TIFF", compression="tiff_lzw"),
+        "avif": encoded(picture, "AVIF", quality=100, subsampling="4:4:4"),
     }
 
 
@@ -107,7 +125,7 @@ def _wrong_images() -> Iterator[BrokenImage]:
         garbled = content[:60] + RANDOM[:3000] + content[3060:]
         if ending in ("png", "webp"):  # the others have no checksums: there, any bytes are pixels
             yield _image(f"garbled.{ending}", garbled, "damaged", "unrecognised")
-    for file_format in ("GIF", "TIFF", "ICO", "TGA", "PCX", "PDF", "ICNS", "JPEG2000", "EPS"):
+    for file_format in ("ICO", "TGA", "PCX", "PDF", "ICNS", "JPEG2000", "EPS"):
         yield _image(f"inside {file_format}.png", partial(encoded, flat(9), file_format), "unrecognised")
     yield _image(
         "wrong header checksum.png", _png(112, 112)[:29] + b"\0\0\0\0" + _some_pixels(), "unrecognised", "damaged"
@@ -125,6 +143,8 @@ def _wrong_images() -> Iterator[BrokenImage]:
         pixels = np.full((112, 112), value, "<f4").tobytes()
         yield _image(f"pixels of {name}.ppm", b"Pf\n112 112\n-1.0\n" + pixels, "damaged")
     yield _image("text bomb.png", _text_bomb, "damaged", "unrecognised")
+    yield _image("pages in a circle.tiff", partial(_tiff, 112, 112, next_page=8), may_be_whole=True)
+    yield _image("a page nowhere.tiff", partial(_tiff, 112, 112, next_page=10**6), "damaged", may_be_whole=True)
 
 
 def _odd_sizes() -> Iterator[BrokenImage]:
@@ -133,12 +153,15 @@ def _odd_sizes() -> Iterator[BrokenImage]:
     yield _image("bomb 20000 x 20000.png", _bomb, "too_large")
     yield _image("header 65000 x 65000.jpg", partial(_jpeg_of_size, 65_000, 65_000), "too_large")
     yield _image("header 20000 x 20000.bmp", partial(_bmp_of_size, 20_000, 20_000), "too_large")
+    yield _image("header 20000 x 20000.gif", partial(_gif_of_size, 20_000, 20_000), "too_large")
     for size in (20_000, 60_000, 10**9):
+        yield _image(f"header {size} x {size}.tiff", partial(_tiff, size, size), "too_large")
         yield _image(f"header {size} x {size}.ppm", f"P6 {size} {size} 255 ".encode(), "too_large")
         yield _image(f"header {size} x {size}.pgm", f"P5 {size} {size} 65535 ".encode(), "too_large")
     for width, height in ((0, 0), (0, 112), (112, 0)):
         yield _image(f"header {width} x {height}.png", _png(width, height), "damaged", "unrecognised", "too_small")
-    for ending, file_format in (("png", "PNG"), ("jpg", "JPEG"), ("bmp", "BMP"), ("webp", "WEBP"), ("ppm", "PPM")):
+    small = {"png": "PNG", "jpg": "JPEG", "bmp": "BMP", "webp": "WEBP", "ppm": "PPM", "gif": "GIF", "tif": "TIFF"}
+    for ending, file_format in small.items():
         for width, height in ((1, 1), (1, 112), (112, 1), (15, 15), (15, 300)):
             content = encoded(Image.new("RGB", (width, height)), file_format)
             yield _image(f"{width} x {height}.{ending}", content, "too_small")

@@ -64,6 +64,16 @@ def test_an_index_that_faiss_does_not_know_is_found(project: Path, fails_with: C
     assert "params.yaml: mine.index: 'Nonsense'" in fails_with("faces", "check")
 
 
+@pytest.mark.parametrize("key", ["index", "index_parameters"])
+def test_an_index_of_a_million_letters_is_named_in_a_line(
+    project: Path, key: str, fails_with: Callable[..., str]
+) -> None:
+    write_params(project, mine={"index": "Flat"} | {key: "x" * 1_000_000})
+    (line,) = [line for line in fails_with("faces", "check").splitlines() if "mine" in line]
+    assert line.startswith(f"error: params.yaml: mine.{key}: 'xxx") and len(line) < 400
+    assert line.endswith("string should have at most 200 characters")
+
+
 def test_missing_weights_are_found(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, train={"initial_weights": "models/gone.h5"})
     assert "train.initial_weights: 'models/gone.h5': no such file" in fails_with("faces", "check")
@@ -77,6 +87,16 @@ def test_weights_that_training_replaces_are_refused(project: Path, fails_with: C
 def test_one_folder_under_two_names_is_refused(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, sources={"one": {"path": "images"}, "two": {"path": "models/../images"}})
     assert "sources.two.path: 'models/../images': is packed already as 'one'" in fails_with("faces", "check")
+
+
+def test_every_source_that_is_wrong_is_named_at_once(project: Path, fails_with: Callable[..., str]) -> None:
+    (project / "empty").mkdir()
+    paths = {"a": "gone", "b": "images", "c": "empty", "d": "params.yaml"}
+    write_params(project, sources={name: {"path": path} for name, path in paths.items()})
+    printed = fails_with("faces", "check")
+    assert "sources.a.path: 'gone': there is no such folder" in printed and "sources.b" not in printed
+    assert "sources.c.path: 'empty': images of 0 subject(s)" in printed
+    assert "sources.d.path: 'params.yaml': not a folder" in printed
 
 
 def test_weights_that_are_no_weights_are_refused(project: Path, fails_with: Callable[..., str]) -> None:
@@ -154,3 +174,25 @@ def test_a_whole_keras_model_is_no_weights_file_and_says_which_is(
     write_params(project, train={"initial_weights": "models/export/backbone.keras"})
     printed = fails_with("faces", "check")
     assert "a whole Keras model; name the weights that it was exported from" in printed
+
+
+def test_weights_of_another_network_are_named_with_both_values(project: Path, fails_with: Callable[..., str]) -> None:
+    start = "models/start.weights.h5"
+    shutil.copy("models/backbone.weights.h5", start)
+    write_params(project, train={"initial_weights": start})  # width 0.125, head linear, embedding_size 16
+    run_command("check")
+    write_params(project, train={"initial_weights": start, "width": 0.5, "head": "notebook", "embedding_size": 512})
+    printed = fails_with("faces", "check")
+    for key, both in (
+        ("width: 0.5", "0.125"),
+        ("head: 'notebook'", "'linear'"),
+        ("embedding_size: 512", "16"),
+    ):
+        assert f"params.yaml: train.{key}: train.initial_weights, {start!r}, has {both}; set train." in printed
+
+
+def test_damaged_weights_are_found(project: Path, fails_with: Callable[..., str]) -> None:
+    start = Path("models/start.weights.h5")
+    start.write_bytes(Path("models/backbone.weights.h5").read_bytes()[:100_000])
+    write_params(project, train={"initial_weights": str(start)})
+    assert f"{start} is damaged or not readable" in fails_with("faces", "check")

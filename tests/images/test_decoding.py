@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faces.images import decoding
-from faces.images.decoding import RESIZE_FILTERS, Limits, ResizeFilter, read_image, ready_to_read
+from faces.images.decoding import RESIZE_FILTERS, Limits, ResizeFilter, read_image, read_photo, ready_to_read
 from faces.images.rejection import REASONS, Rejection
 from image_files import GREEN, RED, encoded, flat, noise, put
 
@@ -28,7 +28,16 @@ def read(
 
 
 @pytest.mark.parametrize(
-    ("file_format", "options"), [("PNG", {}), ("BMP", {}), ("PPM", {}), ("WEBP", {"lossless": True})]
+    ("file_format", "options"),
+    [
+        ("PNG", {}),
+        ("BMP", {}),
+        ("PPM", {}),
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ],
 )
 def test_lossless_formats_come_back_pixel_by_pixel(file_format: str, options: dict[str, Any]) -> None:
     pixels = noise(112, 112)
@@ -37,7 +46,7 @@ def test_lossless_formats_come_back_pixel_by_pixel(file_format: str, options: di
     np.testing.assert_array_equal(packed, pixels)
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "GIF", "AVIF"])
 def test_lossy_formats_come_back_nearly(file_format: str) -> None:
     difference = read(encoded(flat((200, 100, 50)), file_format)).astype(int) - (200, 100, 50)
     assert np.abs(difference).max() <= 4  # a flat colour loses only what rounding in YCbCr costs
@@ -116,7 +125,8 @@ def test_float_grey_runs_from_0_to_1() -> None:
 
 def test_the_first_frame_of_an_animation_is_taken() -> None:
     frames: dict[str, Any] = {"save_all": True, "append_images": [flat(GREEN)], "duration": 50}
-    for content in (encoded(flat(RED), "PNG", **frames), encoded(flat(RED), "WEBP", lossless=True, **frames)):
+    for file_format in ("PNG", "WEBP", "GIF", "TIFF"):
+        content = encoded(flat(RED), file_format, **({"lossless": True} if file_format == "WEBP" else {}), **frames)
         assert Image.open(io.BytesIO(content)).n_frames == 2  # type: ignore[attr-defined]
         np.testing.assert_array_equal(read(content), np.asarray(flat(RED)))
 
@@ -148,17 +158,21 @@ def exif(orientation: int) -> Image.Exif:
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-@pytest.mark.parametrize(("file_format", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
+@pytest.mark.parametrize(("file_format", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})])
 def test_exif_turns_the_image_upright(orientation: int, file_format: str, options: dict[str, Any]) -> None:
     seen = noise(112, 112)
     file = encoded(Image.fromarray(stored(seen, orientation)), file_format, exif=exif(orientation), **options)
     np.testing.assert_array_equal(read(file), seen)
+    np.testing.assert_array_equal(read_photo(file, Limits(8, 50)), seen)
 
 
-def test_exif_turns_a_jpeg_that_is_not_square() -> None:
+@pytest.mark.parametrize("file_format", ["JPEG", "AVIF"])
+def test_exif_turns_an_image_that_is_not_square(file_format: str) -> None:
     picture = flat(GREEN).resize((320, 160))
     picture.paste(RED, (0, 0, 160, 160))  # the left half of what is stored
-    pixels = read(encoded(picture, "JPEG", quality=95, exif=exif(6)), resize_filter="box").astype(int)  # column 0: top
+    pixels = read(encoded(picture, file_format, quality=95, exif=exif(6)), resize_filter="box").astype(
+        int
+    )  # column 0: top
     assert np.abs(pixels[:50] - RED).max() <= 4
     assert np.abs(pixels[62:] - GREEN).max() <= 4
 
@@ -205,8 +219,10 @@ def halved(file_format: str) -> bytes:
 
 BROKEN = {
     "text": (b"not an image at all\n", "unrecognised"),
-    "gif": (encoded(flat(RED), "GIF"), "unrecognised"),
-    "tiff": (encoded(flat(RED), "TIFF"), "unrecognised"),
+    "ico": (encoded(flat(RED), "ICO"), "unrecognised"),
+    "integers": (encoded(flat(200, "I"), "TIFF"), "unrecognised"),
+    "floats": (encoded(flat(200, "F"), "TIFF"), "unrecognised"),
+    "negative": (encoded(Image.fromarray(np.zeros((112, 112), "<u2")), "TIFF", tiffinfo={262: 0}), "unrecognised"),
     "one_byte": (b"\xff", "unrecognised"),
     "magic_only": (b"\x89PNG\r\n\x1a\n", "unrecognised"),
     "half_png": (halved("PNG"), "damaged"),
@@ -214,6 +230,9 @@ BROKEN = {
     "half_bmp": (halved("BMP"), "damaged"),
     "half_ppm": (halved("PPM"), "damaged"),
     "half_webp": (halved("WEBP"), "damaged"),
+    "half_gif": (halved("GIF"), "damaged"),
+    "half_tiff": (halved("TIFF"), "damaged"),
+    "half_avif": (halved("AVIF"), "unrecognised"),
     "headless": (png_header(100, 100), "damaged"),
     "words": (b"P2 112 112 255 one two three", "damaged"),
     "nan": (pfm(0.5, float("nan")), "damaged"),

@@ -48,23 +48,23 @@ def test_a_file_is_described_as_the_system_describes_it() -> None:
 
 
 def test_an_image_is_told_by_its_ending_in_any_case_and_not_opened() -> None:
-    endings = ["png", "PNG", "jpg", "JPEG", "jpeg", "bmp", "Bmp", "webp", "ppm", "pgm"]
+    endings = ["png", "PNG", "jpg", "JPEG", "jpeg", "bmp", "Bmp", "webp", "ppm", "pgm", "gif", "TIF", "tiff", "avif"]
     for ending in endings:
         put(f"a/x.{ending}", b"broken")
-    for name in ("x.gif", "x.png.txt", "png", "xpng"):
+    for name in ("x.heic", "x.png.txt", "png", "xpng"):
         put(f"a/{name}")
     assert paths() == sorted(f"a/x.{ending}" for ending in endings)
     assert listing().ignored == 4
 
 
 def test_subjects_without_an_ending_that_is_read_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    for path in ("a/x.jfif", "a/notes.txt", "b/x.GIF", "b/deep/y.heic", "c/x", "e/x.gif", "e/x.png", "README.txt"):
+    for path in ("a/x.jfif", "a/notes.txt", "b/x.JP2", "b/deep/y.heic", "c/x", "e/x.jp2", "e/x.png", "README.txt"):
         put(path)
     put("d/x.png", b"")  # rejected, and listed as such
     list_and_warn(Path("faces"))
     printed = capsys.readouterr().err
     assert "warning: 2 folder(s) of faces hold no image that is read, hence are no subjects: b, c; " in printed
-    assert "endings there: .gif, .heic, none; read are .png" in printed
+    assert "endings there: .heic, .jp2, none; read are .png" in printed
     for name in "bc":
         shutil.rmtree(f"faces/{name}")
     list_and_warn(Path("faces"))
@@ -87,7 +87,7 @@ def test_a_folder_may_be_called_like_an_image() -> None:
 def test_files_beside_the_subjects_are_rejected_and_other_files_ignored() -> None:
     for path in ("a/x.png", "b/x.png", "stray.png"):
         put(path)
-    for path in ("README.txt", ".DS_Store", "a/Thumbs.db", "a/._x.png", "a/x.gif", "a/png", ".git/c/x.png"):
+    for path in ("README.txt", ".DS_Store", "a/Thumbs.db", "a/._x.png", "a/x.heic", "a/png", ".git/c/x.png"):
         put(path)  # .git is one hidden folder, which is not looked into
     assert paths() == ["a/x.png", "b/x.png"]
     assert rejected() == {"stray.png": "outside_subject"}

@@ -519,6 +519,25 @@ def test_a_file_that_changes_while_it_is_packed_is_noticed(
     assert not Path("data").exists()
 
 
+@pytest.mark.parametrize("by_name", [True, False], ids=["by mv", "in place"])
+def test_a_rec_of_the_same_size_and_time_is_packed_again(by_name: bool) -> None:
+    """As two data sets from an archive with fixed dates: 112 x 112 pixels of one grey, as BMP, have one size."""
+    other = Path("other")
+    for root, greys in ((ROOT, (1, 2)), (other, (3, 4))):
+        write([image(label, encoded(flat(grey, "L"), "BMP")) for label, grey in enumerate(greys)], root=root)
+        os.utime(root / "train.rec", ns=(1, 1))
+    assert (ROOT / "train.rec").stat().st_size == (other / "train.rec").stat().st_size
+    pack_rec()
+    assert np.load("data/packed/faces/00000.npy")[:, 5, 5, 0].tolist() == [1, 2]
+    if by_name:
+        (other / "train.rec").replace(ROOT / "train.rec")
+    else:
+        (ROOT / "train.rec").write_bytes((other / "train.rec").read_bytes())
+        os.utime(ROOT / "train.rec", ns=(1, 1))
+    pack_rec()
+    assert np.load("data/packed/faces/00000.npy")[:, 5, 5, 0].tolist() == [3, 4]
+
+
 def test_an_interrupted_run_goes_on_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     write([shade(number % 4, number) for number in range(12)], properties="4,112,112")
     pack_rec()

@@ -20,6 +20,7 @@ def test_neither_a_home_folder_nor_the_environment_changes_what_is_computed(tmp_
     (tmp_path / ".keras").mkdir()
     (tmp_path / ".keras/keras.json").write_text(json.dumps(settings))
     environment = os.environ | CHANGED | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "stages")}
+    environment["MPLBACKEND"] = "nonsense"  # which matplotlib would refuse
     environment.pop("KERAS_HOME", None)  # this process has set it already
     script = f"CHANGED = {set(CHANGED)}{SCRIPT}"
     ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)

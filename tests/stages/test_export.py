@@ -13,9 +13,10 @@ from ai_edge_litert.interpreter import Interpreter
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 import export
+from faces.core.errors import StageError
 from faces.core.params import load_params
 from faces.inference import formats
-from faces.inference.comparison import draw_compared_pairs
+from faces.inference.comparison import draw_compared_pairs, measure
 from faces.network import backbone, mobilefacenet
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import read_split
@@ -130,6 +131,16 @@ def test_without_a_limit_any_format_is_taken(project: Path, monkeypatch: pytest.
     write_params(project, export={"lowest_cosine": 0.0})
     run_stage("export")
     assert FILES["float16"].read_bytes() == files["int8"]
+
+
+def test_an_embedding_of_zeros_is_refused_whatever_the_limit_with_what_to_change(project: Path) -> None:
+    """As of int8, where a network that was not trained gives so little that it rounds to nothing."""
+    compared = draw_compared_pairs(PackedImages(read_split()), len(read_split()), 8, seed=0)
+    embeddings = np.ones((len(compared.images), 4), np.float32)
+    embeddings[1] = 0
+    with pytest.raises(StageError, match="no limit admits, .*: train the network for longer") as caught:
+        measure("int8", 1, embeddings, np.ones_like(embeddings), compared)
+    assert str(FILES["int8"]) in str(caught.value) and "train.epochs" in str(caught.value)
 
 
 def test_one_kind_of_pair_is_not_enough(project: Path, fails_with: Callable[..., str]) -> None:

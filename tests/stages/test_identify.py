@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from faces.evaluation.identification import knn_accuracy
 from faces.tables.split_table import image_labels, read_split
 from small_project import run_stage, write_params
 
@@ -46,6 +47,25 @@ def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytes
     assert metrics["probes_unseen"] + metrics["strangers_unseen"] == len(unseen) - 3  # of one person of two
     assert metrics["strangers"] == len(unseen)
     assert (metrics["enrolled"], metrics["enrolled_unseen"]) == (4, 1)
+
+
+def test_a_vote_of_people_with_one_image_is_warned_of(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = pd.read_csv("data/split.csv")
+    again = split["part"].eq("train") & split.duplicated(["part", "label"])
+    split[~again].to_csv("data/split.csv", index=False)
+    np.save("data/embeddings.npy", np.load("data/embeddings.npy")[~again])
+    said = "params.yaml: identify.neighbours: 3: people have 1 images each in `train`, so ties decide the vote"
+    run_stage("identify")
+    assert said in capsys.readouterr().err
+    write_params(project, identify={"neighbours": 1})
+    run_stage("identify")
+    assert "identify.neighbours" not in capsys.readouterr().err
+
+
+def test_many_people_with_one_image_raise_no_warning_of_scikit_learn() -> None:
+    """It takes more labels than 20, and than half of the images, for numbers; a warning is an error in these tests."""
+    unit = np.eye(30, dtype=np.float32)
+    assert knn_accuracy(unit, np.arange(30), unit, np.arange(30), neighbours=1) == 1.0
 
 
 def test_probes_are_bounded(project: Path) -> None:

@@ -94,6 +94,21 @@ def test_queries_are_sampled_without_repetition() -> None:
     assert len(table) == 5 * 59 - 10
 
 
+def test_few_images_for_an_index_are_warned_of_in_one_line(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """FAISS wants 39 vectors a cell; `train` of the small project has 16 images (4 of each of 4 people)."""
+    write_params(project, mine={"index": "IVF2,Flat"})
+    run_stage("mine")
+    printed = capfd.readouterr().err
+    said = "warning: params.yaml: mine.index: 'IVF2,Flat': it learns its cells or codes from 16 images of a part, and"
+    assert f"{said} FAISS advises 78 at least, else recall may be low: name one of fewer cells or codes" in printed
+    assert "WARNING clustering" not in printed
+    write_params(project, mine={"index": "IVF2,Flat", "training_images": 10})
+    run_stage("mine")
+    assert "10 images of a part, and FAISS advises 78 at least, else recall may be low: raise mine.training_images" in (
+        capfd.readouterr().err
+    )
+
+
 INDICES = ["lsh", "Flat", "HNSW8", "IVF4,Flat", "IVF4,PQ4x4"]
 
 

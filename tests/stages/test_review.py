@@ -46,6 +46,14 @@ def test_any_number_of_points_has_a_plot(count: int) -> None:
     assert len(points) == count and np.isfinite(points[["x", "y"]].to_numpy()).all()
 
 
+@pytest.mark.parametrize("count", [2, 3, 12])
+def test_equal_embeddings_have_one_place(count: int) -> None:
+    params = ReviewParams(most_images=9, worst_pairs=1, tsne_subjects=2, group_by="", seed=0)
+    unit = np.tile(np.array([0.6, 0.8], np.float32), (count, 1))
+    points = tsne(unit, np.array(["x", "y"] * count)[:count], np.arange(count), params)
+    assert len(points) == count and (points[["x", "y"]] == 0).all(axis=None)
+
+
 def test_one_person_held_out_is_not_looked_at(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     split = pd.read_csv("data/split.csv")
     unseen = split["part"] == "test_unseen"

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
@@ -74,23 +74,35 @@ def check_sections() -> None:
 
 def check_sources() -> None:
     """Raise StageError if a folder cannot be packed; one that DVC has yet to bring is left to DVC."""
-    names: dict[Path, str] = {}
-    for name, source in load_sources().items():
-        path = Path(source.path)
-        if (other := names.setdefault(path.resolve(), name)) != name:
+    sources, names = load_sources(), dict[Path, str]()
+
+    def check(name: str) -> None:
+        source = sources[name]
+        if (other := names.setdefault(Path(source.path).resolve(), name)) != name:
             raise StageError(f"{PARAMS_FILE}: sources.{name}.path: {source.path!r}: is packed already as {other!r}")
-        if not left_to_dvc(path):
+        if not left_to_dvc(Path(source.path)):
             check_source(name, source)
+
+    raise_all(partial(check, name) for name in sources)
 
 
 def check_test_sets() -> None:
     """Raise StageError if a test set cannot be gathered; what DVC has yet to bring is left to DVC."""
-    problems: dict[str, None] = {}
-    for name, entry in load_test_sets().items():
+    sets = load_test_sets()
+
+    def check(name: str) -> None:
+        if not any(left_to_dvc(Path(path)) for path in (sets[name].images, sets[name].pairs)):
+            check_set(name, sets[name])
+
+    raise_all(partial(check, name) for name in sets)
+
+
+def raise_all(checks: Iterable[Callable[[], object]]) -> None:
+    """Make all checks; raise one StageError with every problem that they found, a line each."""
+    problems: dict[str, None] = {}  # in order, each once
+    for check in checks:
         try:
-            paths = [Path(path) for path in (entry.images, entry.pairs)]
-            if not any(left_to_dvc(path) for path in paths):
-                check_set(name, entry)
+            check()
         except StageError as error:
             problems |= dict.fromkeys(str(error).splitlines())
     if problems:
@@ -208,14 +220,7 @@ def mend_dvc_locks() -> None:
 
 def check_project() -> None:
     """Raise StageError with every problem, a line each."""
-    problems: dict[str, None] = {}  # in order, each once
-    for check in checks():
-        try:
-            check()
-        except StageError as error:
-            problems |= dict.fromkeys(str(error).splitlines())
-    if problems:
-        raise StageError("\n".join(problems))
+    raise_all(checks())
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,14 +8,20 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Hold back what native code writes to stderr; print it if the block raises."""
+def quiet_stderr() -> Iterator[list[str]]:
+    """Hold back what native code writes to stderr; print it if the block raises.
+
+    The list that it yields has the lines that were held back, once the block has ended.
+    """
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
+        lines: list[str] = []
         try:
-            yield
+            yield lines
+            held.seek(0)
+            lines += held.read().decode("utf-8", "replace").splitlines()
         except BaseException:
             held.seek(0)
             os.write(original, held.read())

@@ -1,8 +1,9 @@
 """From an image file to 112 x 112 pixels in RGB.
 
-The steps: take the first frame of an animation; reduce 16-bit grey to its high byte; put transparent pixels over black,
-which face alignment also uses beyond the edge of a photo; convert to RGB, ignoring colour profiles; stretch to 112 x
-112, without a crop, by a filter that averages when it shrinks; turn upright as EXIF says.
+The steps: take the first frame of an animation, or the first page of a TIFF; reduce 16-bit grey to its high byte; put
+transparent pixels over black, which face alignment also uses beyond the edge of a photo; convert to RGB, ignoring
+colour profiles; stretch to 112 x 112, without a crop, by a filter that averages when it shrinks; turn upright as EXIF
+says.
 """
 
 import errno
@@ -16,15 +17,19 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from pydantic import Field
 
 from faces.core.image_size import SIDE
 from faces.core.params import Params
 from faces.images.rejection import Rejection, unreadable
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM")  # no others: some of Pillow's decoders run programs or read other files
+# No others: some of Pillow's decoders run programs or read other files. HEIC would need another package.
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF", "AVIF")
+NAMES = "PNG, JPEG, BMP, WebP, PPM, PGM, GIF, TIFF or AVIF"  # as people call them
 PILLOW_MEGAPIXELS = 178  # Pillow itself refuses larger images
 ORIENTATION = 0x0112  # the EXIF tag
+TIFF_BITS, TIFF_PHOTOMETRIC, BLACK_IS_ZERO = 258, 262, 1
 MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # errors of the machine, which say nothing about the file
 
 Result = TypeVar("Result")
@@ -119,11 +124,12 @@ def _decode(source: Path | bytes, limits: Limits, convert: Callable[[Image.Image
         opened = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
         with opened as file, Image.open(file, formats=FORMATS) as image:
             _check_size(*image.size, limits)
+            _check_depth(image)
             return convert(image)
     except (Rejection, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise Rejection("unrecognised", text_inside(source) or "not PNG, JPEG, BMP, WebP, PPM or PGM inside") from None
+        raise Rejection("unrecognised", text_inside(source) or f"not {NAMES} inside, or cut short") from None
     except Image.DecompressionBombError:
         raise Rejection("too_large", f"over {PILLOW_MEGAPIXELS} megapixels") from None
     except OSError as error:
@@ -152,6 +158,15 @@ def _check_size(width: int, height: int, limits: Limits) -> None:
         raise Rejection("too_small", f"{width} x {height}: a side under {limits.min_side} pixels")
 
 
+def _check_depth(image: Image.Image) -> None:
+    """Raise Rejection for a TIFF whose grey has a range that nothing tells, or that Pillow would show as a negative."""
+    if not isinstance(image, TiffImageFile):
+        return
+    kind = image.tag_v2.get(TIFF_BITS), image.tag_v2.get(TIFF_PHOTOMETRIC)
+    if image.mode in ("I", "F") or (image.mode.startswith("I;16") and kind != ((16,), BLACK_IS_ZERO)):
+        raise Rejection("unrecognised", "a TIFF of grey pixels other than 8 or 16 bits with 0 as black; write it so")
+
+
 def to_pixels(image: Image.Image, resize_filter: Image.Resampling) -> NDArray[np.uint8]:
     """Return an image of any mode and size as uint8 (112, 112, 3), RGB, upright."""
     small = to_rgb(image).resize((SIDE, SIDE), resize_filter)
@@ -161,7 +176,8 @@ def to_pixels(image: Image.Image, resize_filter: Image.Resampling) -> NDArray[np
 
 
 def _full_size(image: Image.Image) -> NDArray[np.uint8]:
-    turn, pixels = TURNS.get(_orientation(image)), to_rgb(image)
+    pixels = to_rgb(image)
+    turn = TURNS.get(_orientation(image))  # asked after decoding, in which Pillow turns a TIFF itself
     return np.asarray(pixels if turn is None else pixels.transpose(turn))
 
 

@@ -23,7 +23,7 @@ from faces.images.rejection import Rejected, Rejection, unreadable
 from faces.tables.attributes import ATTRIBUTES
 
 MOST_NAMED = 5  # subjects in a warning
-ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".ppm", ".pgm")
+ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff", ".avif")
 SUBJECT = f"each a folder of {', '.join(ENDINGS)} files"
 
 

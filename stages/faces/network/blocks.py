@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from faces.network.architecture import channels
 from faces.network.layers import BatchNormalization
 from faces.network.runtime import keras
 
-CHANNELS_MULTIPLE = 8  # narrower networks keep channel counts that vector units like
 BATCH_NORM_EPSILON = 1e-3
 
 
@@ -27,8 +27,7 @@ class Layers:
 
     def channels(self, at_full_width: int) -> int:
         """Return a channel count at this width: a multiple of 8, at least 8."""
-        steps = int(at_full_width * self.width / CHANNELS_MULTIPLE + 0.5)
-        return max(CHANNELS_MULTIPLE, steps * CHANNELS_MULTIPLE)
+        return channels(at_full_width, self.width)
 
     def convolution(self, x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
         """Convolution without padding, then batch norm."""

@@ -6,10 +6,8 @@ pickle, no stored layer, no configuration, so nothing in a file is executed.
 
 import math
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from faces.core.errors import StageError
 from faces.core.files import replacing
 from faces.network.runtime import keras
+from faces.network.weight_files import Layer, datasets, keras2_layers, open_hdf5
 
 HDF5_OVERHEAD = 500_000  # bytes, and more than enough
 SUFFIX = ".weights.h5"  # Keras chooses its own format by this ending
@@ -80,34 +79,14 @@ def load_initial_weights(backbone: keras.Model, path: Path) -> None:
     StageError if the file is missing, damaged, none of these, holds a value that is not finite, or does not fit; it
     names `path` and the first weight that differs, with both shapes. The backbone is then unchanged.
     """
-    with _open_hdf5(path) as file:
-        root = file["model_weights"] if "model_weights" in file else file
-        layer_names = _read_names(root, "layer_names")
-        values = _match_layers(backbone, _keras2_layers(root, layer_names, path), path) if layer_names else None
+    with open_hdf5(path) as file:
+        layers = keras2_layers(file, path)
+        values = None if layers is None else _match_layers(backbone, layers, path)
     if values is None:
         _load_keras3(backbone, path)
         return
     for variable, value in values:
         variable.assign(value)
-
-
-@contextmanager
-def _open_hdf5(path: Path, hint: str = "", copy: Path | None = None) -> Iterator[h5py.File]:
-    """Open `path` for reading or, with `copy`, a copy of it made there.
-
-    Any error of the file, also while the caller reads it, becomes a StageError that names `path`.
-    """
-    if not path.exists():
-        raise StageError(f"{path} is missing{hint}")
-    try:
-        if not path.is_file() or not h5py.is_hdf5(path):
-            raise StageError(f"{path} is not an HDF5 file (.h5), the format of Keras weights")
-        if copy:
-            shutil.copyfile(path, copy)
-        with h5py.File(copy or path, "r") as file:
-            yield file
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise StageError(f"{path} is damaged or not readable: {' '.join(str(error).split())}") from None
 
 
 def _read_weight(stored: Any, shape: tuple[int, ...], weight: str, path: Path) -> NDArray[np.floating]:
@@ -145,21 +124,9 @@ def _load_keras3(model: keras.Model, path: Path, hint: str = "") -> None:
         _write(model, expected_file)  # a file of this model to compare with
         # A copy, since Keras chooses the format by the name of a file, and `path` need not end in SUFFIX; and so that
         # the bytes that were checked are loaded, even if another process replaces `path` meanwhile.
-        with _open_hdf5(path, hint, copy) as file, h5py.File(expected_file, "r") as expected:
-            _check_keras3(_datasets(file), _datasets(expected), path)
+        with open_hdf5(path, hint, copy) as file, h5py.File(expected_file, "r") as expected:
+            _check_keras3(datasets(file), datasets(expected), path)
         model.load_weights(copy)
-
-
-def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Return the arrays in a file by their paths, in alphabetical order, without links, which may leave the file."""
-    found = {}
-
-    def visit(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[name] = item
-
-    file.visititems(visit)
-    return found
 
 
 def _check_keras3(stored: Mapping[str, h5py.Dataset], expected: Mapping[str, h5py.Dataset], path: Path) -> None:
@@ -174,42 +141,6 @@ def _check_keras3(stored: Mapping[str, h5py.Dataset], expected: Mapping[str, h5p
         if name.startswith("optimizer/"):
             continue
         raise StageError(f"{path}: weight {name} of shape {stored[name].shape} is not in the model")
-
-
-def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
-    """Return the list of names that Keras 2 stored as an attribute of a group, or None.
-
-    HDF5 limits an attribute to 64 KB; Keras 2 splits a longer list into `<attribute>0`, `<attribute>1`, …
-    """
-    parts = [group.attrs[attribute]] if attribute in group.attrs else []
-    while f"{attribute}{len(parts)}" in group.attrs:
-        parts.append(group.attrs[f"{attribute}{len(parts)}"])
-    names = [name.decode() if isinstance(name, bytes) else str(name) for part in parts for name in part]
-    return names if parts else None
-
-
-Layer = dict[str, Any]  # the weights of one layer, by their names within it: kernel, bias, gamma, …
-
-
-def _keras2_layers(root: h5py.Group, layer_names: Sequence[str], path: Path) -> list[Layer]:
-    """Return the layers with weights, in order; those of the largest nested model if there is a nested one.
-
-    A nested model is stored as one layer: first all its trainable weights, then the others, each under
-    `<layer>/<weight>:0`. Every layer of a backbone has a trainable weight, so names of layers first appear in the order
-    of layers.
-    """
-    layers_by_group = []
-    for layer_name in layer_names:
-        layers: dict[str, Layer] = {}
-        group = root[layer_name]
-        for weight_name in _read_names(group, "weight_names") or []:
-            layer, _, weight = weight_name.rpartition("/")
-            layers.setdefault(layer, {})[weight.removesuffix(":0")] = group[weight_name]
-        layers_by_group.append(list(layers.values()))
-    largest = max(layers_by_group, key=len)
-    if not largest:
-        raise StageError(f"{path} holds no weights")
-    return largest if len(largest) > 1 else [layer for layers in layers_by_group for layer in layers]
 
 
 def _match_layers(

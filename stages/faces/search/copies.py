@@ -9,8 +9,9 @@ What the second look decides, as correlation of details (`DETAIL` is the least o
 
     1,673 photos of LFW: the most alike pair but one               0.645   no copy
         the other one, one photo that is there twice               0.928   a copy
-    drawn faces, 40 sittings of 10 photos, 1,800 pairs: 488 have likeness 0.98, and of these 12 are over 0.9, so that of
-        400 photos 24 and not 333 are taken for copies (in grey, 24 and not 300)
+    drawn faces, 40 frontal sittings of 10 photos, 1,800 pairs: 508 have likeness 0.98, and of these 14 are over 0.9, so
+        that of 400 photos 27 and not 345 are taken for copies (in grey, of 404 pairs 14, so 27 photos and not 322);
+        `python -m benchmarks.copies` prints it
     JPEG of quality 30; 75                                         0.970; 0.995 on LFW, 0.900; 0.978 drawn (the lowest)
     a shift by 1 or 2 pixels, darker, in grey                      0.998
     shrunk to 56 x 56 and enlarged                                 0.968

@@ -12,9 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import StageError
+from faces.core.quiet import quiet_stderr
 from faces.core.sampling import sample_at_most
+from faces.core.terminal import warn
 from faces.search.neighbours import Neighbours, rerank_in_batches
 from faces.tables.embeddings import Vectors, vector_blocks
+
+TOO_FEW = r"WARNING clustering .* please provide at least (\d+) training points"  # as FAISS writes it
 
 
 class FactoryIndex:
@@ -28,21 +32,35 @@ class FactoryIndex:
         self._unit = unit
         self._index = make_empty_index(factory, parameters, unit.shape[1])
         threads = faiss.omp_get_max_threads()
+        if not self._index.is_trained:
+            self._train(factory, min(training_images, len(unit)), seed)
+        faiss.omp_set_num_threads(1)
         try:
-            if not self._index.is_trained:
-                sample = sample_at_most(np.arange(len(unit)), training_images, seed)
-                self._index.train(np.ascontiguousarray(unit[sample]))
-            faiss.omp_set_num_threads(1)
             for _, block in vector_blocks(unit):
                 self._index.add(block)
-        except RuntimeError as error:
-            raise StageError(
-                f"params.yaml: mine.index: {factory!r}: {min(training_images, len(unit))} images of a part do not "
-                "suffice to train it; an IVF takes one a cell at least, and PQ 256, in train and in test_seen: "
-                f"FAISS says {_shorten(error)}"
-            ) from None
         finally:
             faiss.omp_set_num_threads(threads)
+
+    def _train(self, factory: str, images: int, seed: int) -> None:
+        """Have the index learn from some of its vectors; warn if FAISS advises more, StageError if it needs more."""
+        wrong, sample = "", sample_at_most(np.arange(len(self._unit)), images, seed)
+        with quiet_stderr() as said:  # FAISS warns on stderr, once for each of its parts
+            try:
+                self._index.train(np.ascontiguousarray(self._unit[sample]))
+            except RuntimeError as error:
+                wrong = _shorten(error)
+        if wrong:
+            raise StageError(
+                f"params.yaml: mine.index: {factory!r}: {images} images of a part do not suffice to train it; an IVF "
+                f"takes one a cell at least, and PQ 256, in train and in test_seen: FAISS says {wrong}"
+            )
+        advised = max(map(int, re.findall(TOO_FEW, "\n".join(said))), default=0)
+        if images < advised:
+            cure = "raise mine.training_images" if images < len(self._unit) else "name one of fewer cells or codes"
+            warn(
+                f"params.yaml: mine.index: {factory!r}: it learns its cells or codes from {images} images of a part, "
+                f"and FAISS advises {advised} at least, else recall may be low: {cure}"
+            )
 
     def search(self, queries: NDArray[np.int64], k: int) -> Iterator[Neighbours]:
         """Yield up to k nearest neighbours of each query, the number of an indexed vector, as `rerank` does."""
