@@ -154,3 +154,8 @@ def test_a_whole_keras_model_is_no_weights_file_and_says_which_is(
     write_params(project, train={"initial_weights": "models/export/backbone.keras"})
     printed = fails_with("faces", "check")
     assert "a whole Keras model; name the weights that it was exported from" in printed
+
+
+def test_people_set_aside_come_from_a_source_that_there_is(project: Path, fails_with: Callable[..., str]) -> None:
+    write_params(project, split={"validation_subjects": 0.1, "validation_sources": ["drawn", "other"]})
+    assert "params.yaml: split.validation_sources: 'other' is none of `sources`" in fails_with("faces", "check")
