@@ -33,6 +33,7 @@ RERUN = {
     "duplicates.neighbours": f"duplicates split {AFTER_SPLIT}",
     "split.test_size": f"split {AFTER_SPLIT}",
     "split.validation_size": f"split {AFTER_SPLIT}",
+    "split.validation_subjects": f"split {AFTER_SPLIT}",
     "train.margin": f"train {AFTER_TRAIN}",
     "embed.flip": AFTER_TRAIN,
     "embed.workers": AFTER_TRAIN,
@@ -41,7 +42,7 @@ RERUN = {
     "similarity.epochs": f"similarity {AFTER_EVALUATE}",
     "pairs.anchors": f"pairs {AFTER_EVALUATE}",
     "evaluate.most_images": AFTER_EVALUATE,
-    "metrics.bootstrap": AFTER_EVALUATE,
+    "metrics.bootstrap": f"identify {AFTER_EVALUATE}",
     "score.likeness": "score card",
     "review.worst_pairs": "review card",
     "export.seed": "export card",
@@ -51,6 +52,7 @@ RERUN = {
     "stages/faces/drawing/head.py": f"synthesize pack duplicates split {AFTER_SPLIT}",
     "stages/faces/evaluation/roc.py": f"train {AFTER_TRAIN}",
     "stages/faces/evaluation/metrics.py": f"identify {AFTER_EVALUATE}",
+    "stages/faces/reporting/comparison.py": "card",
     "README.md": "",
 }
 
