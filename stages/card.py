@@ -18,13 +18,15 @@ from faces.core.json_files import read_json
 from faces.core.params import Params, load_params, read_params
 from faces.core.run import run
 from faces.core.terminal import say
+from faces.evaluation.rule_of_30 import is_supported
 from faces.evaluation.threshold import read_thresholds
 from faces.reporting.tables import (
     METRICS,
-    RATE,
+    NOTE_MEANS,
     Metrics,
     Table,
     exports_table,
+    format_metric,
     thresholds_table,
     training_data_tables,
     verification_table,
@@ -56,9 +58,9 @@ def limits(details: Metrics) -> list[str]:
         found.append("No people were held out: nothing here says how it does on people whom it has not seen.")
     else:
         part = details["test_unseen"]
-        missing = [rate for rate in ("0.001", "0.0001") if f"{RATE}{rate}" not in part]
+        missing = [rate for rate in ("0.001", "0.0001") if not is_supported(float(rate), part["impostor_pairs"])]
         if missing:
-            found.append(f"Too few impostor pairs to say anything at an FMR of {' or '.join(missing)}.")
+            found.append(f"Few impostor pairs are behind figures at an FMR of {' or '.join(missing)}.")
     if copies := split.get("copies_test_seen", 0) + split.get("copies_test_unseen", 0):
         found.append(f"{copies} test images are copies of training images, or nearly.")
     if repeats := split.get("repeats_test_seen", 0) + split.get("repeats_test_unseen", 0):
@@ -109,12 +111,16 @@ def sections(params: CardParams) -> dict[str, str]:
         "The model": describe_network(whole),
         "Trained on": "\n\n".join(map(str, training_data_tables())),
         "How well it does": "Verification, with 95 % intervals over people. The threshold is the most accurate on "
-        f"drawn pairs of training images.\n\n{verification_table(details)}",
+        f"`{thresholds.chosen_on}` pairs. {NOTE_MEANS}\n\n{verification_table(details)}",
         "Thresholds": f"Errors on every pair of `{thresholds.measured_on}`.\n\n{thresholds_table(thresholds)}",
         "Identification": str(
             Table(
                 ["figure", "value"],
-                [[name, f"{value:.3f}"] for name, value in identified.items() if isinstance(value, float)],
+                [
+                    [name, format_metric(identified, name)]
+                    for name, value in identified.items()
+                    if isinstance(value, float) and not name.endswith(("_low", "_high"))
+                ],
             )
         ),
     }

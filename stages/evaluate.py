@@ -2,17 +2,22 @@
 
 Reads   data/pairs.csv, data/split.csv, data/embeddings.npy, models/similarity.npz
 Writes  metrics/evaluate.json (headline metrics),
-        models/threshold.json (thresholds, with the error rates at each),
+        models/threshold.json (thresholds, with the error rates at each, and the calibration),
+        data/scores.npz (scores of the test parts, which `faces compare` reads),
         metrics/evaluate/verification.json (all metrics of each part, with 95 % intervals over people),
-        metrics/evaluate/roc.csv, metrics/evaluate/scores.csv (histogram)
+        metrics/evaluate/roc.csv, metrics/evaluate/scores.csv (histogram),
+        metrics/evaluate/reliability.csv (likelihood ratios, stated and observed)
 Run     python stages/evaluate.py
 
-`accuracy_<part>`, the headline, is the accuracy of cosine on drawn pairs. Its threshold is the best one on the drawn
-`train` pairs, so that `test_seen` and `test_unseen` have no influence on it. All other verification metrics are
-computed from every pair of a part's images. `drawn_auc_<model>_<part>` compare cosine and similarity model on the same
-drawn pairs, and `similarity_auc_gain` is their difference. The metrics of the notebook keep its names, and are computed
-from the drawn `test_seen` pairs: `similarity_accuracy` (similarity model at 0.5) and `cosine_accuracy_<t>` (cosine
-mapped to 0..1 over the whole set, at the fixed threshold t).
+`accuracy_<part>`, the headline, is the accuracy of cosine on drawn pairs. Its threshold has the highest balanced
+accuracy on every pair of `validation_unseen`, people who are in no other part. They decide on the thresholds for an FMR
+and on the calibration, too. Without such people (`split.validation_subjects: 0`), the threshold is the most accurate on
+drawn `train` pairs, and the rest is chosen on `test_seen`. `test_unseen` has no influence on anything.
+
+All other verification metrics are computed from every pair of a part's images. `drawn_auc_<model>_<part>` compare
+cosine and similarity model on the same drawn pairs, and `similarity_auc_gain` is their difference. The metrics of the
+notebook keep its names, and are computed from the drawn `test_seen` pairs: `similarity_accuracy` (similarity model at
+0.5) and `cosine_accuracy_<t>` (cosine mapped to 0..1 over the whole set, at the fixed threshold t).
 
 To add a metric, see faces/evaluation/metrics.py.
 """
@@ -32,22 +37,47 @@ from faces.core.params import load_params
 from faces.core.run import run
 from faces.core.terminal import say, warn
 from faces.core.threads import fixed_threads, load_threads
+from faces.evaluation.calibration import fit_calibration, reliability
+from faces.evaluation.choosing import Choice, measure_thresholds
 from faces.evaluation.every_pair import every_pair
 from faces.evaluation.k_fold import assign_folds
-from faces.evaluation.metrics import MetricsParams, auc_gain, verification_metrics
+from faces.evaluation.metrics import FNMR_RATES, MetricsParams, auc_gain, verification_metrics
 from faces.evaluation.notebook_metrics import NotebookParams, notebook_metrics
 from faces.evaluation.plots import roc_points, score_histogram
-from faces.evaluation.roc import Roc, area_under_roc, threshold_at_far
-from faces.evaluation.rule_of_30 import is_supported
+from faces.evaluation.roc import Roc, area_under_roc, roc_curve_sorted
 from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
 from faces.evaluation.similarity_model import load_similarity
-from faces.evaluation.threshold import Thresholds, measure_thresholds, write_thresholds
+from faces.evaluation.threshold import Thresholds, write_thresholds
 from faces.evaluation.verification import best_threshold
 from faces.tables.embeddings import UnitVectors, Vectors, cosine_of_pairs, read_embeddings
+from faces.tables.kept_scores import (
+    MAX_IMAGES,
+    PARTS_PATH,
+    KeptScores,
+    KeptSet,
+    hash_embeddings,
+    name_split_images,
+    write_kept,
+)
 from faces.tables.pair_table import PAIRS_PATH, read_pair_table
-from faces.tables.split_table import SCORED, TEST_SEEN, TEST_UNSEEN, TRAIN, image_labels, part_images, read_split
+from faces.tables.split_table import (
+    SCORED,
+    TEST_SEEN,
+    TEST_UNSEEN,
+    TRAIN,
+    VALIDATION_UNSEEN,
+    image_labels,
+    part_images,
+    read_split,
+)
 
 MAX_LOST_BY_THRESHOLD = 0.05  # of accuracy, without a warning
+WHY = {  # a threshold may not suit other people
+    TRAIN: ", as when training knows its own by heart; `split.validation_subjects` sets people aside to choose it on",
+    VALIDATION_UNSEEN: ": too few people are set aside, or people of other kinds (`split.validation_sources`)",
+}
+HEADLINES = ("accuracy", "auc", "eer")  # of each part
+TEST_HEADLINES = tuple(f"fnmr_at_fmr_{rate:g}" for rate in FNMR_RATES)  # of the test parts, too
 
 
 class EvaluateParams(NotebookParams):
@@ -90,43 +120,60 @@ def score_drawn_pairs(table: pd.DataFrame, images: Images) -> ScoredPairs:
     return ScoredPairs(cosine_of_pairs(images.unit, a, b), table["same"].to_numpy(), images.labels[a], images.labels[b])
 
 
+def pairs_of(part: str, images: Images, params: EvaluateParams) -> ScoredPairs:
+    """Return every pair of a part, in descending order of score."""
+    numbers = part_images(images.split, part)
+    return sort_descending(every_pair(numbers, images.unit, images.labels, params.most_images, params.seed).pairs)
+
+
+def choose(drawn: dict[str, ScoredPairs], images: Images, params: EvaluateParams) -> Choice:
+    """Return thresholds and calibration, chosen on people set aside or, without them, as the docstring above says."""
+    labels = images.labels[part_images(images.split, VALIDATION_UNSEEN)]
+    set_aside = 1 < len(np.unique(labels)) < len(labels)
+    part = VALIDATION_UNSEEN if set_aside else TEST_SEEN
+    every = pairs_of(part, images, params)
+    if set_aside:
+        threshold = best_threshold(every.scores, every.same, balanced=True)
+    else:
+        threshold = best_threshold(drawn[TRAIN].scores, drawn[TRAIN].same)
+    curve = roc_curve_sorted(every.scores, every.same)
+    return Choice(threshold, VALIDATION_UNSEEN if set_aside else TRAIN, curve, part, fit_calibration(every))
+
+
 class PartMetrics(NamedTuple):
     """The metrics of one part, and the tables behind its plots."""
 
     metrics: dict[str, float]
     curve: pd.DataFrame
     histogram: pd.DataFrame
+    reliability: pd.DataFrame
 
 
 def evaluate_part(
-    part: str, drawn: ScoredPairs, threshold: float, images: Images, params: EvaluateParams, metrics: MetricsParams
+    part: str, every: ScoredPairs, drawn: ScoredPairs, choice: Choice, metrics: MetricsParams
 ) -> tuple[PartMetrics, Roc]:
     """Return the metrics of every pair of a part and of its `drawn` pairs, and the ROC; say what is left out."""
-    numbers = part_images(images.split, part)
-    every = sort_descending(every_pair(numbers, images.unit, images.labels, params.most_images, params.seed).pairs)
     folds = assign_folds(every, metrics.folds, metrics.seed)
-    found = verification_metrics(every, folds, drawn, threshold, metrics)
+    found = verification_metrics(every, folds, drawn, choice.threshold, metrics, choice.calibration)
     for sentence in found.left_out:
         say(f"{part}: {sentence}")
-    return PartMetrics(found.flat(), roc_points(part, found.curve), score_histogram(part, every)), found.curve
+    tables = roc_points(part, found.curve), score_histogram(part, every), reliability(part, every, choice.calibration)
+    return PartMetrics(found.flat(), *tables), found.curve
 
 
 def evaluate_parts(
-    drawn: dict[str, ScoredPairs], threshold: float, images: Images, params: EvaluateParams, metrics: MetricsParams
+    drawn: dict[str, ScoredPairs], choice: Choice, images: Images, params: EvaluateParams, metrics: MetricsParams
 ) -> tuple[dict[str, PartMetrics], Thresholds]:
     """Return the metrics of each part, and thresholds with their error rates on the last part (people never seen).
 
     One part follows another, and only its ROC stays, since every pair of many images takes gigabytes.
     """
     evaluated: dict[str, PartMetrics] = {}
-    at_fmr: dict[float, float] = {}
     for part, pairs in drawn.items():
-        evaluated[part], curve = evaluate_part(part, pairs, threshold, images, params, metrics)
-        supported = [rate for rate in metrics.false_accept_rates if is_supported(rate, int(curve.impostors[-1]))]
-        if part == TEST_SEEN:
-            at_fmr = {rate: threshold_at_far(curve, rate) for rate in supported}
-    known = {rate: at_fmr[rate] for rate in supported if rate in at_fmr}
-    return evaluated, measure_thresholds(part, curve, threshold, known)
+        every = pairs_of(part, images, params)
+        evaluated[part], curve = evaluate_part(part, every, pairs, choice, metrics)
+    rates, draws = metrics.false_accept_rates, metrics.bootstrap
+    return evaluated, measure_thresholds(part, every, curve, choice, rates, draws, metrics.seed)
 
 
 def compare_models(
@@ -150,17 +197,33 @@ def compare_models(
     return headlines, details
 
 
-def warn_of_threshold(metrics: dict[str, float]) -> None:
-    """Warn if the threshold of training pairs suits a part badly, so that its accuracy says less than its AUC."""
+def keep_scores(
+    parts: dict[str, pd.DataFrame], drawn: dict[str, ScoredPairs], threshold: float, images: Images, seed: int
+) -> KeptScores:
+    """Return the scores of the test parts, for comparisons with other experiments."""
+    names, sets = name_split_images(read_split(names=True)), {}
+    for part, table in parts.items():
+        if part == TRAIN:
+            continue
+        every = every_pair(part_images(images.split, part), images.unit, images.labels, MAX_IMAGES, seed)
+        sets[part] = KeptSet(
+            names.keep(every.a, every.b, every.pairs.same, every.pairs.scores),
+            names.keep(table["a"].to_numpy(), table["b"].to_numpy(), table["same"].to_numpy(), drawn[part].scores),
+        )
+    return KeptScores(hash_embeddings(images.embeddings), threshold, sets)
+
+
+def warn_of_threshold(metrics: dict[str, float], chosen_on: str) -> None:
+    """Warn if the threshold suits a part badly, so that its accuracy says less than its AUC."""
     for part in (TEST_SEEN, TEST_UNSEEN):
         if f"eer_{part}" not in metrics:
             continue
         reached, within_reach = metrics[f"accuracy_{part}"], 1 - metrics[f"eer_{part}"]
         if within_reach - reached > MAX_LOST_BY_THRESHOLD:
             warn(
-                f"`{part}`: accuracy is {reached:.3f} at the threshold chosen on training pairs, but "
-                f"{within_reach:.3f} where both error rates are equal. That threshold does not suit these people, as "
-                "happens when the network overfits the training people. Compare experiments by AUC and EER"
+                f"`{part}`: accuracy is {reached:.3f} at the threshold of `{chosen_on}` pairs, but {within_reach:.3f} "
+                f"where both error rates are equal. That threshold does not suit these people{WHY[chosen_on]}. Compare "
+                "experiments by AUC and EER"
             )
 
 
@@ -170,22 +233,26 @@ def main() -> None:
     images = read_images()
     parts = group_by_part(read_pair_table(PAIRS_PATH, len(images.split)))
     drawn = {part: score_drawn_pairs(table, images) for part, table in parts.items()}
-    threshold = best_threshold(drawn[TRAIN].scores, drawn[TRAIN].same)
     with fixed_threads(load_threads()):
-        evaluated, thresholds = evaluate_parts(drawn, threshold, images, params, metrics_params)
+        choice = choose(drawn, images, params)
+        evaluated, thresholds = evaluate_parts(drawn, choice, images, params, metrics_params)
+        kept = keep_scores(parts, drawn, choice.threshold, images, params.seed)
         compared, gains = compare_models(images, parts, drawn, params, metrics_params)
 
-    metrics = {"threshold": threshold}
+    metrics = {"threshold": choice.threshold}
     for part, result in evaluated.items():
-        metrics |= {f"{name}_{part}": result.metrics[name] for name in ("accuracy", "auc", "eer")}
+        names = HEADLINES if part == TRAIN else (*HEADLINES, *TEST_HEADLINES)
+        metrics |= {f"{name}_{part}": result.metrics[name] for name in names if name in result.metrics}
     metrics |= compared
     details = {part: result.metrics | gains[part] for part, result in evaluated.items()}
     write_csv(Path("metrics/evaluate/roc.csv"), [result.curve for result in evaluated.values()])
     write_csv(Path("metrics/evaluate/scores.csv"), [result.histogram for result in evaluated.values()])
+    write_csv(Path("metrics/evaluate/reliability.csv"), [result.reliability for result in evaluated.values()])
+    write_kept(PARTS_PATH, kept)
     write_metrics(Path("metrics/evaluate/verification.json"), details)
     write_thresholds(thresholds)
     write_metrics(Path("metrics/evaluate.json"), metrics)
-    warn_of_threshold(metrics)
+    warn_of_threshold(metrics, choice.chosen_on)
     say(", ".join(f"{name}: {value:.3f}" for name, value in metrics.items() if "accuracy" in name))
 
 

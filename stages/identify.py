@@ -11,6 +11,7 @@ Run     python stages/identify.py
 open-set identification: the right person is found first, at the threshold that accepts that share of strangers. Both
 are given twice: with `train` enrolled, `test_seen` as probes and `test_unseen` as strangers; and, with the suffix
 `_unseen`, among people that training never saw: half are enrolled by a few images each, the others are strangers.
+`<metric>_low` and `<metric>_high` are the ends of its 95 % interval over people.
 
 The metrics are computed in faces/evaluation/identification.py.
 """
@@ -37,6 +38,7 @@ from faces.evaluation.identification import (
     identification_metrics,
     knn_accuracy,
 )
+from faces.evaluation.metrics import MetricsParams
 from faces.tables.embeddings import UnitVectors, Vectors, read_embeddings
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, image_labels, part_images, read_split
@@ -109,20 +111,30 @@ def pixel_accuracy(split: pd.DataFrame, params: IdentifyParams) -> dict[str, flo
 
 
 def identify(
-    search: Search, unit: Vectors, labels: NDArray[np.int64], params: IdentifyParams
+    search: Search, unit: Vectors, labels: NDArray[np.int64], params: IdentifyParams, draws: MetricsParams
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Return the metrics of one search, named with its suffix, and its CMC; say what is left out."""
     gallery = GalleryScorer(unit[search.enrolled], labels[search.enrolled])
-    metrics, curve, left_out = identification_metrics(gallery, unit[search.probes], labels[search.probes], params)
+    metrics, curve, left_out = identification_metrics(
+        gallery, unit[search.probes], labels[search.probes], params, draws
+    )
     for sentence in left_out:
         say(f"{search.name}: {sentence}")
     table = pd.DataFrame({"set": search.name, "rank": np.arange(1, len(curve) + 1), "rate": curve})
-    return {f"{name}{search.suffix}": value for name, value in metrics.items()}, table
+    return {_suffixed(name, search.suffix): value for name, value in metrics.items()}, table
+
+
+def _suffixed(name: str, suffix: str) -> str:
+    """Return a metric's name with the suffix of the search; `_low` and `_high` stay last."""
+    for end in ("_low", "_high"):
+        if name.endswith(end):
+            return f"{name.removesuffix(end)}{suffix}{end}"
+    return f"{name}{suffix}"
 
 
 def main() -> None:
     """Write the identification metrics and curves."""
-    params = load_params("identify", IdentifyParams)
+    params, draws = load_params("identify", IdentifyParams), load_params("metrics", MetricsParams)
     split = read_split()
     unit, labels = UnitVectors(read_embeddings(len(split))), image_labels(split)
     curves = []
@@ -133,7 +145,7 @@ def main() -> None:
             if len(search.enrolled) == 0:
                 say(f"{search.name}: nobody to enrol")
                 continue
-            values, curve = identify(search, unit, labels, params)
+            values, curve = identify(search, unit, labels, params, draws)
             metrics |= values
             curves.append(curve)
         say("comparing raw pixels")

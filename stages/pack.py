@@ -101,21 +101,26 @@ def attribute_tables(root: Path, shards: list[PackedShard]) -> Iterator[pd.DataF
         yield table
 
 
-def describe(shards: list[PackedShard], listing: SourceListing, rejected: list[Rejected]) -> dict[str, int]:
-    """Return the counts; `subjects_dropped` had too few usable images, or came after `max_subjects` others."""
+def describe(shards: list[PackedShard], listing: SourceListing, rejected: list[Rejected]) -> dict[str, float]:
+    """Return the counts; `subjects_dropped` had too few usable images, or came after `max_subjects` others.
+
+    `failure_to_enrol` is the share of files that gave no face, of those that were tried (ISO/IEC 19795-1).
+    """
     counts = Counter(row.reason for row in rejected)
     subjects = sum(shard.subjects for shard in shards)
+    images = sum(shard.images for shard in shards)
     return {
-        "images": sum(shard.images for shard in shards),
+        "images": images,
         "subjects": subjects,
         "subjects_dropped": len(listing.subjects) - subjects,
         "files_ignored": listing.ignored,
         "rejected": len(rejected),
+        "failure_to_enrol": len(rejected) / (images + len(rejected)),
         **{f"rejected_{reason}": counts[reason] for reason in REASONS},
     }
 
 
-def report(name: str, counts: dict[str, int], shards: list[PackedShard]) -> None:
+def report(name: str, counts: dict[str, float], shards: list[PackedShard]) -> None:
     """Print the numbers of images, subjects and shards."""
     if counts["rejected"]:
         warn(f"{name}: {counts['rejected']} file(s) cannot be used; {rejects_path(name)} lists each with its reason")

@@ -5,7 +5,7 @@ Writes  metrics/review/tsne.csv         x, y, subject: embeddings of some people
         metrics/review/worst_pairs.png  impostor pairs of the highest and genuine pairs of the lowest cosine; kept by
                                         DVC, not by Git, as it shows faces
         metrics/review/attributes.csv   FNMR and FMR of the pairs that have an image with each attribute
-        metrics/review.json             number of pairs and attributes; accuracy by group if `group_by` is set
+        metrics/review.json             number of pairs and attributes; errors by group if `group_by` is set
 Run     python stages/review.py
 
 The images are those of `test_unseen`, people that training never saw, or of `test_seen` if `test_unseen` has fewer than
@@ -28,6 +28,7 @@ from faces.core.terminal import say
 from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.every_pair import EveryPair, every_pair
 from faces.evaluation.groups import errors_by_attribute, group_metrics, groups_of_pairs
+from faces.evaluation.metrics import MetricsParams
 from faces.evaluation.plots import without_markup
 from faces.evaluation.threshold import read_thresholds
 from faces.images.sheet import Cell, CellGroup, draw_grid
@@ -137,7 +138,7 @@ def main() -> None:
     metrics: dict[str, float] = {"pairs": len(every.a), "attributes": attributes.shape[1]}
     if params.group_by:
         groups = groups_of_pairs(every, attributes, params.group_by)
-        by_group, left_out = group_metrics(every.pairs, groups, threshold)
+        by_group, left_out = group_metrics(every.pairs, groups, threshold, load_params("metrics", MetricsParams))
         metrics |= by_group
         for sentence in left_out:
             say(f"{part}: {sentence}")

@@ -1,9 +1,10 @@
 """Score the pairs of an external test set, such as LFW, by the cosine of embeddings.
 
 Reads   data/tests/<name>.{images,pairs}.csv, data/tests/<name>.embeddings.npy, data/tests/<name>.npy,
-        models/threshold.json (chosen on training pairs), data/split.csv and data/packed (for the
-        leakage), data/pairs.csv (for the threshold of the baseline)
-Writes  metrics/score@<name>.json, metrics/score/<name>_roc.csv, metrics/score/<name>_scores.csv
+        models/threshold.json (threshold and calibration, chosen on other people), data/split.csv and data/packed (for
+        the leakage), data/pairs.csv (for the threshold of the baseline)
+Writes  metrics/score@<name>.json, metrics/score/<name>_roc.csv, metrics/score/<name>_scores.csv,
+        metrics/score/<name>_reliability.csv, data/tests/<name>.scores.npz (which `faces compare` reads)
 Run     python stages/score.py <name>
 
 Leakage is counted and warned about: subjects who have the name of a training subject, if the test set names subjects,
@@ -11,8 +12,8 @@ and images that are copies or near copies of training images. `score.drop_leaked
 
 `pixels_<metric>` is the baseline without a network: the correlation of pixels, at its best threshold on training pairs.
 
-If pairs have groups, there is the accuracy of each group, and FRCSyn's trade-off. A set that does not name its subjects
-has no intervals, since those are over people.
+If pairs have groups, there are FMR, FNMR and accuracy of each group, and FRCSyn's trade-off. A set that does not name
+its subjects has no intervals, since those are over people.
 
 To add a metric, see faces/evaluation/metrics.py.
 """
@@ -31,6 +32,7 @@ from faces.core.params import Params, load_params
 from faces.core.run import run
 from faces.core.terminal import say, warn
 from faces.core.threads import fixed_threads, load_threads
+from faces.evaluation.calibration import reliability
 from faces.evaluation.groups import group_metrics, to_categories
 from faces.evaluation.metrics import MetricsParams, metrics_at_rates, verification_metrics
 from faces.evaluation.pixel_baseline import pixel_correlation
@@ -48,6 +50,15 @@ from faces.tables.external_sets import (
     open_pixels,
     read_image_table,
     read_test_pairs,
+)
+from faces.tables.kept_scores import (
+    KeptScores,
+    KeptSet,
+    NamedImages,
+    hash_embeddings,
+    hash_names,
+    test_set_path,
+    write_kept,
 )
 from faces.tables.packed_images import PackedImages
 from faces.tables.pair_table import PAIRS_PATH, read_pair_table
@@ -122,6 +133,15 @@ def score_test_pairs(name: str, pairs: pd.DataFrame, subjects: pd.Series) -> Sco
     return ScoredPairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(dtype=np.int8), person[a], person[b])
 
 
+def keep_scores(name: str, images: pd.DataFrame, pairs: pd.DataFrame, scored: ScoredPairs, threshold: float) -> None:
+    """Write the scores of a test set, for comparisons with other experiments; `images` has its subjects and paths."""
+    subjects, unnamed = images["subject"], np.empty(0, dtype=np.uint64)
+    names = NamedImages(hash_names(images["path"]), hash_names(subjects) if subjects.ne("").all() else unnamed)
+    kept = names.keep(pairs["a"].to_numpy(), pairs["b"].to_numpy(), pairs["same"].to_numpy(), scored.scores)
+    embeddings = hash_embeddings(read_embeddings(len(images), embeddings_path(name)))
+    write_kept(test_set_path(name), KeptScores(embeddings, threshold, {name: KeptSet(kept, kept)}))
+
+
 def pixel_metrics(pixels: NDArray[np.uint8], pairs: pd.DataFrame, split: pd.DataFrame) -> dict[str, float]:
     """Return the metrics of the pixel baseline on the pairs of a test set with images `pixels` (n, 112, 112, 3)."""
     drawn = read_pair_table(PAIRS_PATH, len(split))
@@ -141,8 +161,10 @@ def main() -> None:
     """Write the metrics and curves of the test set named on the command line."""
     name, _ = named_test_set(__doc__)
     params, metrics_params = load_params("score", ScoreParams), load_params("metrics", MetricsParams)
-    threshold = read_thresholds().threshold
-    subjects = read_image_table(name, len(open_pixels(name)))["subject"]
+    thresholds = read_thresholds()
+    threshold, calibration = thresholds.threshold, thresholds.calibration
+    images = read_image_table(name, len(open_pixels(name)))
+    subjects = images["subject"]
     pairs = read_test_pairs(name, len(subjects))
     with fixed_threads(load_threads()):
         split = read_split(names=True)
@@ -150,12 +172,15 @@ def main() -> None:
     pairs = drop_or_warn(name, pairs, leaked, counts, params.drop_leaked)
 
     scored = score_test_pairs(name, pairs, subjects)
+    keep_scores(name, images, pairs, scored, threshold)
     order = descending_order(scored.scores)
     scored, pairs = scored.take(order), pairs.iloc[order]
     folds = np.repeat(pairs[["fold"]].to_numpy(), 2, axis=1)
     identities_known = subjects.ne("").all()
-    found = verification_metrics(scored, folds, scored, threshold, metrics_params, identities_known)
-    by_group, groups_left_out = group_metrics(scored, to_categories(pairs["group"]), threshold)
+    found = verification_metrics(scored, folds, scored, threshold, metrics_params, calibration, identities_known)
+    by_group, groups_left_out = group_metrics(
+        scored, to_categories(pairs["group"]), threshold, metrics_params, identities_known
+    )
     for sentence in [*found.left_out, *groups_left_out]:
         say(f"{name}: {sentence}")
     metrics = found.flat() | {"threshold": threshold} | by_group | counts
@@ -163,6 +188,7 @@ def main() -> None:
         metrics |= pixel_metrics(open_pixels(name), pairs, split)
     write_csv(Path(f"metrics/score/{name}_roc.csv"), roc_points(name, found.curve))
     write_csv(Path(f"metrics/score/{name}_scores.csv"), score_histogram(name, scored))
+    write_csv(Path(f"metrics/score/{name}_reliability.csv"), reliability(name, scored, calibration))
     write_metrics(Path(f"metrics/score@{name}.json"), metrics)
     say(f"{name}: accuracy {metrics['accuracy']:.3f}, AUC {metrics['auc']:.3f}, EER {metrics['eer']:.3f}")
 

@@ -1,8 +1,11 @@
-"""Split the images of all sources into `train`, `validation`, `test_seen` and `test_unseen`.
+"""Split the images of all sources into `train`, two parts for choices, `test_seen` and `test_unseen`.
 
 Reads   data/packed/<source>/*.csv of the sources in params.yaml, a shard at a time, and data/duplicates.csv
 Writes  data/split.csv, metrics/split.json
 Run     python stages/split.py
+
+`validation` has images of training people, `validation_unseen` all images of people who are in no other part: on them
+thresholds are chosen, and an epoch.
 
 With `same_names: one_person`, subjects of one name in several sources are one person, who is in one part or another
 throughout; the shares of images are taken in each source.
@@ -21,7 +24,7 @@ from faces.core.run import run
 from faces.core.terminal import say, warn
 from faces.tables.packed_tables import DuplicatesParams, read_duplicates, read_packed_tables
 from faces.tables.sources import load_sources
-from faces.tables.split_table import PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN
+from faces.tables.split_table import PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, VALIDATION_UNSEEN
 from faces.tables.splitting import People, SplitParams, Splitting, count_namesakes, names_in_several_sources
 
 NAMES_SHOWN = 5  # in a warning
@@ -49,7 +52,7 @@ def warn_about_names(people: People, params: SplitParams) -> None:
         say(f"{text}; each is one person")
         return
     warn(
-        f"{text}; each counts as two people, so {count_namesakes(people)} of {len(people.unseen)} subjects of "
+        f"{text}; each counts as two people, so {count_namesakes(people)} of {len(people.held_out.unseen)} subjects of "
         f"{TEST_UNSEEN} have the name of a training subject. `split.same_names: one_person` joins them"
     )
 
@@ -82,6 +85,11 @@ def main() -> None:
         warn(
             f"{TEST_UNSEEN} has {sizes[f'subjects_{TEST_UNSEEN}']} subject(s), so no impostor pairs and no metrics: "
             "raise split.unseen_subjects, or add people"
+        )
+    if params.validation_subjects and sizes[f"subjects_{VALIDATION_UNSEEN}"] < 2:
+        warn(
+            f"{VALIDATION_UNSEEN} has no impostor pairs, so thresholds come from `train` and `{TEST_SEEN}` pairs: "
+            "raise split.validation_subjects, or add people"
         )
     write_metrics(Path("metrics/split.json"), sizes)
     say(

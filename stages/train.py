@@ -4,9 +4,9 @@ Reads   data/packed, data/split.csv, and the file that train.initial_weights nam
 Writes  models/backbone.{json,weights.h5}, metrics/train.json, metrics/train/ (curves per epoch)
 Run     python stages/train.py
 
-After each epoch the network verifies images that it is not trained on. If the split has a part `validation`, these are
-its images, and `keep` and `patience` can choose an epoch by them. Else they are images of `test_seen`, which choose
-nothing.
+After each epoch the network verifies images that it is not trained on: those of `validation_unseen`, or else of
+`validation`, by which `keep` and `patience` can choose an epoch. If the split has neither part, they are images of
+`test_seen`, which choose nothing.
 
 An interrupted run resumes after its last finished epoch; models/checkpoints keeps the last `keep_checkpoints` of them.
 

@@ -31,7 +31,7 @@ PIPELINE = ["synthesize", "pack@synthetic", *STAGES_AFTER_PACK]
 SMALL: dict[str, dict[str, Any]] = {
     "sources": {"drawn": {"path": "images"}},
     "pack": {"shard_images": 16},
-    "split": {"unseen_subjects": 0.3},
+    "split": {"unseen_subjects": 0.3, "validation_subjects": 0.0},
     # One device: TensorFlow parts the processor once a process, and tests of stages share one.
     "train": {
         "width": 0.125,

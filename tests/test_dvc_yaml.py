@@ -34,6 +34,7 @@ RERUN = {
     "duplicates.neighbours": f"duplicates split {AFTER_SPLIT}",
     "split.test_size": f"split {AFTER_SPLIT}",
     "split.validation_size": f"split {AFTER_SPLIT}",
+    "split.validation_subjects": f"split {AFTER_SPLIT}",
     "train.margin": f"train {AFTER_TRAIN}",
     "embed.flip": AFTER_TRAIN,
     "embed.workers": AFTER_TRAIN,
@@ -42,7 +43,7 @@ RERUN = {
     "similarity.epochs": f"similarity {AFTER_EVALUATE}",
     "pairs.anchors": f"pairs {AFTER_EVALUATE}",
     "evaluate.most_images": AFTER_EVALUATE,
-    "metrics.bootstrap": AFTER_EVALUATE,
+    "metrics.bootstrap": f"identify {AFTER_EVALUATE}",
     "score.likeness": "score card",
     "review.worst_pairs": "review card",
     "export.seed": "export card",
@@ -52,6 +53,7 @@ RERUN = {
     "stages/faces/drawing/head.py": f"synthesize pack duplicates split {AFTER_SPLIT}",
     "stages/faces/evaluation/roc.py": f"train {AFTER_TRAIN}",
     "stages/faces/evaluation/metrics.py": f"identify {AFTER_EVALUATE}",
+    "stages/faces/reporting/comparison.py": "card",
     "README.md": "",
 }
 

@@ -88,6 +88,8 @@ def split_params(seed: int, test_size: float, unseen: float) -> SplitParams:
         seed=seed,
         test_size=test_size,
         validation_size=0.0,
+        validation_subjects=0.0,
+        validation_sources=[],
         unseen_subjects=unseen,
         same_names="two_people",
         drop_copies=False,

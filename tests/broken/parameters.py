@@ -38,7 +38,16 @@ READ_BY = {
     "metrics": "evaluate",
     "augment": "train",
 }
-MAY_BE_EMPTY = ("ranks", "false_accept_rates", "group_by", "index_parameters", "use", "licence", "contact")
+MAY_BE_EMPTY = (
+    "validation_sources",
+    "ranks",
+    "false_accept_rates",
+    "group_by",
+    "index_parameters",
+    "use",
+    "licence",
+    "contact",
+)
 
 
 def stage_of(section: str) -> str:
@@ -117,7 +126,8 @@ def _split_section(text: str) -> bytes:
 
 
 def _wrong_yaml() -> Iterator[BrokenFile]:
-    rest = "test_size: 0.3, validation_size: 0.0, unseen_subjects: 0.3, same_names: two_people, drop_copies: false"
+    rest = "test_size: 0.3, validation_size: 0.0, validation_subjects: 0.0, validation_sources: [], "
+    rest += "unseen_subjects: 0.3, same_names: two_people, drop_copies: false"
     copies = "duplicates: {likeness: 0.98, neighbours: 8, exact_images: 100000}\n"
     fine = f"{copies}sources: {{drawn: {{path: images}}}}\nsplit: {{seed: 0, {rest}}}\n".encode()
     seed = f"split: {{{{seed: {{}}, {rest}}}}}"

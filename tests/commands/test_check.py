@@ -196,3 +196,8 @@ def test_damaged_weights_are_found(project: Path, fails_with: Callable[..., str]
     start.write_bytes(Path("models/backbone.weights.h5").read_bytes()[:100_000])
     write_params(project, train={"initial_weights": str(start)})
     assert f"{start} is damaged or not readable" in fails_with("faces", "check")
+
+
+def test_people_set_aside_come_from_a_source_that_there_is(project: Path, fails_with: Callable[..., str]) -> None:
+    write_params(project, split={"validation_subjects": 0.1, "validation_sources": ["drawn", "other"]})
+    assert "params.yaml: split.validation_sources: 'other' is none of `sources`" in fails_with("faces", "check")

@@ -10,24 +10,39 @@ import pytest
 from PIL import Image
 
 from faces.commands.main import dispatch
-from faces.commands.recognition import MAX_BYTES, NO_ANSWER
+from faces.commands.recognition import MAX_BYTES, NO_ANSWER, describe_ratio
 from faces.core.errors import StageError
+from faces.evaluation.threshold import Calibration
 from faces.inference.embedder import Embedder
 from faces.inference.litert import convert
 from faces.inference.model import DESCRIPTION, MODEL, Description, FaceModel
 from faces.network import mobilefacenet
 from small_project import ROOT
 
+CURVE = {
+    "threshold": [1.0, 0.999999, 0.9, 0.0, -1.0],
+    "chosen_fmr": [0.0, 0.01, 0.08, 0.6, 1.0],
+    "fmr": [0.0, 0.02, 0.1, 0.7, 1.0],
+    "fnmr": [1.0, 0.5, 0.2, 0.1, 0.0],
+    "fmr_low": [0.0, 0.01, 0.05, 0.6, 0.9],
+    "fmr_high": [0.1, 0.03, 0.15, 0.8, 1.0],
+    "fnmr_low": [0.9, 0.4, 0.1, 0.05, 0.0],
+    "fnmr_high": [1.0, 0.6, 0.3, 0.15, 0.1],
+}
 THRESHOLDS = {
     "threshold": 0.9,
     "fmr": 0.1,
     "fnmr": 0.2,
+    "fmr_interval": [0.05, 0.15],
     "chosen_on": "train",
     "measured_on": "test_unseen",
     "genuine_pairs": 10,
     "impostor_pairs": 20,
     "at_fmr": {"0.01": {"threshold": 0.999999, "fmr": 0.02, "fnmr": 0.5}},
     "at_fmr_chosen_on": "test_seen",
+    "lowest_fmr": 0.01,
+    "calibration": {"slope": 10.0, "intercept": -5.0, "lowest": -3.0, "highest": 6.0},
+    "curve": CURVE,
 }
 
 
@@ -85,7 +100,52 @@ def test_verify_gives_the_cosine_the_threshold_and_its_errors(
     assert ask(capsys, "verify", one, one, "--model", exported)[1]["score"] == pytest.approx(1, abs=1e-6)
     dispatch(["verify", str(one), str(one), "--model", str(exported)])
     said = capsys.readouterr().out
-    assert "the same person: cosine 1.000" in said and "10.00% of 20 impostor pairs" in said
+    assert "the same person: cosine 1.000" in said
+    assert "10.00% (5.00% to 15.00%) of 20 impostor pairs" in said and "20.00% of 10 genuine pairs" in said
+    assert "fewer than 30 false matches are behind this FMR" in said  # 2 of 20
+    # A cosine of 1 has the log-likelihood ratio 10 - 5, and e ** 5 is 148.4.
+    meaning = "a likelihood ratio of 150: such a pair is 150 times as frequent among images of one person"
+    assert meaning in said
+    assert ask(capsys, "verify", one, one, "--model", exported)[1]["likelihood_ratio"] == pytest.approx(148.4, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("score", "ratio", "said"),
+    [
+        (0.5, 1.0, "a likelihood ratio of 1: such a pair is 1 times as frequent among images of one person"),
+        (0.4, np.exp(-1), "ratio of 1 / 2.7: such a pair is 2.7 times as frequent among images of different people"),
+        (0.1, np.exp(-3), "ratio of 1 / 20 or less: such a pair is 20 times or more as frequent among images of diff"),
+        (
+            1.1,
+            np.exp(6),
+            "a likelihood ratio of 400 or more: such a pair is 400 times or more as frequent among images",
+        ),
+    ],
+)
+def test_a_likelihood_ratio_in_words(score: float, ratio: float, said: str) -> None:
+    found, words = describe_ratio(Calibration.model_validate(THRESHOLDS["calibration"]), score)
+    assert found == pytest.approx(ratio) and said in words
+
+
+def test_any_threshold_or_rate_can_be_asked_for(
+    exported: Path, people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = people / "ann/0.png", people / "bob/0.png"
+    ask_with = ("verify", one, other, "--model", exported)
+    _, answer = ask(capsys, *ask_with, "--threshold", "0.45")  # halfway between 0.9 and 0
+    assert (answer["threshold"], answer["fmr"], answer["fnmr"]) == pytest.approx((0.45, 0.4, 0.15))
+    assert answer["fmr_interval"] == pytest.approx([0.325, 0.475]) and answer["same"] == (answer["score"] >= 0.45)
+    for rate, threshold in (("1e-2", 0.999999), ("0.0799", 0.999999), ("0.08", 0.9), ("0.5", 0.9), ("0.6", 0.0)):
+        assert ask(capsys, *ask_with, "--fmr", rate)[1]["threshold"] == threshold
+    assert "--fmr: an FMR of 0.005: the pairs of test_seen images support 0.01 at the lowest" in refused(
+        capsys, *ask_with, "--fmr", "0.005"
+    )
+    for wrong in (("--fmr", "0"), ("--fmr", "1"), ("--fmr", "x"), ("--threshold", "2"), ("--threshold", "nan")):
+        with pytest.raises(SystemExit) as exit_:
+            dispatch([*map(str, ask_with), *wrong])
+        assert exit_.value.code == 2
+    with pytest.raises(SystemExit):
+        dispatch([*map(str, ask_with), "--fmr", "0.1", "--threshold", "0.5"])
 
 
 def test_mirror_images_count_where_the_model_says_so(
@@ -117,6 +177,9 @@ def test_enrol_and_identify_against_every_cosine(
     assert (code, answer["found"]) == (0, "bob")
     rejected_by_all = (1 - answer["fmr"]) ** 6  # of the images that are enrolled
     assert 0 < answer["fmr"] < 1 and answer["fpir_if_independent"] == pytest.approx(1 - rejected_by_all)
+    assert answer["fpir_interval"] == pytest.approx([1 - 0.95**6, 1 - 0.85**6])
+    code, answer = ask(capsys, "identify", probe, gallery, *model, "--fmr", "0.01")
+    assert answer["fpir_if_independent"] == pytest.approx(1 - 0.98**6) and answer["threshold"] == 0.999999
     best = {who: max(cosine(exported, probe, path) for path in (people / who).glob("?.png")) for who in ("ann", "cy")}
     found = {row["subject"]: row["score"] for row in answer["candidates"]}
     assert found == pytest.approx(best | {"bob": 1.0}, abs=1e-6)
@@ -182,8 +245,6 @@ def test_what_is_missing_or_wrong_is_named(
     assert f"{folder / DESCRIPTION}: flip: " in refused(capsys, "verify", face, face, "--model", folder)
     (folder / DESCRIPTION).write_bytes((exported / DESCRIPTION).read_bytes())
     assert "not a LiteRT model" in refused(capsys, "verify", face, face, "--model", folder)
-    said = refused(capsys, "verify", face, face, "--model", exported, "--fmr", "0.5")
-    assert "--fmr 0.5: no threshold is known for it; known: 0.01" in said
 
     gallery = tmp_path / "gallery.npz"
     identify = ("identify", face, gallery, "--model", exported)

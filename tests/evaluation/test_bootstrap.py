@@ -11,6 +11,7 @@ from faces.evaluation.bootstrap import (
     auc_gain_interval,
     bin_ends,
     curve_intervals,
+    error_rate_intervals,
 )
 from faces.evaluation.roc import area_under_roc, equal_error_rate, roc_curve, roc_curve_sorted, tar_at_far
 from faces.evaluation.scored_pairs import ScoredPairs, number_identities, sort_descending
@@ -156,3 +157,28 @@ def test_a_person_drawn_twice_counts_twice_with_others_and_with_himself() -> Non
     counts = drawn.measure(groups, lambda counts: {"genuine": counts[0][0], "impostor": counts[1][0]})
     # Two draws of two people: 4 comes 0, 1 or 2 times, and 9 the rest.
     assert set(zip(counts["genuine"].tolist(), counts["impostor"].tolist(), strict=True)) == {(0, 0), (1, 1), (2, 0)}
+
+
+def test_intervals_of_errors_at_fixed_thresholds_against_weighted_pairs() -> None:
+    pairs, replicates, seed = sort_descending(people()), 40, 5
+    thresholds = np.array([0.5, 0.45, 0.2])
+    first, second, genuine = pairs.first // 3, pairs.second // 3, pairs.same == 1
+    expected = []
+    for row in np.random.default_rng(seed).multinomial(12, np.full(12, 1 / 12), size=replicates):
+        weights = np.where(first == second, row[first], row[first] * row[second])
+        accepted = pairs.scores[:, None] >= thresholds
+        fmr = np.average(accepted[~genuine], axis=0, weights=weights[~genuine])
+        expected.append((fmr, 1 - np.average(accepted[genuine], axis=0, weights=weights[genuine])))
+    found = error_rate_intervals(pairs, thresholds, replicates, seed)
+    assert found is not None
+    for rates, intervals_of_rate in zip(np.swapaxes(expected, 0, 1), found, strict=True):
+        np.testing.assert_allclose(intervals_of_rate.T, np.quantile(rates, [0.025, 0.975], axis=0), atol=1e-12)
+
+
+def test_rates_of_0_and_1_have_the_rule_of_3() -> None:
+    pairs = sort_descending(people())
+    genuine, impostors = int(pairs.same.sum()), int((pairs.same == 0).sum())
+    found = error_rate_intervals(pairs, np.array([9.0, -9.0]), 10, 0)
+    assert found is not None
+    np.testing.assert_allclose(found[0], [[0, 3 / impostors], [1 - 3 / impostors, 1]])
+    np.testing.assert_allclose(found[1], [[1 - 3 / genuine, 1], [0, 3 / genuine]])

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from faces.evaluation.every_pair import EveryPair
 from faces.evaluation.groups import (
@@ -11,7 +11,10 @@ from faces.evaluation.groups import (
     groups_of_pairs,
     to_categories,
 )
+from faces.evaluation.metrics import MetricsParams
 from faces.evaluation.scored_pairs import ScoredPairs
+
+NONE = MetricsParams(false_accept_rates=[], folds=2, bootstrap=0, seed=0)
 
 
 def six_pairs() -> EveryPair:
@@ -96,11 +99,15 @@ def grouped(sizes: dict[str, tuple[int, int]]) -> tuple[ScoredPairs, np.ndarray]
 
 def test_groups_against_scikit_learn() -> None:
     pairs, names = grouped({"high": (30, 90), "low": (70, 31), "few": (29, 400), "": (50, 50), "one kind": (40, 0)})
-    metrics, left_out = group_metrics(pairs, to_categories(pd.Series(names)), 0.5)
+    metrics, left_out = group_metrics(pairs, to_categories(pd.Series(names)), 0.5, NONE)
     accuracies = [
         balanced_accuracy_score(pairs.same[names == name], pairs.scores[names == name] >= 0.5)
         for name in ("high", "low")
     ]
+    errors = {}
+    for name in ("high", "low"):
+        of_group = confusion_matrix(pairs.same[names == name], pairs.scores[names == name] >= 0.5)
+        errors[name] = of_group[0, 1] / of_group[0].sum(), of_group[1, 0] / of_group[1].sum()
     assert metrics == pytest.approx(
         {
             "accuracy_of_group_high": accuracies[0],
@@ -108,6 +115,10 @@ def test_groups_against_scikit_learn() -> None:
             "group_accuracy_mean": np.mean(accuracies),
             "group_accuracy_std": np.std(accuracies),
             "trade_off": np.mean(accuracies) - np.std(accuracies),
+            **{f"fmr_of_group_{name}": rate for name, (rate, _) in errors.items()},
+            **{f"fnmr_of_group_{name}": rate for name, (_, rate) in errors.items()},
+            "fmr_worst_to_best": max(errors["high"][0], errors["low"][0]) / min(errors["high"][0], errors["low"][0]),
+            "fnmr_worst_to_best": max(errors["high"][1], errors["low"][1]) / min(errors["high"][1], errors["low"][1]),
         }
     )
     assert left_out == [
@@ -118,11 +129,23 @@ def test_groups_against_scikit_learn() -> None:
 
 def test_one_group_with_enough_pairs_has_no_metrics() -> None:
     pairs, names = grouped({"x": (30, 30), "y": (30, 29)})
-    metrics, left_out = group_metrics(pairs, to_categories(pd.Series(names)), 0.5)
+    metrics, left_out = group_metrics(pairs, to_categories(pd.Series(names)), 0.5, NONE)
     assert metrics == {} and len(left_out) == 2 and "two groups" in left_out[1]
-    assert group_metrics(pairs, to_categories(pd.Series([""] * len(names))), 0.5) == ({}, [])
+    assert group_metrics(pairs, to_categories(pd.Series([""] * len(names))), 0.5, NONE) == ({}, [])
 
 
 def test_groups_are_categories_in_order_without_the_empty_name() -> None:
     groups = to_categories(pd.Series(["b", "", "a", "b"]))
     assert list(groups.categories) == ["a", "b"] and groups.codes.tolist() == [1, -1, 0, 1]
+
+
+def test_rates_of_groups_have_intervals_and_a_perfect_group_has_no_ratio() -> None:
+    pairs, names = grouped({"x": (50, 60), "y": (70, 80)})
+    pairs = pairs._replace(scores=np.where((names == "x") & (pairs.same == 0), -9.0, pairs.scores))
+    groups, draws = to_categories(pd.Series(names)), NONE.model_copy(update={"bootstrap": 50})
+    metrics, left_out = group_metrics(pairs, groups, 0.5, draws)
+    assert left_out == ["fmr_worst_to_best needs an error in each group"] and "fnmr_worst_to_best" in metrics
+    assert (metrics["fmr_of_group_x"], metrics["fmr_of_group_x_high"]) == (0, 3 / 60)  # the rule of 3
+    assert metrics["fnmr_of_group_y_low"] < metrics["fnmr_of_group_y"] < metrics["fnmr_of_group_y_high"]
+    unnamed, _ = group_metrics(pairs, groups, 0.5, draws, identities_known=False)
+    assert not [name for name in unnamed if name.endswith("_low")]

@@ -10,8 +10,11 @@ from faces.evaluation.identification import (
     open_set_metrics,
     rank_probes,
 )
+from faces.evaluation.metrics import MetricsParams
 from faces.evaluation.roc import roc_curve, tar_at_far
 from faces.tables.embeddings import unit_length
+
+NONE = MetricsParams(false_accept_rates=[], folds=2, bootstrap=0, seed=0)
 
 
 def data(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -68,9 +71,9 @@ def test_open_set_rates_against_every_threshold() -> None:
     random = np.random.default_rng(4)
     best = np.round(random.random(700), 2).astype(np.float32)
     rank = np.where(np.arange(700) < 400, 0, random.integers(1, 4, 700))
-    rates, left_out = open_set_metrics(ProbeRanks(best, rank), [0.1, 0.075, 0.05])
-    assert list(rates) == ["dir_at_far_0.1", "dir_at_far_0.075"]  # of 400 strangers, 0.05 lets 20 in, fewer than 30
-    assert left_out == ["dir_at_far_0.05 needs 600 probes of strangers; there are 400"]
+    rates, _, left_out = open_set_metrics(ProbeRanks(best, rank), np.arange(700), [0.1, 0.075, 0.0024], NONE)
+    assert list(rates) == ["dir_at_far_0.1", "dir_at_far_0.075"]  # of 400 strangers, 0.0024 lets not even one in
+    assert left_out == ["dir_at_far_0.0024 needs 417 probes of strangers; there are 400"]
     strangers, first = best[rank == 0], best[rank == 1]
     for rate, name in ((0.1, "dir_at_far_0.1"), (0.075, "dir_at_far_0.075")):
         allowed = [t for t in [*best, 2.0] if np.mean(strangers >= t) <= rate]
@@ -80,17 +83,32 @@ def test_open_set_rates_against_every_threshold() -> None:
 def test_open_set_rates_are_verification_if_all_are_found() -> None:
     random = np.random.default_rng(5)
     best, known = random.random(1000).astype(np.float32), np.arange(1000) % 2
-    assert open_set_metrics(ProbeRanks(best, known), [0.1]) == (
+    assert open_set_metrics(ProbeRanks(best, known), np.arange(1000), [0.1], NONE) == (
         {"dir_at_far_0.1": tar_at_far(roc_curve(best, known), 0.1)},
+        {},
         [],
     )
 
 
+def test_intervals_of_identification_are_over_people() -> None:
+    random = np.random.default_rng(6)
+    people = np.repeat(np.arange(60), 8)
+    known = people < 30
+    best = np.clip(random.normal(np.where(known, 0.6, 0.3) + random.normal(0, 0.1, 60)[people], 0.1), -1, 1)
+    found = ProbeRanks(best.astype(np.float32), np.where(known, 1, 0))
+    values, intervals, _ = open_set_metrics(found, people, [0.1], NONE.model_copy(update={"bootstrap": 300}))
+    low, high = intervals["dir_at_far_0.1"]
+    assert low < values["dir_at_far_0.1"] < high
+    single = open_set_metrics(found, np.arange(480), [0.1], NONE.model_copy(update={"bootstrap": 300}))
+    assert high - low > 1.5 * np.diff(single.intervals["dir_at_far_0.1"])[0]  # eight probes of one are not eight people
+
+
 def test_without_strangers_it_is_said_that_open_set_rates_are_left_out() -> None:
     found = ProbeRanks(np.ones(5, dtype=np.float32), np.ones(5, dtype=np.int64))
-    assert open_set_metrics(found, [0.1]) == (
+    assert open_set_metrics(found, np.arange(5), [0.1], NONE) == (
         {},
-        ["dir_at_far_0.1 needs 300 probes of strangers; there are 0"],
+        {},
+        ["dir_at_far_0.1 needs 10 probes of strangers; there are 0"],
     )
 
 

@@ -31,7 +31,8 @@ def test_figures_are_those_of_the_metrics(project: Path) -> None:
         assert rows_of(text, part)[2:] == [str(len(of_part)), str(of_part["subject"].nunique())]
     thresholds = json.loads(Path("models/threshold.json").read_text())
     cells = rows_of(text, "most accurate on `train` pairs")[1:]
-    assert cells == [f"{thresholds[name]:.4f}" for name in ("threshold", "fmr", "fnmr")]
+    ends = {name: " ({:.4f} to {:.4f})".format(*thresholds[f"{name}_interval"]) for name in ("fmr", "fnmr")}
+    assert cells == [f"{thresholds[name]:.4f}{ends.get(name, '')}" for name in ("threshold", "fmr", "fnmr")]
     exported = json.loads(Path("metrics/export.json").read_text())["int8"]
     assert rows_of(text, "int8")[1:3] == [f"{exported['size_bytes']:,}", f"{exported['lowest_cosine']:.5f}"]
     assert rows_of(text, "train.width")[1] == "0.125"
@@ -61,7 +62,8 @@ def test_limits_are_told_by_the_figures(project: Path, copies: int) -> None:
     assert ("3 test images are copies" in said) == (copies == 3)
     assert "No people were held out" in said and "seen no real face" not in said
     write_params(project, sources={"synthetic": {"path": "images"}})
-    assert "seen no real face" in " ".join(card.limits({"test_unseen": {}}))
+    said = " ".join(card.limits({"test_unseen": {"impostor_pairs": 299_999}}))
+    assert "seen no real face" in said and "Few impostor pairs are behind figures at an FMR of 0.0001." in said
 
 
 def test_a_missing_file_is_named(project: Path, fails_with: Callable[..., str]) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial.distance import cosine
-from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 from evaluate import warn_of_threshold
 from faces.evaluation.every_pair import every_pair
 from faces.evaluation.k_fold import assign_folds
 from faces.evaluation.similarity_model import load_similarity
+from faces.evaluation.threshold import read_thresholds
 from faces.tables.embeddings import unit_length
 from faces.tables.split_table import read_split
 from small_project import run_stage, write_params
@@ -116,7 +117,42 @@ def test_thresholds_with_errors_counted_over_every_pair_of_people_never_seen(
     monkeypatch.setattr("faces.evaluation.rule_of_30.MIN_FALSE_MATCHES", 10)
     write_params(project, metrics={"false_accept_rates": [0.5, 0.0001]})
     run_stage("evaluate")
+    check_thresholds("train", "test_seen")
+    assert max(accuracy_at(threshold) for threshold in np.linspace(-1, 1, 999)) <= accuracy_at(
+        read_thresholds().threshold
+    )
+
+
+def accuracy_at(threshold: float) -> float:
+    """Return the accuracy on the drawn pairs of `train`."""
+    pairs = pd.read_csv("data/pairs.csv")
+    pairs = pairs[pairs["part"] == "train"]
+    unit = unit_length(np.load("data/embeddings.npy"))
+    cosines = np.einsum("nd,nd->n", unit[pairs["a"]], unit[pairs["b"]], dtype=np.float64)
+    return float(np.mean((cosines >= threshold) == pairs["same"]))
+
+
+def test_people_set_aside_choose_all_thresholds(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faces.evaluation.rule_of_30.MIN_FALSE_MATCHES", 10)
+    changed = {"split": {"unseen_subjects": 0.3, "validation_subjects": 0.1}}
+    write_params(project, metrics={"false_accept_rates": [0.5, 0.0001], "bootstrap": 20}, **changed)
+    for stage in ("split", "pairs", "evaluate"):  # which take the embeddings that there are
+        run_stage(stage)
+    check_thresholds("validation_unseen", "validation_unseen")
+    split, found = read_split(), read_thresholds()
+    rows = np.flatnonzero(split["part"] == "validation_unseen")
+    unit, labels = unit_length(np.load("data/embeddings.npy"))[rows], split["label"].to_numpy()[rows]
+    a, b = np.triu_indices(len(rows), k=1)
+    cosines, same = np.einsum("nd,nd->n", unit[a], unit[b], dtype=np.float64), labels[a] == labels[b]
+    balanced = [balanced_accuracy_score(same, cosines >= cosine) for cosine in cosines]
+    assert balanced_accuracy_score(same, cosines >= found.threshold) == max(balanced)
+    assert "validation_unseen" not in json.loads(Path("metrics/evaluate/verification.json").read_text())
+
+
+def check_thresholds(chosen_on: str, at_fmr_chosen_on: str) -> None:
+    """Check models/threshold.json against errors counted here."""
     found = json.loads(Path("models/threshold.json").read_text())
+    assert (found["chosen_on"], found["at_fmr_chosen_on"]) == (chosen_on, at_fmr_chosen_on)
     assert found["threshold"] == json.loads(Path("metrics/evaluate.json").read_text())["threshold"]
     split = read_split()
     unit = unit_length(np.load("data/embeddings.npy"))
@@ -132,9 +168,9 @@ def test_thresholds_with_errors_counted_over_every_pair_of_people_never_seen(
     assert (found["measured_on"], found["genuine_pairs"]) == ("test_unseen", same.sum())
     assert list(found["at_fmr"]) == ["0.5"]  # there are no impostor pairs for the other
     for point in (found, found["at_fmr"]["0.5"]):
-        assert point["fmr"] == pytest.approx(np.mean(cosines[~same] >= point["threshold"]))
-        assert point["fnmr"] == pytest.approx(np.mean(cosines[same] < point["threshold"]))
-    cosines, same = scores_of("test_seen")
+        assert point["fmr"] == pytest.approx(np.mean(cosines[~same] >= point["threshold"]), abs=1e-6)
+        assert point["fnmr"] == pytest.approx(np.mean(cosines[same] < point["threshold"]), abs=1e-6)
+    cosines, same = scores_of(at_fmr_chosen_on)
     assert np.mean(cosines[~same] >= found["at_fmr"]["0.5"]["threshold"]) == pytest.approx(0.5, abs=1 / (~same).sum())
 
 
@@ -172,9 +208,12 @@ def test_a_threshold_that_suits_others_badly_is_warned_of(capsys: pytest.Capture
         "accuracy_test_unseen": 0.653,
         "eer_test_unseen": 0.167,
     }
-    warn_of_threshold(metrics)
+    warn_of_threshold(metrics, "train")
     (line,) = capsys.readouterr().err.splitlines()
-    assert "`test_unseen`: accuracy is 0.653" in line and "0.833 where both error rates are equal" in line
+    assert "`test_unseen`: accuracy is 0.653 at the threshold of `train` pairs" in line
+    assert "0.833 where both error rates are equal" in line and "`split.validation_subjects` sets people aside" in line
+    warn_of_threshold(metrics, "validation_unseen")
+    assert "too few people are set aside" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def rejected() -> dict[str, str]:
     return dict(zip(content["path"], content["reason"], strict=True))
 
 
-def metrics() -> dict[str, int]:
+def metrics() -> dict[str, float]:
     return json.loads(Path("metrics/pack@faces.json").read_text(encoding="utf-8"))
 
 
@@ -229,6 +229,7 @@ def test_limits_keep_the_first_that_can_be_used() -> None:
     assert rejected() == {"a/0.png": "unrecognised", "b/2.png": "unrecognised"}
     counts = metrics()
     assert (counts["images"], counts["subjects"], counts["subjects_dropped"], counts["rejected"]) == (4, 2, 2, 2)
+    assert counts["failure_to_enrol"] == 2 / 6
 
     run_stage(min_images_per_subject=2)
     assert shades() == [11, 12, 13, 31, 32, 41, 42]
@@ -446,7 +447,7 @@ def test_a_file_that_can_be_read_again_is_packed(monkeypatch: pytest.MonkeyPatch
         run_stage()
     assert metrics()["images"] == 7 and metrics()["rejected_unreadable"] == 1
     run_stage()
-    assert metrics()["images"] == 8 and metrics()["rejected"] == 0
+    assert metrics()["images"] == 8 and metrics()["rejected"] == metrics()["failure_to_enrol"] == 0
 
 
 def failing_once(read: Callable[..., Any]) -> Callable[..., Any]:

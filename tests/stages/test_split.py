@@ -20,7 +20,8 @@ def part_images(sizes: dict[str, int], source: str = "s") -> pd.DataFrame:
 
 
 def params(test_size: float = 0.3, unseen: float = 0.2, **changes: Any) -> SplitParams:
-    values = {"seed": 0, "validation_size": 0.0, "same_names": "two_people", "drop_copies": False}
+    values = {"seed": 0, "validation_size": 0.0, "validation_subjects": 0.0, "validation_sources": []}
+    values |= {"same_names": "two_people", "drop_copies": False}
     return SplitParams.model_validate({"test_size": test_size, "unseen_subjects": unseen} | values | changes)
 
 
@@ -41,6 +42,8 @@ def test_shares_by_hand() -> None:
         "subjects_train": 24,
         "images_validation": 0,
         "subjects_validation": 0,
+        "images_validation_unseen": 0,
+        "subjects_validation_unseen": 0,
         "images_test_seen": 72,
         "subjects_test_seen": 24,
         "images_test_unseen": 60,
@@ -56,6 +59,37 @@ def test_validation_images_come_out_of_training_alone() -> None:
     assert sizes["images_train"] == 120 and sizes["images_validation"] == 48 and sizes["subjects_validation"] == 24
     moved = split["part"] != without["part"]
     assert set(without["part"][moved]) == {"train"} and set(split["part"][moved]) == {"validation"}
+
+
+def test_people_set_aside_come_out_of_training_alone() -> None:
+    without, split = (split_images(part_images(MANY), params(validation_subjects=size)) for size in (0.0, 0.1))
+    sizes = sizes_of(split)
+    # 3 of 30 people are set aside, with all of their images; who is in test_unseen stays.
+    assert sizes["subjects_validation_unseen"] == 3 and sizes["images_validation_unseen"] == 30
+    assert sizes["subjects_train"] == 21 and sizes["images_test_seen"] == 63
+    moved = split["part"] != without["part"]
+    assert set(split["part"][moved]) == {"validation_unseen"} and not (without["part"][moved] == "test_unseen").any()
+    assert sorted(split.loc[split["part"] == "train", "label"].unique()) == list(range(21))
+    people = [set(rows["label"]) for part, rows in split.groupby("part") if part != "test_seen"]
+    assert sum(map(len, people)) == len(set().union(*people)) == 30
+
+
+def test_people_set_aside_are_of_the_sources_that_are_named() -> None:
+    sources = params(validation_subjects=0.2, validation_sources=["y"], same_names="one_person")
+    split = split_images(two_sources(), sources)
+    aside = set(split.loc[split["part"] == "validation_unseen", "subject"])
+    assert len(aside) == 6  # a fifth of the 30 people of y, some of whom have images in x too
+    assert aside <= set(split.loc[split["source"] == "y", "subject"])
+    assert not aside & set(split.loc[split["part"] != "validation_unseen", "subject"])
+    with pytest.raises(StageError, match="split.validation_sources: 'z' is none of `sources`"):
+        split_images(two_sources(), params(validation_subjects=0.2, validation_sources=["z"]))
+
+
+def test_people_set_aside_leave_two_to_train_on() -> None:
+    six = part_images({name: 4 for name in "abcdef"})
+    assert sizes_of(split_images(six, params(validation_subjects=0.1)))["subjects_train"] == 2
+    with pytest.raises(StageError, match=r"split\.validation_subjects: 0\.1: holds out 2 of 5"):
+        split_images(part_images({name: 4 for name in "abcde"}), params(validation_subjects=0.1))
 
 
 def test_a_validation_share_leaves_one_image_to_train_on() -> None:

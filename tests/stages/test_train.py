@@ -108,11 +108,9 @@ def test_an_epoch_is_not_chosen_by_images_of_the_test(
     write_params(project, train=changes)
     ((name, value),) = changes.items()
     message = fails_with("train")
-    assert (
-        f"params.yaml: train.{name}: {value}: an epoch is chosen by genuine and impostor pairs of `validation` images"
-        in message
-    )
-    assert "raise split.validation_size" in message
+    assert f"params.yaml: train.{name}: {value}: an epoch is chosen by genuine and impostor pairs of " in message
+    assert "`validation_unseen` or `validation` images" in message
+    assert "raise split.validation_subjects" in message
 
 
 def test_a_warm_start_begins_where_the_other_ended(project: Path) -> None:

@@ -9,6 +9,7 @@ from faces.evaluation.roc import area_under_roc, equal_error_rate
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import image_labels, read_split
 from faces.training.validation import Validation
+from small_project import run_stage, write_params
 from training_projects import set_aside, train_params
 
 
@@ -37,3 +38,12 @@ def test_validation_goes_by_the_images_set_aside_for_it(project: Path) -> None:
     split = read_split()
     validation = Validation(PackedImages(split), split, train_params())
     assert set(split["part"][validation.numbers]) == {"validation"}
+
+
+def test_validation_goes_by_the_people_set_aside(project: Path) -> None:
+    write_params(project, split={"validation_size": 0.3, "validation_subjects": 0.1, "unseen_subjects": 0.3})
+    run_stage("split")
+    split = read_split()
+    validation = Validation(PackedImages(split), split, train_params())
+    assert set(split["part"][validation.numbers]) == {"validation_unseen"} and validation.set_aside
+    assert not set(split["label"][validation.numbers]) & set(split["label"][split["part"] == "train"])

@@ -116,6 +116,20 @@ def check_weights() -> None:
         script("train").check_initial_weights(params)
 
 
+def check_epoch_choice() -> None:
+    """Raise StageError if training is to choose an epoch, and the split sets no images aside for that."""
+    split = check_section("split")
+    script("train").check_choice(split.validation_subjects > 0 or split.validation_size > 0, check_section("train"))
+
+
+def check_validation_sources() -> None:
+    """Raise StageError if people are to be set aside from a source that is none."""
+    listed = load_sources()
+    for name in check_section("split").validation_sources:
+        if name not in listed:
+            raise StageError(f"{PARAMS_FILE}: split.validation_sources: {name!r} is none of `sources`")
+
+
 def named_paths() -> Iterator[tuple[str, str]]:
     """Yield key and value of each path in params.yaml that a queued experiment needs."""
     for name, source in load_sources().items():
@@ -191,12 +205,13 @@ def checks() -> Iterator[Callable[[], object]]:
     for stage in sections():
         yield partial(check_section, stage)
     yield lambda: script("split").check_copies(check_section("split"))
+    yield check_validation_sources
     yield check_sources
     yield check_test_sets
     yield check_queues
     yield lambda: script("mine").check_index(check_section("mine"), check_section("train").embedding_size)
     yield check_weights
-    yield lambda: script("train").check_choice(check_section("split").validation_size > 0, check_section("train"))
+    yield check_epoch_choice
 
 
 def mend_dvc_locks() -> None:

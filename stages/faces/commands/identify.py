@@ -19,6 +19,7 @@ from faces.commands.recognition import (
     choose_threshold,
     describe_threshold,
     make_reader,
+    percent,
     read_face,
     recognition_parser,
 )
@@ -33,7 +34,7 @@ def identify(options: argparse.Namespace) -> Answer:
     model = load_model(options.model)
     if gallery.model != model.digest:
         raise StageError(f"{options.gallery}: enrolled with another model than {options.model / MODEL}; enrol anew")
-    chosen = choose_threshold(model.description.thresholds, options.fmr)
+    chosen = choose_threshold(model.description.thresholds, options)
     embedding = model.embed([face])[0]
     if (size := gallery.embeddings.shape[1]) != len(embedding):
         raise StageError(
@@ -43,18 +44,21 @@ def identify(options: argparse.Namespace) -> Answer:
     found = ranked[0][0] if ranked[0][1] >= chosen["threshold"] else None
     people, images = len(set(gallery.subjects.tolist())), len(gallery.subjects)
     fpir = 1 - (1 - chosen["fmr"]) ** images
+    ends = [1 - (1 - end) ** images for end in chosen["fmr_interval"] or ()]
+    between = f" ({percent(ends[0])} to {percent(ends[1])})" if ends else ""
     lines = [f"{'nobody of those enrolled' if found is None else found}"]
     lines += [f"  {score:.3f}  {subject}" for subject, score in ranked]
     lines += [
         describe_threshold(chosen),
         f"these are rates of one comparison, and there were {images:,}, with the images of {people} people: were they "
-        f"independent, {fpir:.2%} of strangers would be found (FPIR)",
+        f"independent, {percent(fpir)}{between} of strangers would be found (FPIR)",
     ]
     content = {
         "found": found,
         "candidates": [{"subject": subject, "score": score} for subject, score in ranked],
         "enrolled_people": people,
         "fpir_if_independent": fpir,
+        "fpir_interval": ends or None,
         **chosen,
     }
     return (OTHER if found is None else SAME), content, "\n".join(lines)

@@ -18,6 +18,7 @@ COMMANDS = {
     "identify": "who of a gallery is on an image?",
     "check": "look for errors in params.yaml, sources and test sets",
     "report": "write report.html, one page to send to a colleague",
+    "compare": "is one experiment better than another?",
     "frcsyn": "compare experiments as the FRCSyn challenge does",
     "study": "run a file of experiments and make a table of them",
     "job": "run one experiment as a job of a cluster",

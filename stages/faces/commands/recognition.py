@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import stat
 import sys
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from faces.commands.arguments import parser
 from faces.core.errors import StageError
 from faces.core.params import load_params
-from faces.evaluation.threshold import ErrorRates, Thresholds
+from faces.evaluation.rule_of_30 import MIN_FALSE_MATCHES
+from faces.evaluation.threshold import Calibration, ErrorRates, Thresholds
 from faces.images.decoding import Limits, read_image, read_photo, ready_to_read
 from faces.images.rejection import Rejection, unreadable
 from faces.inference.model import EXPORT
@@ -44,11 +46,14 @@ def recognition_parser(name: str, description: str | None, asks_for_threshold: b
     known.add_argument("--photos", action="store_true", help="find and align the face in each image")
     known.add_argument("--model", type=Path, default=EXPORT, help="folder of the exported model (%(default)s)")
     if asks_for_threshold:
-        known.add_argument(
+        threshold = known.add_mutually_exclusive_group()
+        threshold.add_argument(
             "--fmr",
             metavar="rate",
-            help="take the threshold for this false match rate, such as 0.01, not the one from training pairs",
+            type=false_match_rate,
+            help="take the threshold for this FMR, such as 0.005 or 1e-2",
         )
+        threshold.add_argument("--threshold", metavar="cosine", type=cosine, help="take this threshold, -1 to 1")
     return known
 
 
@@ -119,21 +124,52 @@ def read_face(path: Path, read: FaceReader) -> NDArray[np.uint8]:
         raise StageError(f"{path}: {rejection.reason}: {rejection.detail}") from None
 
 
-def choose_threshold(thresholds: Thresholds, fmr: str | None) -> dict[str, Any]:
-    """Return the threshold for a false match rate, or else the one from training pairs, with its origin and errors."""
-    if fmr is None:
-        chosen: ErrorRates = thresholds
-        origin = f"the most accurate on pairs of {thresholds.chosen_on} images"
-    elif fmr in thresholds.at_fmr:
-        chosen = thresholds.at_fmr[fmr]
-        origin = f"for an FMR of {fmr} on {thresholds.at_fmr_chosen_on} images"
-    else:
-        raise StageError(f"--fmr {fmr}: no threshold is known for it; known: {', '.join(thresholds.at_fmr) or 'none'}")
+def false_match_rate(text: str) -> float:
+    """Return a rate above 0 and below 1; argparse.ArgumentTypeError if the text is none."""
+    return _number(text, 0 < number(text) < 1, "a false match rate, above 0 and below 1")
+
+
+def cosine(text: str) -> float:
+    """Return a number of -1 to 1; argparse.ArgumentTypeError if the text is none."""
+    return _number(text, -1 <= number(text) <= 1, "a cosine, -1 to 1")
+
+
+def number(text: str) -> float:
+    """Return the number of a text; NaN if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _number(text: str, allowed: bool, what: str) -> float:
+    if not allowed:
+        raise argparse.ArgumentTypeError(f"{text!r}: {what}")
+    return float(text)
+
+
+def choose_threshold(thresholds: Thresholds, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the threshold that is asked for, or else the most accurate one, with its origin and errors.
+
+    StageError if `--fmr` is lower than the pairs support.
+    """
+    chosen: ErrorRates = thresholds
+    origin = f"the most accurate on pairs of {thresholds.chosen_on} images"
+    if options.threshold is not None:
+        chosen, origin = thresholds.curve.at(options.threshold), "as asked for"
+    elif options.fmr is not None:
+        try:
+            chosen = thresholds.for_fmr(options.fmr)
+        except StageError as error:
+            raise StageError(f"--fmr: {error}") from None
+        origin = f"for an FMR of {options.fmr:g} on {thresholds.at_fmr_chosen_on} images"
     return {
         "threshold": chosen.threshold,
         "threshold_from": origin,
         "fmr": chosen.fmr,
+        "fmr_interval": chosen.fmr_interval,
         "fnmr": chosen.fnmr,
+        "fnmr_interval": chosen.fnmr_interval,
         "measured_on": thresholds.measured_on,
         "genuine_pairs": thresholds.genuine_pairs,
         "impostor_pairs": thresholds.impostor_pairs,
@@ -142,8 +178,34 @@ def choose_threshold(thresholds: Thresholds, fmr: str | None) -> dict[str, Any]:
 
 def describe_threshold(chosen: dict[str, Any]) -> str:
     """Return in words what `choose_threshold` returned."""
+    few = chosen["fmr"] * chosen["impostor_pairs"] < MIN_FALSE_MATCHES
+    note = f"\nfewer than {MIN_FALSE_MATCHES} false matches are behind this FMR: go by its interval" if few else ""
     return (
         f"threshold {chosen['threshold']:.3f}: {chosen['threshold_from']}\n"
-        f"on {chosen['measured_on']} images, {chosen['fmr']:.2%} of {chosen['impostor_pairs']:,} impostor pairs were "
-        f"at or above it (FMR), and {chosen['fnmr']:.2%} of {chosen['genuine_pairs']:,} genuine pairs below (FNMR)"
+        f"on {chosen['measured_on']} images, {_rate(chosen, 'fmr')} of {chosen['impostor_pairs']:,} impostor pairs "
+        f"were at or above it (FMR), and {_rate(chosen, 'fnmr')} of {chosen['genuine_pairs']:,} genuine pairs below it "
+        f"(FNMR){note}"
     )
+
+
+def _rate(chosen: dict[str, Any], name: str) -> str:
+    ends = chosen[f"{name}_interval"]
+    return percent(chosen[name]) + (f" ({percent(ends[0])} to {percent(ends[1])})" if ends else "")
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent with two decimals, or two digits if it is small."""
+    return f"{share:.2%}" if share >= 0.001 or share == 0 else f"{share * 100:.2g}%"
+
+
+def describe_ratio(calibration: Calibration, score: float) -> tuple[float, str]:
+    """Return the likelihood ratio of a cosine, and what it means in words."""
+    log_ratio = float(calibration.log_ratios(np.array([score]))[0])
+    ratio = math.exp(abs(log_ratio))
+    beyond = log_ratio in (calibration.lowest, calibration.highest)
+    times = f"{float(f'{ratio:.2g}'):,.0f}" if ratio >= 10 else f"{ratio:.2g}"
+    kind = "one person" if log_ratio >= 0 else "different people"
+    least = " or more" if beyond else ""
+    named = f"{times}{least}" if log_ratio >= 0 else f"1 / {times}{' or less' if beyond else ''}"
+    meaning = f"such a pair is {times} times{least} as frequent among images of {kind}"
+    return math.exp(log_ratio), f"a likelihood ratio of {named}: {meaning}"

@@ -2,8 +2,8 @@
 
     faces verify one.png other.png
 
-The answer has the score (a cosine, -1 to 1), the threshold from which on it counts as the same person, the origin of
-that threshold, and the errors that were measured at it.
+The answer has the score (a cosine, -1 to 1), its likelihood ratio, the threshold from which on it counts as the same
+person, the origin of that threshold, and the errors that were measured at it, with 95 % intervals over people.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from faces.commands.recognition import (
     Answer,
     answer,
     choose_threshold,
+    describe_ratio,
     describe_threshold,
     make_reader,
     read_face,
@@ -29,12 +30,14 @@ def verify(options: argparse.Namespace) -> Answer:
     read = make_reader(options.photos)
     one, other = read_face(options.one, read), read_face(options.other, read)
     model = load_model(options.model)
-    chosen = choose_threshold(model.description.thresholds, options.fmr)
+    chosen = choose_threshold(model.description.thresholds, options)
     first, second = model.embed([one, other])
     score = float(first @ second)
     same = score >= chosen["threshold"]
-    words = f"{'the same person' if same else 'different people'}: cosine {score:.3f}\n{describe_threshold(chosen)}"
-    return (SAME if same else OTHER), {"same": same, "score": score, **chosen}, words
+    ratio, meaning = describe_ratio(model.description.thresholds.calibration, score)
+    answered = f"{'the same person' if same else 'different people'}: cosine {score:.3f}"
+    content = {"same": same, "score": score, "likelihood_ratio": ratio, **chosen}
+    return (SAME if same else OTHER), content, f"{answered}\n{meaning}\n{describe_threshold(chosen)}"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from faces.evaluation.roc import Roc, Scores, accept, roc_curve_sorted
+from faces.evaluation.rule_of_30 import RULE_OF_3
 from faces.evaluation.scored_pairs import ScoredPairs, number_identities, sort_descending
 
 # A replicate knows scores only by bins. A ROC of few thresholds has a bin for each score. Otherwise, unless pairs tie,
@@ -46,7 +47,7 @@ def curve_intervals(
         replicates: how often identities are drawn.
         seed: for the draws.
     """
-    metrics = _curve_replicates(pairs, curve, rates, replicates, seed)
+    metrics = curve_replicates(pairs, curve, rates, replicates, seed)
     return {name: interval for name, values in metrics.items() if (interval := _interval(values))}
 
 
@@ -60,18 +61,67 @@ def auc_gain_interval(pairs: ScoredPairs, other: Scores, replicates: int, seed: 
     for scored in (pairs, pairs._replace(scores=other)):
         descending = sort_descending(scored)
         curve = roc_curve_sorted(descending.scores, descending.same)
-        areas.append(_curve_replicates(descending, curve, [], replicates, seed)["auc"])
+        areas.append(curve_replicates(descending, curve, [], replicates, seed)["auc"])
     return _interval(areas[1] - areas[0])
 
 
 def accuracy_interval(pairs: ScoredPairs, threshold: float, replicates: int, seed: int) -> dict[str, Interval]:
     """Return the 95 % interval of `accuracy` at a threshold that was chosen on other pairs; empty if there is none."""
+    interval = _interval(accuracy_replicates(pairs, threshold, replicates, seed))
+    return {"accuracy": interval} if interval else {}
+
+
+def accuracy_replicates(pairs: ScoredPairs, threshold: float, replicates: int, seed: int) -> NDArray[np.float64]:
+    """Return the accuracy at a threshold in every replicate, (replicates,); not finite where it has no pair."""
     right = accept(pairs.scores, threshold) == np.asarray(pairs.same, dtype=bool)
     drawn = Replicates(pairs, replicates, seed)
     groups = [PairBins(drawn.columns[chosen], np.array([0, chosen.sum()])) for chosen in (right, ~right)]
     values = drawn.measure(groups, lambda counts: {"accuracy": counts[0][0] / (counts[0][0] + counts[1][0])})
-    interval = _interval(values["accuracy"])
-    return {"accuracy": interval} if interval else {}
+    return values["accuracy"]
+
+
+def error_rate_intervals(
+    pairs: ScoredPairs, thresholds: NDArray[np.float64], replicates: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the 95 % intervals of FMR and of FNMR at fixed thresholds, each (t, 2); None if no replicate has both.
+
+    Where no pair of n is wrong, the upper end is 3 / n (the rule of 3), and where all are, the lower end is 1 - 3 / n:
+    replicates of pairs that are all right are all right. These ends alone take pairs for independent.
+
+    Args:
+        pairs: of both kinds, in descending order of score.
+        thresholds: (t,), descending.
+        replicates: how often identities are drawn.
+        seed: for the draws.
+    """
+    drawn, genuine = Replicates(pairs, replicates, seed), np.asarray(pairs.same, dtype=bool)
+    accepted = np.searchsorted(-pairs.scores, -thresholds, side="right")
+    before = np.concatenate([[0], np.cumsum(genuine, dtype=np.int64)])
+    ends = [np.concatenate([[0], count[accepted], [count[-1]]]) for count in (np.arange(len(before)) - before, before)]
+    groups = [PairBins(drawn.columns[chosen], end) for chosen, end in zip((~genuine, genuine), ends, strict=True)]
+    names = ("impostors", "genuine")
+
+    def shares(counts: list[NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        return {name: _cumulative_shares(count)[1:-1].T for name, count in zip(names, counts, strict=True)}
+
+    found = drawn.measure(groups, shares)  # name -> (replicates, t)
+    usable = np.isfinite(found["impostors"]).all(axis=1) & np.isfinite(found["genuine"]).all(axis=1)
+    if not usable.any():
+        return None
+    rates = found["impostors"][usable], 1 - found["genuine"][usable]
+    wrong = ends[0][1:-1], ends[1][-1] - ends[1][1:-1]
+    fmr, fnmr = (
+        _with_rule_of_3(np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0).T, count, int(end[-1]))
+        for values, count, end in zip(rates, wrong, ends, strict=True)
+    )
+    return fmr, fnmr
+
+
+def _with_rule_of_3(intervals: NDArray[np.float64], wrong: NDArray[np.integer], total: int) -> NDArray[np.float64]:
+    """Widen intervals (t, 2) of rates that are 0 or 1: `wrong` (t,) of `total` pairs."""
+    intervals[wrong == 0, 1] = min(1.0, RULE_OF_3 / total)
+    intervals[wrong == total, 0] = max(0.0, 1 - RULE_OF_3 / total)
+    return intervals
 
 
 def _interval(values: NDArray[np.float64]) -> Interval | None:
@@ -82,7 +132,7 @@ def _interval(values: NDArray[np.float64]) -> Interval | None:
     return float(low), float(high)
 
 
-def _curve_replicates(
+def curve_replicates(
     pairs: ScoredPairs, curve: Roc, rates: list[float], replicates: int, seed: int
 ) -> dict[str, NDArray[np.float64]]:
     """Return the metrics of `curve_intervals` for every replicate: name -> values (replicates,)."""

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from faces.core.errors import StageError
 from faces.core.terminal import say
+from faces.evaluation.bootstrap import error_rate_intervals
 from faces.evaluation.every_pair import EveryPair
+from faces.evaluation.metrics import MetricsParams
 from faces.evaluation.roc import accept
-from faces.evaluation.scored_pairs import ScoredPairs
+from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
 
 MIN_PAIRS = 30  # of a kind in a group, behind a rate or an accuracy
 MAX_DISTINCT = 6  # numbers with more distinct values are cut into thirds
@@ -104,16 +106,23 @@ def to_categories(names: pd.Series) -> pd.Categorical:
     return pd.Categorical.from_codes(codes - unnamed, categories=pd.Index(known[unnamed:]))
 
 
-def group_metrics(pairs: ScoredPairs, groups: pd.Categorical, threshold: float) -> tuple[dict[str, float], list[str]]:
-    """Return the balanced accuracy of each group at a threshold, with their mean, standard deviation and trade-off.
+def group_metrics(
+    pairs: ScoredPairs, groups: pd.Categorical, threshold: float, draws: MetricsParams, identities_known: bool = True
+) -> tuple[dict[str, float], list[str]]:
+    """Return FMR, FNMR and balanced accuracy of each group at a threshold, and how far groups are apart.
 
-    The trade-off, mean minus standard deviation, is FRCSyn's (Melzi et al. 2024, "FRCSyn Challenge at WACV 2024",
-    arXiv:2311.10476): a system that is good for some groups alone has a low one.
+    `fmr_worst_to_best` and `fnmr_worst_to_best` are the highest rate over the lowest (ISO/IEC 19795-10), left out if
+    the lowest is 0. `<rate>_of_group_<name>_low` and `_high` are the ends of its 95 % interval over people. Of the
+    accuracies, there are mean, standard deviation and trade-off. The trade-off, mean minus standard deviation, is
+    FRCSyn's (Melzi et al. 2024, "FRCSyn Challenge at WACV 2024", arXiv:2311.10476): a system that is good for some
+    groups alone has a low one.
 
     Args:
         pairs: n pairs of both kinds.
         groups: group of each pair, (n,), or missing.
         threshold: a pair is accepted if its score is at or above it.
+        draws: how many bootstrap replicates are behind an interval; 0: there are none.
+        identities_known: whether `first` and `second` of the pairs are known; if not, there are no intervals.
 
     Returns:
         Metrics by name, and a sentence on each group that is left out, for it has fewer than `MIN_PAIRS` pairs of a
@@ -134,6 +143,23 @@ def group_metrics(pairs: ScoredPairs, groups: pd.Categorical, threshold: float) 
     names = [f"accuracy_of_group_{group}" for group in groups.categories[enough]]
     metrics = dict(zip(names, accuracies.tolist(), strict=True))
     metrics |= {"group_accuracy_mean": mean, "group_accuracy_std": deviation, "trade_off": mean - deviation}
+    errors = dict(zip(("fmr", "fnmr"), (1 - right[enough] / counts[enough]).T, strict=True))
+    for kind, rates in errors.items():
+        metrics |= {
+            f"{kind}_of_group_{group}": float(rate)
+            for group, rate in zip(groups.categories[enough], rates, strict=True)
+        }
+        if rates.min() > 0:
+            metrics[f"{kind}_worst_to_best"] = float(rates.max() / rates.min())
+        else:
+            left_out.append(f"{kind}_worst_to_best needs an error in each group")
+    if draws.bootstrap and identities_known:
+        for place in np.flatnonzero(enough):
+            own = sort_descending(pairs.take(np.flatnonzero(groups.codes == place)))
+            ends = error_rate_intervals(own, np.array([threshold]), draws.bootstrap, draws.seed)
+            for kind, interval in zip(errors, ends or (), strict=False):
+                name = f"{kind}_of_group_{groups.categories[place]}"
+                metrics[f"{name}_low"], metrics[f"{name}_high"] = map(float, interval[0])
     return metrics, left_out
 
 

@@ -15,8 +15,11 @@ from pydantic import Field
 
 from faces.core.params import Params
 from faces.core.terminal import progress
-from faces.evaluation.roc import roc_curve, tar_at_far
-from faces.evaluation.rule_of_30 import Rate, describe_unsupported, is_supported
+from faces.evaluation.bootstrap import Interval, accuracy_interval, curve_intervals
+from faces.evaluation.metrics import MetricsParams
+from faces.evaluation.roc import roc_curve_sorted, tar_at_far
+from faces.evaluation.rule_of_30 import Rate, describe_unmeasurable, is_measurable
+from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
 
 MAX_SCORES = 32_000_000  # of probes and gallery images, in memory at a time: 128 MB
 BELOW_ANY_COSINE = -2.0
@@ -104,47 +107,88 @@ def cumulative_match_characteristic(rank: NDArray[np.int64], ranks: int = CMC_RA
     return np.cumsum(np.bincount(np.minimum(rank, ranks + 1), minlength=ranks + 2)[1:-1]) / len(rank)
 
 
-def open_set_metrics(found: ProbeRanks, rates: list[float]) -> tuple[dict[str, float], list[str]]:
-    """Return `dir_at_far_<rate>` for each FAR, and a sentence on each that the strangers do not support.
+class Identified(NamedTuple):
+    """Metrics by name, 95 % intervals of some of them over people, and a sentence on each that is left out."""
+
+    values: dict[str, float]
+    intervals: dict[str, Interval]
+    left_out: list[str]
+
+
+def open_set_metrics(
+    found: ProbeRanks, people: NDArray[np.int64], rates: list[float], draws: MetricsParams
+) -> Identified:
+    """Return `dir_at_far_<rate>` for each FAR that the strangers can measure.
 
     FAR, also FPIR, is the share of strangers with a best score at or above the threshold. DIR, also TPIR, is the share
     of probes of enrolled people where the right identity ranks first, at or above it. The threshold is the lowest one
-    that has at most this FAR. There are no metrics without strangers, or without probes of enrolled people.
+    that has at most this FAR. There are no metrics without strangers, or without probes of enrolled people. A replicate
+    draws the people of probes, enrolled or not; who is enrolled stays.
+
+    Args:
+        found: the outcome for n probes.
+        people: who is on each of them, (n,).
+        rates: FARs.
+        draws: how many bootstrap replicates are behind an interval; 0: there are none.
     """
     enrolled = found.rank > 0
     strangers = int(np.sum(~enrolled))
+    measurable = [rate for rate in rates if is_measurable(rate, strangers)]
     left_out = [
-        describe_unsupported(f"dir_at_far_{rate:g}", rate, "probes of strangers", strangers)
+        describe_unmeasurable(f"dir_at_far_{rate:g}", rate, "probes of strangers", strangers)
         for rate in rates
-        if not is_supported(rate, strangers)
+        if rate not in measurable
     ]
     if enrolled.all() or not enrolled.any():
-        return {}, left_out
+        return Identified({}, {}, left_out)
     scores = np.where(enrolled & (found.rank > 1), BELOW_ANY_COSINE, found.best_score)
-    curve = roc_curve(scores, enrolled)
-    metrics = {f"dir_at_far_{rate:g}": tar_at_far(curve, rate) for rate in rates if is_supported(rate, strangers)}
-    return metrics, left_out
+    probes = sort_descending(ScoredPairs(scores, enrolled, people, people))
+    curve = roc_curve_sorted(probes.scores, probes.same)
+    metrics = {f"dir_at_far_{rate:g}": tar_at_far(curve, rate) for rate in measurable}
+    ends = curve_intervals(probes, curve, measurable, draws.bootstrap, draws.seed) if draws.bootstrap else {}
+    intervals = {f"dir_at_far_{rate:g}": ends[f"tar_at_far_{rate:g}"] for rate in measurable if ends}
+    return Identified(metrics, intervals, left_out)
 
 
 def identification_metrics(
-    gallery: GalleryScorer, probes: NDArray[np.float32], labels: NDArray[np.int64], params: IdentificationParams
+    gallery: GalleryScorer,
+    probes: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    params: IdentificationParams,
+    draws: MetricsParams,
 ) -> tuple[dict[str, float], NDArray[np.float64], list[str]]:
     """Return the metrics of probes (n, D) of the people `labels` (n,), their CMC, and sentences.
 
-    A sentence says what is left out, or has no meaning for so few people. All is left out if no probe is of an enrolled
-    person. To add a metric, add it to `metrics` here.
+    Beside a metric are the ends of its 95 % interval over people, `<name>_low` and `<name>_high`. A sentence says what
+    is left out, or has no meaning for so few people. All is left out if no probe is of an enrolled person. To add a
+    metric, add it to `metrics` here.
     """
     found = rank_probes(gallery, probes, labels)
-    rank = found.rank[found.rank > 0]
+    known = found.rank > 0
+    rank, people = found.rank[known], np.unique(labels, return_inverse=True)[1]
     if len(rank) == 0:
         return {}, np.empty(0), ["nobody who is enrolled is among the probes"]
-    metrics = {f"rank_{k}": float(np.mean(rank <= k)) for k in params.ranks}
-    open_set, left_out = open_set_metrics(found, params.false_accept_rates)
-    metrics |= open_set
-    people = len(gallery.identities)
-    left_out += [f"rank_{k} is 1 whoever is found: {people} people are enrolled" for k in params.ranks if k >= people]
-    metrics |= {"enrolled": people, "probes": len(rank), "strangers": len(found.rank) - len(rank)}
+    metrics: dict[str, float] = {}
+    for k in params.ranks:
+        metrics[f"rank_{k}"] = float(np.mean(rank <= k))
+        if draws.bootstrap:
+            right = ScoredPairs((rank <= k).astype(float), np.ones(len(rank), np.int8), people[known], people[known])
+            ends = accuracy_interval(right, 0.5, draws.bootstrap, draws.seed)
+            metrics |= _ends(f"rank_{k}", ends.get("accuracy"))
+    open_set = open_set_metrics(found, people, params.false_accept_rates, draws)
+    for name, value in open_set.values.items():
+        metrics |= {name: value} | _ends(name, open_set.intervals.get(name))
+    enrolled = len(gallery.identities)
+    left_out = open_set.left_out
+    left_out += [
+        f"rank_{k} is 1 whoever is found: {enrolled} people are enrolled" for k in params.ranks if k >= enrolled
+    ]
+    metrics |= {"enrolled": enrolled, "probes": len(rank), "strangers": len(found.rank) - len(rank)}
     return metrics, cumulative_match_characteristic(rank), left_out
+
+
+def _ends(name: str, interval: Interval | None) -> dict[str, float]:
+    return {f"{name}_low": interval[0], f"{name}_high": interval[1]} if interval else {}
 
 
 def choose_enrolled(labels: NDArray[np.int64], images: int, seed: int) -> NDArray[np.bool_]:

@@ -4,7 +4,8 @@ To add a metric: compute it in roc.py, if it is read off the ROC, or in verifica
 `verification_metrics`. Both stages then write it. If it is to have a bootstrap interval, add it to `_curve_metrics` in
 bootstrap.py as well. Identification has its metrics in identification.py.
 
-If a set is too small for a metric, the metric is left out, and a sentence says why.
+If a set is too small for a metric, the metric is left out, and a sentence says why. A figure at a false match rate that
+lets fewer than 30 false matches be expected is there, and tables note it (faces/evaluation/rule_of_30.py).
 """
 
 from typing import NamedTuple
@@ -14,7 +15,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from faces.core.params import Params
-from faces.evaluation.bootstrap import Interval, accuracy_interval, auc_gain_interval, curve_intervals
+from faces.evaluation.bootstrap import (
+    Interval,
+    accuracy_interval,
+    auc_gain_interval,
+    curve_intervals,
+    error_rate_intervals,
+)
+from faces.evaluation.calibration import cllr, cllr_min
 from faces.evaluation.k_fold import describe_folds, k_fold_accuracies
 from faces.evaluation.roc import (
     Roc,
@@ -26,11 +34,12 @@ from faces.evaluation.roc import (
     roc_curve_sorted,
     tar_at_far,
 )
-from faces.evaluation.rule_of_30 import Rate, describe_unsupported, is_supported
+from faces.evaluation.rule_of_30 import Rate, describe_unmeasurable, is_measurable
 from faces.evaluation.scored_pairs import ScoredPairs
+from faces.evaluation.threshold import Calibration
 from faces.evaluation.verification import accuracy, d_prime
 
-FNMR_RATE = 0.01  # FMR of `fnmr_at_fmr_0.01`
+FNMR_RATES = (0.01, 0.001, 0.0001)  # FMRs of `fnmr_at_fmr_<rate>`
 
 
 class MetricsParams(Params):
@@ -73,6 +82,7 @@ def verification_metrics(
     drawn: ScoredPairs,
     threshold: float,
     params: MetricsParams,
+    calibration: Calibration,
     identities_known: bool = True,
 ) -> VerificationMetrics:
     """Return the metrics of one set; ValueError unless `every` is sorted and has both kinds of pair.
@@ -83,12 +93,14 @@ def verification_metrics(
         drawn: the pairs that `accuracy` is computed from, about as many genuine as impostor.
         threshold: for accuracy, FMR and FNMR; chosen on other pairs.
         params: which rates, and how many bootstrap replicates.
+        calibration: of likelihood ratios; fitted to other pairs.
         identities_known: whether `first` and `second` of the pairs are known; if not, there are no intervals.
     """
     curve = roc_curve_sorted(every.scores, every.same)
     values: dict[str, float] = {"accuracy": accuracy(drawn.scores, drawn.same, threshold)}
     values |= {"auc": area(curve), "eer": equal_error(curve), "d_prime": d_prime(every.scores, every.same)}
     values["fmr_at_threshold"], values["fnmr_at_threshold"] = error_rates(curve, threshold)
+    values |= {"cllr": cllr(every, calibration), "cllr_min": cllr_min(curve)}
     at_rates, left_out = metrics_at_rates(curve, params.false_accept_rates)
     values |= at_rates
     accuracies = None if folds is None else k_fold_accuracies(every.scores, every.same, folds)
@@ -108,20 +120,27 @@ def verification_metrics(
         )
     if not params.bootstrap or not identities_known:
         return VerificationMetrics(values, {}, left_out, curve)
-    rates = [rate for rate in params.false_accept_rates if f"tar_at_far_{rate:g}" in values]
     intervals = accuracy_interval(drawn, threshold, params.bootstrap, params.seed)
+    rates = sorted({*params.false_accept_rates, *FNMR_RATES})
     intervals |= curve_intervals(every, curve, rates, params.bootstrap, params.seed)
+    for rate in FNMR_RATES:
+        if ends := intervals.get(f"tar_at_far_{rate:g}"):
+            intervals[f"fnmr_at_fmr_{rate:g}"] = 1 - ends[1], 1 - ends[0]
+    at_threshold = error_rate_intervals(every, np.array([threshold]), params.bootstrap, params.seed)
+    if at_threshold:
+        for name, ends_of_rate in zip(("fmr_at_threshold", "fnmr_at_threshold"), at_threshold, strict=True):
+            intervals[name] = float(ends_of_rate[0, 0]), float(ends_of_rate[0, 1])
     return VerificationMetrics(values, intervals, left_out, curve)
 
 
 def metrics_at_rates(curve: Roc, rates: list[float]) -> tuple[dict[str, float], list[str]]:
-    """Return the TAR at each FAR and the FNMR at an FMR of 1 %, and a sentence on each that is not supported."""
+    """Return the TAR at each FAR and the FNMR at each of `FNMR_RATES`, and a sentence on each that has no meaning."""
     impostors = int(curve.impostors[-1])
     wanted = {f"tar_at_far_{rate:g}": (rate, tar_at_far(curve, rate)) for rate in rates}
-    wanted[f"fnmr_at_fmr_{FNMR_RATE:g}"] = FNMR_RATE, 1 - tar_at_far(curve, FNMR_RATE)
-    values = {name: value for name, (rate, value) in wanted.items() if is_supported(rate, impostors)}
+    wanted |= {f"fnmr_at_fmr_{rate:g}": (rate, 1 - tar_at_far(curve, rate)) for rate in FNMR_RATES}
+    values = {name: value for name, (rate, value) in wanted.items() if is_measurable(rate, impostors)}
     left_out = [
-        describe_unsupported(name, rate, "impostor pairs", impostors)
+        describe_unmeasurable(name, rate, "impostor pairs", impostors)
         for name, (rate, _) in wanted.items()
         if name not in values
     ]

@@ -141,6 +141,12 @@ def error_rates(curve: Roc, threshold: float) -> tuple[float, float]:
     return float(curve.fmr[place]), float(1 - curve.tar[place])
 
 
+def error_rates_at(curve: Roc, thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return `error_rates` at each of some thresholds (t,): FMR (t,) and FNMR (t,)."""
+    places = np.searchsorted(-curve.thresholds, -thresholds, side="right") - 1  # -inf is always below
+    return curve.impostors[places] / curve.impostors[-1], 1 - curve.genuine[places] / curve.genuine[-1]
+
+
 def threshold_between(descending: Scores, count: int) -> float:
     """Return the threshold that accepts the first `count` of distinct descending scores (m,).
 

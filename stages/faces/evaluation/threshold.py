@@ -1,39 +1,111 @@
-"""models/threshold.json: the thresholds on cosines that `evaluate` chose, with the error rates measured at each.
+"""models/threshold.json: thresholds on cosines, with the error rates measured at each, and the calibration.
 
 This module has the only model of that file: `evaluate` writes it, and whoever applies or describes the model reads it.
 """
 
 import json
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from faces.core.errors import StageError
 from faces.core.files import require_file, write_text
-from faces.evaluation.roc import Roc, error_rates
+from faces.evaluation.roc import Scores
 
 THRESHOLD_PATH = Path("models/threshold.json")
 LOWEST, HIGHEST = -2.5, 2.5  # of `threshold_between` on cosines, which lie in -1..1
 NOT_A_NUMBER = {"missing", "float_type", "float_parsing", "finite_number"}  # pydantic's names of these errors
+RATES = [float(f"{digits}e-{power}") for power in range(9, 1, -1) for digits in range(10, 100)]  # 1e-8 to 0.99
+
+Rate = Annotated[float, Field(ge=0, le=1)]
+Ends = tuple[Rate, Rate]
+
+
+class Calibration(BaseModel):
+    """Log-likelihood ratio = slope * cosine + intercept, no less than `lowest` and no more than `highest`.
+
+    The bounds are -log(genuine pairs) and log(impostor pairs) of the fit: a ratio of 1,000 takes a thousand impostor
+    pairs to be seen.
+    """
+
+    slope: FiniteFloat = Field(ge=0)
+    intercept: FiniteFloat
+    lowest: FiniteFloat
+    highest: FiniteFloat
+
+    def log_ratios(self, scores: Scores) -> NDArray[np.float64]:
+        """Return the log-likelihood ratios of cosines (n,)."""
+        return np.clip(self.slope * np.asarray(scores, dtype=np.float64) + self.intercept, self.lowest, self.highest)
 
 
 class ErrorRates(BaseModel):
-    """A threshold on cosines and the error rates at it.
+    """A threshold on cosines and the error rates at it, with their 95 % intervals over people if there are any.
 
     fmr: share of impostor pairs at or above the threshold; fnmr: share of genuine pairs below it.
     """
 
     threshold: FiniteFloat = Field(ge=LOWEST, le=HIGHEST)
-    fmr: float = Field(ge=0, le=1)
-    fnmr: float = Field(ge=0, le=1)
+    fmr: Rate
+    fnmr: Rate
+    fmr_interval: Ends | None = None
+    fnmr_interval: Ends | None = None
+
+
+class Curve(BaseModel):
+    """Error rates at many thresholds, in descending order: columns of one length.
+
+    `chosen_fmr` is the FMR on the part where thresholds for an FMR are chosen; `fmr` and `fnmr` are of the part where
+    errors are measured. `<rate>_low` and `<rate>_high` are the ends of 95 % intervals, or are empty.
+    """
+
+    threshold: list[FiniteFloat] = Field(min_length=2)
+    chosen_fmr: list[Rate]
+    fmr: list[Rate]
+    fnmr: list[Rate]
+    fmr_low: list[Rate]
+    fmr_high: list[Rate]
+    fnmr_low: list[Rate]
+    fnmr_high: list[Rate]
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Curve":
+        sizes = {name: len(values) for name, values in self}
+        ends = {sizes.pop(name) for name in list(sizes) if name.endswith(("_low", "_high"))}
+        if len(set(sizes.values())) > 1 or ends not in ({0}, {sizes["threshold"]}):
+            raise ValueError("has columns of different lengths")
+        if np.any(np.diff(self.threshold) >= 0):
+            raise ValueError("has thresholds that do not descend")
+        return self
+
+    def at(self, threshold: float) -> ErrorRates:
+        """Return the error rates at any threshold, between those of the curve by linear interpolation."""
+        order = np.array(self.threshold)[::-1]
+
+        def between(values: list[float]) -> float:
+            return float(np.interp(threshold, order, np.array(values)[::-1]))
+
+        intervals: dict[str, Ends] = {}
+        if self.fmr_low:
+            intervals["fmr_interval"] = between(self.fmr_low), between(self.fmr_high)
+            intervals["fnmr_interval"] = between(self.fnmr_low), between(self.fnmr_high)
+        return ErrorRates(threshold=threshold, fmr=between(self.fmr), fnmr=between(self.fnmr), **intervals)
+
+    def for_fmr(self, rate: float) -> ErrorRates:
+        """Return the lowest threshold of the curve at which `chosen_fmr` is at most `rate`, with its error rates."""
+        return self.at(self.threshold[int(np.searchsorted(self.chosen_fmr, rate, side="right")) - 1])
 
 
 class Thresholds(ErrorRates):
     """The content of models/threshold.json.
 
-    `threshold` has the highest accuracy on the drawn pairs of the part `chosen_on`. `at_fmr` maps a false match rate,
-    as text ("0.01"), to the threshold for it, chosen on every pair of the part `at_fmr_chosen_on`. All error rates are
-    measured on every pair of the part `measured_on`: `genuine_pairs` and `impostor_pairs` are their numbers.
+    `threshold` has the highest accuracy on pairs of the part `chosen_on`. `at_fmr` maps a false match rate, as text
+    ("0.01"), to the threshold for it, chosen on every pair of the part `at_fmr_chosen_on`, whose pairs support an FMR
+    of `lowest_fmr`; `curve` has many more. `calibration`, of the same pairs, makes a likelihood ratio of a cosine. All
+    error rates are measured on every pair of the part `measured_on`: `genuine_pairs` and `impostor_pairs` are their
+    numbers.
     """
 
     chosen_on: str
@@ -42,36 +114,27 @@ class Thresholds(ErrorRates):
     impostor_pairs: int = Field(ge=0)
     at_fmr: dict[str, ErrorRates]
     at_fmr_chosen_on: str
+    lowest_fmr: Rate
+    calibration: Calibration
+    curve: Curve
 
-
-def measure_thresholds(part: str, curve: Roc, threshold: float, at_fmr: dict[float, float]) -> Thresholds:
-    """Return thresholds with their error rates on a part of the split.
-
-    Args:
-        part: name of the part.
-        curve: ROC of every pair of the part.
-        threshold: chosen on drawn `train` pairs.
-        at_fmr: FMR -> the threshold for it, chosen on every pair of `test_seen`.
-    """
-    return Thresholds(
-        **_measure(curve, threshold).model_dump(),
-        chosen_on="train",
-        measured_on=part,
-        genuine_pairs=int(curve.genuine[-1]),
-        impostor_pairs=int(curve.impostors[-1]),
-        at_fmr={f"{rate:g}": _measure(curve, chosen) for rate, chosen in at_fmr.items()},
-        at_fmr_chosen_on="test_seen",
-    )
-
-
-def _measure(curve: Roc, threshold: float) -> ErrorRates:
-    fmr, fnmr = error_rates(curve, threshold)
-    return ErrorRates(threshold=threshold, fmr=fmr, fnmr=fnmr)
+    def for_fmr(self, rate: float) -> ErrorRates:
+        """Return the threshold for a false match rate; StageError if the pairs support no rate as low."""
+        if rate < self.lowest_fmr:
+            lowest = next((known for known in RATES if known >= self.lowest_fmr), 1.0)
+            raise StageError(
+                f"an FMR of {rate:g}: the pairs of {self.at_fmr_chosen_on} images support {lowest:g} at the lowest, at "
+                "which 30 false matches are to be expected"
+            )
+        return self.curve.for_fmr(rate)
 
 
 def write_thresholds(thresholds: Thresholds, path: Path = THRESHOLD_PATH) -> None:
-    """Write the file; the keys are in the order of the fields."""
-    write_text(path, json.dumps(thresholds.model_dump(), indent=2) + "\n")
+    """Write the file; the keys are in the order of the fields, and a column of the curve is one line."""
+    content = thresholds.model_dump()
+    columns = content.pop("curve")
+    lines = ",\n".join(f'    "{name}": {json.dumps(values)}' for name, values in columns.items())
+    write_text(path, f'{json.dumps(content, indent=2)[:-2]},\n  "curve": {{\n{lines}\n  }}\n}}\n')
 
 
 def read_thresholds(path: Path = THRESHOLD_PATH) -> Thresholds:

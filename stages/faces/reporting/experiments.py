@@ -18,10 +18,18 @@ def git(*arguments: str) -> str:
     return done.stdout
 
 
+def experiment_references() -> dict[str, list[str]]:
+    """Return the Git references of DVC's experiments by name; DVC keeps them as refs/exps/<…>/<name>."""
+    found: dict[str, list[str]] = {}
+    for reference in git("for-each-ref", "--format=%(refname)", "refs/exps").split():
+        if "celery" not in reference:
+            found.setdefault(reference.rpartition("/")[2], []).append(reference)
+    return found
+
+
 def resolve_experiment(experiment: str) -> str:
-    """Return the Git reference of an experiment: DVC keeps uncommitted experiments as refs/exps/<…>/<name>."""
-    refs = [ref for ref in git("for-each-ref", "--format=%(refname)", "refs/exps").split() if "celery" not in ref]
-    named = [ref for ref in refs if ref.rpartition("/")[2] == experiment]
+    """Return the Git reference of an experiment; of a branch, a tag or a commit, its name."""
+    named = experiment_references().get(experiment, [])
     if len(named) > 1:
         raise StageError(f"{experiment}: there are {len(named)} experiments of this name; give a commit")
     return named[0] if named else experiment

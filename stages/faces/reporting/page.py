@@ -10,10 +10,12 @@ from faces.core.errors import StageError
 from faces.core.json_files import read_json
 from faces.core.params import PARAMS_FILE, parse_params, read_params
 from faces.evaluation.threshold import read_thresholds
-from faces.reporting.experiments import git, read_file_at, read_json_at, resolve_experiment
+from faces.reporting.comparison import as_table, compare_experiments
+from faces.reporting.experiments import WORKSPACE, git, read_file_at, read_json_at, resolve_experiment
 from faces.reporting.plots import curves, picture
 from faces.reporting.tables import (
     METRICS,
+    NOTE_MEANS,
     Table,
     exports_table,
     thresholds_table,
@@ -29,10 +31,12 @@ TILES = {
     "accuracy_test_unseen": "accuracy, people never seen",
     "auc_test_unseen": "AUC, people never seen",
     "eer_test_unseen": "EER, people never seen",
+    "fnmr_at_fmr_0.01_test_unseen": "FNMR at FMR 0.01, people never seen",
     "accuracy_test_seen": "accuracy, other images of training people",
     "threshold": "threshold on cosines",
 }
 SYNTHETIC = Path("data/synthetic")
+DRAWS = 1000  # of people, behind an interval of a difference
 STYLE = Path(__file__).with_suffix(".css")
 ERRORS = ("eer", "loss", "fnmr", "fmr")  # parts of names of metrics of which less is better
 
@@ -103,7 +107,19 @@ def comparison(other: str) -> str:
     if not metrics:
         return f"{said}<p>No figure differs.</p>"
     head = f"<tr><th>figure</th><th>{html.escape(other)}</th><th>here</th><th>difference</th></tr>"
-    return f'{said}<div class="wide"><table><thead>{head}</thead><tbody>{metrics}</tbody></table></div>'
+    table = f'<div class="wide"><table><thead>{head}</thead><tbody>{metrics}</tbody></table></div>'
+    return f"{said}{table}{told_apart(other)}"
+
+
+def told_apart(other: str) -> str:
+    """Return what `faces compare` says of another experiment and the workspace, as HTML; or why it says nothing."""
+    try:
+        compared = compare_experiments(other, WORKSPACE, DRAWS, seed=0)
+    except StageError as error:
+        return f"<p>Intervals of differences: none. {html.escape(str(error))}</p>"
+    words = html.escape(". ".join(compared.said))
+    table = in_html(as_table(compared, other, "here"))
+    return f"<p>On the same pairs, with 95 % intervals of the difference over people. {words}.</p>{table}"
 
 
 def change(name: str, before: float, now: float) -> str:
@@ -140,7 +156,9 @@ def body(against: str | None) -> str:
     made = f"Made by <code>make repro report</code> from {html.escape(git_state())}"
     parts = [f'<h1>{title}</h1><p class="quiet">{made}</p>', f'<div class="tiles">{tiles(metrics)}</div>']
     sections = {"Trained on": "".join(map(in_html, training_data_tables()))}
-    sections["Verification"] = f"<p>With 95 % intervals over people.</p>{in_html(verification_table(details))}"
+    sections["Verification"] = (
+        f"<p>With 95 % intervals over people. {NOTE_MEANS}</p>{in_html(verification_table(details))}"
+    )
     if test_sets := {name: read_json(METRICS / f"score@{name}.json") for name in load_test_sets()}:
         sections["Other test sets"] = in_html(verification_table(test_sets))
     sections["Thresholds"] = (

@@ -84,6 +84,18 @@ def draw_scores(scores: pd.DataFrame, threshold: float) -> Callable[[Any], None]
     return draw
 
 
+def draw_reliability(table: pd.DataFrame) -> Callable[[Any], None]:
+    """Return a function that draws likelihood ratios observed over those stated, and the line where both are equal."""
+    lines = draw_lines(table, "stated", "observed")
+
+    def draw(axes: Any) -> None:
+        lines(axes)
+        axes.axline((0, 0), slope=1, color="grey", linestyle="--")
+        axes.set(xlabel="log10 of the ratio stated", ylabel="log10 of the ratio observed")
+
+    return draw
+
+
 def draw_people(points: pd.DataFrame, axes: Any) -> None:
     """Draw embeddings in two dimensions, a colour a person."""
     axes.scatter(points["x"], points["y"], c=points["subject"].factorize()[0], cmap="tab20", s=10)
@@ -105,6 +117,9 @@ def curves(threshold: float) -> Iterator[str]:
     scores = read_curve(METRICS / "evaluate/scores.csv")
     last = scores["set"].iloc[-1]
     yield plot(draw_scores(scores[scores["set"] == last], threshold), f"cosines of all pairs of {last}")
+    yield plot(
+        draw_reliability(read_curve(METRICS / "evaluate/reliability.csv")), "likelihood ratios: stated, observed"
+    )
     ranks = read_curve(METRICS / "identify/cmc.csv")
     yield plot(draw_lines(ranks, "rank", "rate"), "CMC: how often the right person is among the best")
     for name in TRAINING:

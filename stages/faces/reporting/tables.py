@@ -1,22 +1,27 @@
 """Tables of metrics, for the model card in Markdown and for the report in HTML."""
 
 import html
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from faces.core.csv_files import csv_rows
 from faces.core.json_files import read_json
+from faces.evaluation.metrics import FNMR_RATES
+from faces.evaluation.rule_of_30 import is_supported
 from faces.evaluation.threshold import ErrorRates, Thresholds
 from faces.tables.sources import load_sources
-from faces.tables.split_table import SCORED
 
 METRICS = Path("metrics")
 RATE = "tar_at_far_"  # begins the name of a metric; the rate follows
 MEANINGS = {
     "train": "images that the network was trained on",
+    "validation_unseen": "people set aside, on whom thresholds are chosen",
     "test_seen": "other images of the training people",
     "test_unseen": "people that training never saw",
 }
+NOTE = " *"
+NOTE_MEANS = "* Fewer than 30 false matches are expected at this rate (the rule of 30): go by the interval."
 WORST_GROUPS = 5  # of either kind of error
 
 
@@ -47,20 +52,28 @@ def format_metric(metrics: Metrics, name: str) -> str:
     return f"{metrics[name]:.3f}" + ("" if None in ends else f" ({ends[0]:.3f} to {ends[1]:.3f})")
 
 
+def note(metrics: Metrics, name: str) -> str:
+    """Return NOTE after a figure at a false match rate that lets fewer than 30 false matches be expected, or ""."""
+    rate = re.fullmatch(r"(?:tar_at_far|fnmr_at_fmr)_([0-9.e-]+)", name)
+    unsupported = rate and name in metrics and not is_supported(float(rate[1]), metrics["impostor_pairs"])
+    return NOTE if unsupported else ""
+
+
 def training_data_tables() -> tuple[Table, Table]:
     """Return a table of the sources, and one of the parts of the split."""
     rows = []
     for name in load_sources():
         packed = read_json(METRICS / f"pack@{name}.json")
-        rows.append([name, f"{packed['images']:,}", f"{packed['subjects']:,}", f"{packed['rejected']:,}"])
+        counts = [f"{packed[key]:,}" for key in ("images", "subjects", "rejected")]
+        rows.append([name, *counts, f"{packed['failure_to_enrol']:.2%}"])
     split = read_json(METRICS / "split.json")
     parts = [
         [part, MEANINGS[part], f"{split[f'images_{part}']:,}", f"{split[f'subjects_{part}']:,}"]
-        for part in SCORED
+        for part in MEANINGS
         if split[f"images_{part}"]
     ]
     return (
-        Table(["source", "images", "people", "rejected"], rows),
+        Table(["source", "images", "people", "rejected", "failure to enrol"], rows),
         Table(["part", "what it is", "images", "people"], parts),
     )
 
@@ -72,11 +85,14 @@ def metric_labels(details: Metrics) -> dict[str, str]:
         key=lambda name: -float(name.removeprefix(RATE)),
     )
     names = {"accuracy": "accuracy at the threshold", "auc": "AUC", "eer": "EER"}
+    names |= {f"fnmr_at_fmr_{rate:g}": f"FNMR at FMR {rate:g}" for rate in FNMR_RATES}
     names |= {name: f"TAR at FAR {name.removeprefix(RATE)}" for name in rates}
     names |= {
         "fold_accuracy": "k-fold accuracy",
         "fmr_at_threshold": "FMR at the threshold",
         "fnmr_at_threshold": "FNMR at the threshold",
+        "cllr": "Cllr",
+        "cllr_min": "lowest Cllr",
     }
     return {name: text for name, text in names.items() if any(name in part for part in details.values())}
 
@@ -84,7 +100,7 @@ def metric_labels(details: Metrics) -> dict[str, str]:
 def verification_table(details: Metrics) -> Table:
     """Return the verification metrics of every part, or test set, with intervals: a row a metric, a column a part."""
     rows = [
-        [text, *(format_metric(part, name) for part in details.values())]
+        [text, *(format_metric(part, name) + note(part, name) for part in details.values())]
         for name, text in metric_labels(details).items()
     ]
     pairs = [f"{part['genuine_pairs']:,}; {part['impostor_pairs']:,}" for part in details.values()]
@@ -95,8 +111,15 @@ def thresholds_table(thresholds: Thresholds) -> Table:
     """Return thresholds with the error rates measured at them."""
     chosen: dict[str, ErrorRates] = {f"most accurate on `{thresholds.chosen_on}` pairs": thresholds}
     chosen |= {f"FMR {rate} on `{thresholds.at_fmr_chosen_on}`": rates for rate, rates in thresholds.at_fmr.items()}
-    rows = [[text, *(f"{value:.4f}" for value in (r.threshold, r.fmr, r.fnmr))] for text, r in chosen.items()]
+    rows = [
+        [text, f"{r.threshold:.4f}", _with_ends(r.fmr, r.fmr_interval), _with_ends(r.fnmr, r.fnmr_interval)]
+        for text, r in chosen.items()
+    ]
     return Table(["chosen for", "threshold", "FMR", "FNMR"], rows)
+
+
+def _with_ends(rate: float, interval: tuple[float, float] | None) -> str:
+    return f"{rate:.4f}" + (f" ({interval[0]:.4f} to {interval[1]:.4f})" if interval else "")
 
 
 def exports_table(exports: Metrics) -> Table:

@@ -14,8 +14,15 @@ from faces.core.csv_files import read_csv_pieces
 from faces.core.errors import StageError
 
 SPLIT_PATH = Path("data/split.csv")
-TRAIN, VALIDATION, TEST_SEEN, TEST_UNSEEN = PARTS = ("train", "validation", "test_seen", "test_unseen")
-SCORED = (TRAIN, TEST_SEEN, TEST_UNSEEN)  # `validation` serves choices during training only
+TRAIN, VALIDATION, VALIDATION_UNSEEN, TEST_SEEN, TEST_UNSEEN = PARTS = (
+    "train",
+    "validation",
+    "validation_unseen",
+    "test_seen",
+    "test_unseen",
+)
+SCORED = (TRAIN, TEST_SEEN, TEST_UNSEEN)  # the others serve choices: of an epoch, and of thresholds
+HELD_OUT = (VALIDATION_UNSEEN, TEST_UNSEEN)  # the parts of people that training never sees
 
 # source, row: place of the pixels in the shards of data/packed/<source>; subject, path: the user's names; label: class
 # index, 0..C-1 for the C training identities, C and above for identities that training never sees.
@@ -29,7 +36,8 @@ def read_split(path: Path = SPLIT_PATH, names: bool = False) -> pd.DataFrame:
 
     Raises:
         StageError: the file is missing or damaged, or breaks a rule: a subject has one label, and a label one name,
-            though perhaps in several sources; an image is listed once; people of `test_unseen` are in no other part.
+            though perhaps in several sources; an image is listed once; people of `validation_unseen` and `test_unseen`
+            are in no other part.
     """
     read = _SplitReader(path)
     pieces = [read.piece(piece, names) for piece in read_csv_pieces(path, COLUMNS)]
@@ -86,8 +94,9 @@ class _SplitReader:
 def _check_parts(table: pd.DataFrame, path: Path) -> None:
     """Raise StageError if an identity or an image is in a part where it must not be."""
     labels = {part: set(image_labels(table)[part_images(table, part)].tolist()) for part in PARTS}
-    if shared := labels[TEST_UNSEEN] & (labels[TRAIN] | labels[VALIDATION] | labels[TEST_SEEN]):
-        raise StageError(f"{path}: label {min(shared)} is in `{TEST_UNSEEN}` and in another part")
+    for part in HELD_OUT:
+        if shared := labels[part] & set().union(*(labels[other] for other in PARTS if other != part)):
+            raise StageError(f"{path}: label {min(shared)} is in `{part}` and in another part")
     for part in (VALIDATION, TEST_SEEN):
         if unknown := labels[part] - labels[TRAIN]:
             raise StageError(f"{path}: label {min(unknown)} is in `{part}` but not in `{TRAIN}`")

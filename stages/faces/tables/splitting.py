@@ -13,7 +13,17 @@ from pydantic import Field
 
 from faces.core.errors import StageError
 from faces.core.params import Params
-from faces.tables.split_table import COLUMNS, PARTS, TEST_SEEN, TEST_UNSEEN, TRAIN, VALIDATION
+from faces.tables.sources import Name
+from faces.tables.split_table import (
+    COLUMNS,
+    HELD_OUT,
+    PARTS,
+    TEST_SEEN,
+    TEST_UNSEEN,
+    TRAIN,
+    VALIDATION,
+    VALIDATION_UNSEEN,
+)
 
 
 class SplitParams(Params):
@@ -22,6 +32,8 @@ class SplitParams(Params):
     seed: int = Field(ge=0)
     test_size: float = Field(gt=0, lt=1)
     validation_size: float = Field(ge=0, lt=1)
+    validation_subjects: float = Field(ge=0, lt=1)
+    validation_sources: list[Name]
     unseen_subjects: float = Field(ge=0, lt=1)
     same_names: Literal["two_people", "one_person"]
     drop_copies: bool
@@ -30,30 +42,63 @@ class SplitParams(Params):
 Subject = tuple[str, str]  # source, name
 
 
+class HeldOut(NamedTuple):
+    """The subjects that training never sees: those of `test_unseen` and those of `validation_unseen`."""
+
+    unseen: set[Subject]
+    validated: set[Subject]
+
+
 def hash_names(seed: int, *names: str) -> bytes:
     """Return a hash of the names; sorting by it is a shuffle that other names do not change."""
     text = "\0".join([str(seed), *names])
     return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
 
 
-def choose_unseen(subjects: list[Subject], params: SplitParams) -> set[Subject]:
-    """Return the subjects (source, subject) held out of training: `unseen_subjects` of all, at least two."""
-    if params.unseen_subjects == 0:
-        return set()
-    count = max(2, round(params.unseen_subjects * len(subjects)))
-    if len(subjects) - count < 2:
+def choose_held_out_people(subjects: list[Subject], homes: dict[Subject, set[str]], params: SplitParams) -> HeldOut:
+    """Return who is held out of training: for `test_unseen` and, of the others, for `validation_unseen`.
+
+    Each share takes at least two people, to have impostors, or none if it is 0. Who is in `test_unseen` does not depend
+    on `validation_subjects`.
+
+    Args:
+        subjects: all people.
+        homes: the sources of each person.
+        params: the shares, and the sources of the people of `validation_unseen`.
+    """
+    order = sorted(subjects, key=lambda subject: hash_names(params.seed, *subject))
+    count = _count(params.unseen_subjects, len(order))
+    _check_count(f"unseen_subjects: {params.unseen_subjects}", count, len(order), len(order) - 2)
+    unseen, others = order[:count], order[count:]
+    if wanted := set(params.validation_sources):
+        if unknown := wanted - set().union(*homes.values()):
+            raise StageError(f"params.yaml: split.validation_sources: {min(unknown)!r} is none of `sources`")
+        others = [subject for subject in others if homes[subject] & wanted]
+    total = sum(bool(homes[subject] & wanted) for subject in order) if wanted else len(order)
+    count = _count(params.validation_subjects, total)
+    most = min(len(others), len(order) - len(unseen) - 2)
+    _check_count(f"validation_subjects: {params.validation_subjects}", count, total, most)
+    return HeldOut(set(unseen), set(others[:count]))
+
+
+def _count(share: float, total: int) -> int:
+    return max(2, round(share * total)) if share else 0
+
+
+def _check_count(parameter: str, count: int, total: int, most: int) -> None:
+    """Raise StageError if `count` of `total` subjects are to be held out, and only `most` can be."""
+    if count and count > most:
         raise StageError(
-            f"params.yaml: split.unseen_subjects: {params.unseen_subjects}: holds out {count} of {len(subjects)} "
-            "subjects (two at least, to have impostors); two must be left to train on. Use 0 to hold out none"
+            f"params.yaml: split.{parameter}: holds out {count} of {total} subjects (two at least, to have impostors); "
+            "two must be left to train on. Use 0 to hold out none"
         )
-    return set(sorted(subjects, key=lambda subject: hash_names(params.seed, *subject))[:count])
 
 
 class People(NamedTuple):
-    """The label of every subject (source, subject), and the subjects that training never sees."""
+    """The label of every subject (source, subject), and the subjects that are held out."""
 
     labels: dict[Subject, int]
-    unseen: set[Subject]
+    held_out: HeldOut
 
 
 def names_in_several_sources(subjects: Iterable[Subject]) -> dict[str, list[str]]:
@@ -75,19 +120,20 @@ def choose_people(subjects: list[Subject], params: SplitParams) -> People:
     people = sorted(set(person.values()))
     if len(people) < 2:
         raise StageError(f"found {len(people)} subject(s) in all sources together; at least two are needed")
-    unseen = choose_unseen(people, params)
-    known = [one for one in people if one not in unseen]
-    labels = {one: number for number, one in enumerate([*known, *sorted(unseen)])}
-    return People(
-        {subject: labels[one] for subject, one in person.items()},
-        {subject for subject, one in person.items() if one in unseen},
-    )
+    homes: dict[Subject, set[str]] = {one: set() for one in people}
+    for (source, _), one in person.items():
+        homes[one].add(source)
+    unseen, validated = choose_held_out_people(people, homes, params)
+    known = [one for one in people if one not in unseen | validated]
+    labels = {one: number for number, one in enumerate([*known, *sorted(validated), *sorted(unseen)])}
+    held_out = HeldOut(*({subject for subject, one in person.items() if one in part} for part in (unseen, validated)))
+    return People({subject: labels[one] for subject, one in person.items()}, held_out)
 
 
 def count_namesakes(people: People) -> int:
-    """Return how many subjects that training never sees have the name of one that it sees, in another source."""
-    trained_on = {name for _, name in people.labels.keys() - people.unseen}
-    return sum(name in trained_on for _, name in people.unseen)
+    """Return how many subjects of `test_unseen` have the name of one that training sees, in another source."""
+    trained_on = {name for _, name in people.labels.keys() - people.held_out.unseen - people.held_out.validated}
+    return sum(name in trained_on for _, name in people.held_out.unseen)
 
 
 def choose_held_out(names: Subject, paths: list[str], params: SplitParams) -> tuple[list[int], list[int]]:
@@ -109,8 +155,10 @@ def assign(images: pd.DataFrame, people: People, params: SplitParams) -> pd.Data
     rows_by_subject: dict[Any, Any] = images.groupby(["source", "subject"]).indices
     for names, rows in rows_by_subject.items():
         label[rows] = people.labels[names]
-        if names in people.unseen:
+        if names in people.held_out.unseen:
             part[rows] = TEST_UNSEEN
+        elif names in people.held_out.validated:
+            part[rows] = VALIDATION_UNSEEN
         else:
             tested, validated = choose_held_out(names, paths[rows].tolist(), params)
             part[rows[tested]] = TEST_SEEN
@@ -173,7 +221,7 @@ def describe(counts: ImageCounts) -> dict[str, int]:
     for part, images in counts.items():
         sizes[f"images_{part}"] = int(images.sum())
         sizes[f"subjects_{part}"] = int(np.count_nonzero(images))
-    in_training = sum(images for part, images in counts.items() if part != TEST_UNSEEN)
+    in_training = sum(images for part, images in counts.items() if part not in HELD_OUT)
     sizes["subjects_with_one_image"] = int(np.count_nonzero(in_training == 1))
     return sizes
 

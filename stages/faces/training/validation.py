@@ -16,7 +16,7 @@ from faces.core.threads import load_threads
 from faces.evaluation.roc import area_under_roc, equal_error_rate
 from faces.tables.embeddings import unit_length
 from faces.tables.packed_images import PackedImages
-from faces.tables.split_table import TEST_SEEN, VALIDATION, image_labels, part_images
+from faces.tables.split_table import TEST_SEEN, VALIDATION, VALIDATION_UNSEEN, image_labels, part_images
 from faces.training.batches import BatchSize, Seed
 
 
@@ -36,13 +36,14 @@ class Diverged(Exception):
 
 @dataclass
 class Validation:
-    """Verification of all pairs of some held-out images: those of `validation`, or of `test_seen` if it is empty.
+    """Verification of all pairs of some held-out images.
 
-    The images are all those of some subjects, drawn at random, so that there are genuine pairs.
+    They are those of `validation_unseen`, people that are not trained on; if it is empty, of `validation`; if that is
+    empty too, of `test_seen`. They are all images of some subjects, drawn at random, so that there are genuine pairs.
 
     Attributes:
         numbers: Image numbers, (n,).
-        set_aside: Whether they come from `validation`. Only then may they choose an epoch.
+        set_aside: Whether they come from another part than `test_seen`. Only then may they choose an epoch.
         has_both: Whether there are genuine and impostor pairs.
     """
 
@@ -52,10 +53,9 @@ class Validation:
 
     def __post_init__(self) -> None:
         """Draw the subjects."""
-        labels, candidates = image_labels(self.split), part_images(self.split, VALIDATION)
-        self.set_aside = len(candidates) > 0
-        if not self.set_aside:
-            candidates = part_images(self.split, TEST_SEEN)
+        labels, present = image_labels(self.split), set(self.split["part"].unique())
+        part = next((part for part in (VALIDATION_UNSEEN, VALIDATION) if part in present), TEST_SEEN)
+        self.set_aside, candidates = part != TEST_SEEN, part_images(self.split, part)
         subjects = np.random.default_rng(self.params.seed).permutation(np.unique(labels[candidates]))
         sizes = np.bincount(labels[candidates], minlength=subjects.max() + 1)[subjects]
         chosen = subjects[: 1 + np.searchsorted(np.cumsum(sizes), self.params.validation_images)]
@@ -94,5 +94,5 @@ def check_choice(set_aside: bool, params: ValidationParams) -> None:
     if asked and not set_aside:
         raise StageError(
             f"params.yaml: train.{asked}: an epoch is chosen by genuine and impostor pairs of "
-            f"`{VALIDATION}` images, and there are none; raise split.validation_size"
+            f"`{VALIDATION_UNSEEN}` or `{VALIDATION}` images, and there are none; raise split.validation_subjects"
         )

@@ -1,0 +1,213 @@
+"""Is one experiment better than another? Differences of figures on the same pairs, with 95 % intervals.
+
+A replicate of the bootstrap draws people, as in faces/evaluation/bootstrap.py, and gives both experiments the same
+people, so that how hard these are cancels out of a difference. Of n people, the interval of a difference reaches from
+the q-th to the (1 - q)-th quantile of the replicates, where q = Phi(-sqrt(n / (n - 1)) * t) and t is the 97.5th
+percentile of Student's distribution with n - 1 degrees of freedom: a little further than the usual 2.5th percentile,
+which is too narrow for few people. (Hesterberg 2015, "What teachers should know about the bootstrap", the expanded
+percentile interval.)
+
+Experiments with several seeds are compared seed by seed. The interval of the mean difference d over S seeds is
+
+    d +- t * sqrt(v + w),  w = max(0, s ** 2 - u) / S
+
+where v is the variance of d over replicates of people, s the standard deviation of the differences of single seeds, and
+u what people alone make of s ** 2, which v has already: S / (S - 1) times the variance, over replicates, of a seed's
+distance from the mean of the seeds. t is the 97.5th percentile of Student's distribution, with (v + w) ** 2 / (v ** 2 /
+(n - 1) + w ** 2 / (S - 1)) degrees of freedom. (Satterthwaite 1946, "An approximate distribution of estimates of
+variance components".)
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from faces.core.errors import StageError
+from faces.evaluation.bootstrap import COVERAGE, accuracy_replicates, curve_replicates
+from faces.evaluation.metrics import FNMR_RATES
+from faces.evaluation.roc import area, equal_error, roc_curve_sorted, tar_at_far
+from faces.evaluation.rule_of_30 import is_measurable
+from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
+from faces.evaluation.verification import accuracy
+from faces.tables.kept_scores import KeptPairs, KeptScores
+
+BETTER, WORSE, UNDECIDED = "better", "worse", "not told apart"
+Replicates = dict[str, NDArray[np.float64]]
+
+
+class Difference(NamedTuple):
+    """A figure of two experiments on the same pairs.
+
+    Attributes:
+        set: name of the part or test set.
+        figure: name of the metric.
+        first: its value in the first experiment, the mean over seeds.
+        second: its value in the second.
+        low, high: ends of the 95 % interval of second - first; None if the set does not name its people.
+        verdict: of the second experiment: better, worse, or not told apart by these data.
+    """
+
+    set: str
+    figure: str
+    first: float
+    second: float
+    low: float | None
+    high: float | None
+    verdict: str
+
+
+class Scored(NamedTuple):
+    """The figures of one experiment on some pairs, and of its replicates: name -> (replicates,)."""
+
+    values: dict[str, float]
+    replicates: Replicates
+
+
+def compare(
+    first: Sequence[KeptScores], second: Sequence[KeptScores], draws: int, seed: int
+) -> tuple[list[Difference], list[str]]:
+    """Return the differences of all figures, and sentences on what was compared.
+
+    Args:
+        first: the scores of an experiment, one for each seed.
+        second: those of another with the same seeds, in the same order.
+        draws: bootstrap replicates, 1 or more.
+        seed: for the draws.
+    """
+    everything = [*first, *second]
+    names = [name for name in first[0].sets if all(name in kept.sets for kept in everything)]
+    if not names:
+        raise StageError("the experiments have no test set in common")
+    found, said = list[Difference](), list[str]()
+    if any(one.embeddings == other.embeddings for one, other in zip(first, second, strict=True)):
+        said.append("the embeddings are the same: the experiments differ in thresholds at most")
+    for name in names:
+        every = [kept.sets[name].every for kept in everything]
+        places = common_pairs(every)
+        total = max(len(pairs.scores) for pairs in every)
+        if not 0 < np.count_nonzero(every[0].same[places[0]]) < len(places[0]):
+            said.append(f"{name}: the experiments have no pairs of both kinds in common")
+            continue
+        said.append(f"{name}: {len(places[0]):,} pairs in common, of {total:,}")
+        drawn = [kept.sets[name].drawn for kept in everything]
+        sides = [
+            _scored(pairs, rows, own, own_rows, kept.threshold, draws, seed)
+            for pairs, rows, own, own_rows, kept in zip(
+                every, places, drawn, common_pairs(drawn), everything, strict=True
+            )
+        ]
+        people = count_people(every[0], places[0]) if all(len(pairs.people) for pairs in every) else 0
+        found += _differences(name, sides[: len(first)], sides[len(first) :], people)
+    return found, said
+
+
+def common_pairs(sides: Sequence[KeptPairs]) -> list[NDArray[np.int64]]:
+    """Return, for each side, the places of the pairs of images that all sides have, in one order."""
+    images = reduce(np.intersect1d, [pairs.images for pairs in sides])
+    keys = []
+    for pairs in sides:
+        number = np.searchsorted(images, pairs.images).clip(max=max(0, len(images) - 1))
+        shared = images[number] == pairs.images if len(images) else np.zeros(len(number), dtype=bool)
+        a, b = number[pairs.a], number[pairs.b]
+        both = shared[pairs.a] & shared[pairs.b]
+        keys.append(np.where(both, np.minimum(a, b) * len(images) + np.maximum(a, b), -1))
+    wanted = reduce(np.intersect1d, keys)
+    wanted = wanted[wanted >= 0]
+    orders = [np.argsort(key, kind="stable") for key in keys]
+    return [order[np.searchsorted(key, wanted, sorter=order)] for key, order in zip(keys, orders, strict=True)]
+
+
+def count_people(pairs: KeptPairs, rows: NDArray[np.int64]) -> int:
+    """Return the number of people on the images of some pairs."""
+    return len(np.unique(pairs.people[np.union1d(pairs.a[rows], pairs.b[rows])]))
+
+
+def _take(pairs: KeptPairs, rows: NDArray[np.int64]) -> ScoredPairs:
+    """Return some pairs, with people numbered in the order of their hashes, which is the same for all experiments."""
+    people = pairs.people if len(pairs.people) else pairs.images
+    number = np.unique(people, return_inverse=True)[1].astype(np.int32)
+    return ScoredPairs(pairs.scores[rows], pairs.same[rows], number[pairs.a[rows]], number[pairs.b[rows]])
+
+
+def _scored(
+    every: KeptPairs,
+    rows: NDArray[np.int64],
+    drawn: KeptPairs,
+    drawn_rows: NDArray[np.int64],
+    threshold: float,
+    draws: int,
+    seed: int,
+) -> Scored:
+    """Return accuracy on the drawn pairs, and AUC, EER and FNMR on every pair."""
+    pairs, own = sort_descending(_take(every, rows)), _take(drawn, drawn_rows)
+    values, replicates = dict[str, float](), dict[str, NDArray[np.float64]]()
+    if len(own.scores):
+        values["accuracy"] = accuracy(own.scores, own.same, threshold)
+        replicates["accuracy"] = accuracy_replicates(own, threshold, draws, seed)
+    curve = roc_curve_sorted(pairs.scores, pairs.same)
+    rates = [rate for rate in FNMR_RATES if is_measurable(rate, int(curve.impostors[-1]))]
+    values |= {"auc": area(curve), "eer": equal_error(curve)}
+    values |= {f"fnmr_at_fmr_{rate:g}": 1 - tar_at_far(curve, rate) for rate in rates}
+    of_curve = curve_replicates(pairs, curve, rates, draws, seed)
+    replicates |= {name: of_curve[name] for name in ("auc", "eer")}
+    replicates |= {f"fnmr_at_fmr_{rate:g}": 1 - of_curve[f"tar_at_far_{rate:g}"] for rate in rates}
+    return Scored(values, replicates)
+
+
+def _differences(name: str, first: list[Scored], second: list[Scored], people: int) -> list[Difference]:
+    found = []
+    for figure in first[0].values:
+        values = np.array([[scored.values[figure] for scored in side] for side in (first, second)])
+        ends = None
+        if people > 1:
+            replicates = np.array(
+                [
+                    after.replicates[figure] - before.replicates[figure]
+                    for before, after in zip(first, second, strict=True)
+                ]
+            )
+            ends = difference_interval(values[1] - values[0], replicates, people)
+        low, high = ends or (None, None)
+        verdict = _verdict(figure, low, high)
+        found.append(Difference(name, figure, float(values[0].mean()), float(values[1].mean()), low, high, verdict))
+    return found
+
+
+def difference_interval(
+    differences: NDArray[np.float64], replicates: NDArray[np.float64], people: int
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean of some seeds' differences; None if no replicate is finite.
+
+    Args:
+        differences: of each seed, (S,).
+        replicates: the same in each bootstrap replicate of people, (S, replicates).
+        people: how many there are, 2 or more.
+    """
+    finite = replicates[:, np.isfinite(replicates).all(axis=0)]
+    if not finite.size:
+        return None
+    seeds, mean, means = len(differences), float(differences.mean()), finite.mean(axis=0)
+    if seeds == 1:
+        tail = norm.cdf(-np.sqrt(people / (people - 1)) * student.ppf((1 + COVERAGE) / 2, people - 1))
+        low, high = np.quantile(means, [tail, 1 - tail])
+        return float(low), float(high)
+    by_people = float(np.var(means)) * people / (people - 1)
+    within = float(np.var(finite - means, axis=1).sum()) / (seeds - 1)
+    by_seeds = max(0.0, float(np.var(differences, ddof=1)) - within) / seeds
+    if by_people + by_seeds == 0:
+        return mean, mean
+    freedom = (by_people + by_seeds) ** 2 / (by_people**2 / (people - 1) + by_seeds**2 / (seeds - 1))
+    reach = float(student.ppf((1 + COVERAGE) / 2, freedom) * np.sqrt(by_people + by_seeds))
+    return mean - reach, mean + reach
+
+
+def _verdict(figure: str, low: float | None, high: float | None) -> str:
+    if low is None or high is None or low <= 0 <= high:
+        return UNDECIDED
+    lower_is_better = figure == "eer" or figure.startswith("fnmr")
+    return BETTER if (high < 0) == lower_is_better else WORSE

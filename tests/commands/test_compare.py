@@ -1,0 +1,98 @@
+"""`faces compare` on the small project, with scores in DVC's cache."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faces.commands.main import dispatch
+from faces.tables.kept_scores import PARTS_PATH, KeptScores, KeptSet, read_kept, write_kept
+from small_project import dvc, git
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of pygtrie, which DVC uses
+
+
+def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert dispatch(["compare", *arguments, "--draws", "50"]) == 0
+    return capsys.readouterr().out
+
+
+def noisy(kept: KeptScores, seed: int) -> KeptScores:
+    """Return the scores of a network that is worse."""
+    random, sets = np.random.default_rng(seed), {}
+    for name, pairs in kept.sets.items():
+        every, drawn = (
+            side._replace(scores=np.clip(side.scores + random.normal(0, 0.5, len(side.scores)), -1, 1))
+            for side in pairs
+        )
+        sets[name] = KeptSet(every, drawn)
+    return KeptScores(f"noisy {seed}", kept.threshold, sets)
+
+
+@pytest.fixture
+def experiments(project: Path) -> Path:
+    """Two commits, a tag for each, whose scores DVC keeps; and a study's run with two seeds."""
+    git(project, "init", "--quiet")
+    dvc(project, "init", "--quiet")
+    kept = read_kept(PARTS_PATH.read_bytes(), "")
+    for number, name in enumerate(("first", "study-run-0", "study-run-1")):
+        write_kept(PARTS_PATH, kept if name == "first" else noisy(kept, number))
+        dvc(project, "add", "--quiet", str(PARTS_PATH))
+        for path in (f"{PARTS_PATH}.dvc", "data/.gitignore", "params.yaml", ".dvc"):
+            git(project, "add", path)
+        git(project, "commit", "--quiet", "--message", name)
+        if name == "first":
+            git(project, "tag", name)
+        else:
+            git(project, "update-ref", f"refs/exps/ab/cdef/{name}", "HEAD")  # as DVC keeps an experiment
+    write_kept(PARTS_PATH, kept)
+    return project
+
+
+def test_values_are_the_headline_figures_and_the_formats_agree(
+    experiments: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = list(csv.DictReader(io.StringIO(ask(capsys, "workspace", "study-run-0", "--format", "csv"))))
+    headline = json.loads(Path("metrics/evaluate.json").read_text())
+    assert {row["set"] for row in rows} == {"test_seen", "test_unseen"}
+    for row in rows:
+        assert float(row["first"]) == pytest.approx(headline[f"{row['figure']}_{row['set']}"], abs=1e-6)
+        assert float(row["difference"]) == pytest.approx(float(row["second"]) - float(row["first"]), abs=2e-6)
+    text = ask(capsys, "workspace", "study-run-0")
+    latex = ask(capsys, "workspace", "study-run-0", "--format", "latex")
+    assert latex.startswith("\\begin{tabular}") and r"test\_seen & auc & " in latex
+    for row in rows:
+        assert f"{float(row['second']):.4f}" in text and f"{float(row['second']):.4f}" in latex
+
+
+def test_commits_are_read_from_the_cache(experiments: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = ask(capsys, "first", "workspace")
+    assert "the embeddings are the same" in said and said.count("not told apart") == said.count("+0.0000 to +0.0000")
+
+
+def test_a_run_of_a_study_has_its_seeds(
+    experiments: Path, capsys: pytest.CaptureFixture[str], fails_with: Callable[..., str]
+) -> None:
+    said = ask(capsys, "study-run", "study-run")
+    assert said.startswith("seeds 0, 1 of both: intervals are over seeds and people")
+    both = list(csv.DictReader(io.StringIO(ask(capsys, "study-run", "study-run", "--format", "csv"))))
+    single = [
+        list(csv.DictReader(io.StringIO(ask(capsys, f"study-run-{n}", "first", "--format", "csv")))) for n in (0, 1)
+    ]
+    for row, *of_seeds in zip(both, *single, strict=True):
+        assert float(row["first"]) == pytest.approx(np.mean([float(one["first"]) for one in of_seeds]), abs=1e-6)
+
+
+def test_what_has_no_scores_is_named(experiments: Path, fails_with: Callable[..., str]) -> None:
+    git(experiments, "rm", "--quiet", "--cached", f"{PARTS_PATH}.dvc")
+    git(experiments, "commit", "--quiet", "--message", "without")
+    (experiments / f"{PARTS_PATH}.dvc").unlink()
+    said = fails_with("faces", "compare", "HEAD", "workspace")
+    assert "has no data/scores.npz; `dvc repro` makes it there, `dvc pull` fetches it" in said
+    assert "nowhere" in fails_with("faces", "compare", "nowhere", "workspace")
+    PARTS_PATH.unlink()
+    assert "error: workspace: has no data/scores.npz" in fails_with("faces", "compare", "workspace", "first")

@@ -1,0 +1,121 @@
+"""Differences of experiments, against weighted figures of scikit-learn and values worked out by hand."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from scipy.stats import t as student
+from sklearn.metrics import roc_auc_score
+
+from faces.core.errors import StageError
+from faces.reporting.differences import BETTER, UNDECIDED, WORSE, common_pairs, compare, difference_interval
+from faces.tables.kept_scores import KeptPairs, KeptScores, KeptSet
+
+
+def every_pair_of(people: int, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Person of each image, and both images of each pair."""
+    person = np.repeat(np.arange(people), images)
+    return person, *np.triu_indices(len(person), k=1)
+
+
+def kept(scores: np.ndarray, people: int, images: int, *, threshold: float = 0.5, embeddings: str = "") -> KeptScores:
+    person, a, b = every_pair_of(people, images)
+    names = np.arange(1000, 1000 + len(person)).astype(np.uint64)
+    same = (person[a] == person[b]).astype(np.int8)
+    pairs = KeptPairs(names, person.astype(np.uint64), a.astype(np.int32), b.astype(np.int32), same, scores)
+    return KeptScores(embeddings or str(scores[:5]), threshold, {"test_unseen": KeptSet(pairs, pairs)})
+
+
+def drawn_scores(seed: int, distance: float, people: int = 12, images: int = 4) -> np.ndarray:
+    person, a, b = every_pair_of(people, images)
+    random = np.random.default_rng(seed)
+    return np.round(np.where(person[a] == person[b], distance, 0) + random.normal(0, 1, len(a)), 2)
+
+
+def test_differences_against_weighted_pairs() -> None:
+    sides = drawn_scores(0, 1.0), drawn_scores(1, 1.4)
+    person, a, b = every_pair_of(12, 4)
+    same = person[a] == person[b]
+    expected = []
+    for row in np.random.default_rng(3).multinomial(12, np.full(12, 1 / 12), size=40):
+        weights = np.where(same, row[person[a]], row[person[a]] * row[person[b]])
+        before, after = (roc_auc_score(same, scores, sample_weight=weights) for scores in sides)
+        expected.append(after - before)
+    rows, said = compare([kept(sides[0], 12, 4)], [kept(sides[1], 12, 4)], draws=40, seed=3)
+    found = {row.figure: row for row in rows}
+    assert list(found) == ["accuracy", "auc", "eer", "fnmr_at_fmr_0.01", "fnmr_at_fmr_0.001"]
+    tail = norm.cdf(-np.sqrt(12 / 11) * 2.2009852)  # Student's t with 11 degrees of freedom, of a printed table
+    assert (found["auc"].low, found["auc"].high) == pytest.approx(np.quantile(expected, [tail, 1 - tail]), abs=1e-6)
+    assert found["auc"].first == pytest.approx(roc_auc_score(same, sides[0]))
+    assert found["accuracy"].second == pytest.approx(np.mean((sides[1] >= 0.5) == same))
+    assert said == ["test_unseen: 1,128 pairs in common, of 1,128"]
+
+
+def test_words_for_a_difference_that_is_seen_and_one_that_is_not() -> None:
+    first, better, alike = (kept(drawn_scores(seed, d), 12, 4) for seed, d in ((0, 1.0), (1, 4.0), (2, 1.0)))
+    words = {row.figure: row.verdict for row in compare([first], [better], 200, 0)[0]}
+    # EER and FNMR fall, AUC rises; most pairs are impostors, whose accuracy at the threshold stays.
+    assert words == dict.fromkeys(words, BETTER) | {"accuracy": words["accuracy"]} and len(words) == 5
+    assert {row.figure: row.verdict for row in compare([better], [first], 200, 0)[0]}["eer"] == WORSE
+    assert {row.figure: row.verdict for row in compare([first], [alike], 200, 0)[0]}["auc"] == UNDECIDED
+    assert {row.verdict for row in compare([first], [first], 200, 0)[0]} == {UNDECIDED}
+
+
+def test_pairs_are_matched_by_the_names_of_their_images() -> None:
+    images = np.array([11, 12, 13, 14], dtype=np.uint64)
+    whole = KeptPairs(images, images, *np.triu_indices(4, k=1), np.zeros(6, np.int8), np.arange(6.0))
+    # Images 14, 12 and 99, in another order and with sides changed: only the pair of 12 and 14 is in both.
+    other = KeptPairs(
+        np.array([14, 99, 12], dtype=np.uint64),
+        np.zeros(0, np.uint64),
+        np.array([0, 1, 0], np.int32),
+        np.array([1, 2, 2], np.int32),
+        np.zeros(3, np.int8),
+        np.arange(3.0),
+    )
+    places = common_pairs([whole, other])
+    assert [place.tolist() for place in places] == [[4], [2]]
+    assert [place.tolist() for place in common_pairs([other, whole])] == [[2], [4]]
+    apart = other._replace(images=np.array([1, 2, 3], dtype=np.uint64))
+    assert [len(place) for place in common_pairs([whole, apart])] == [0, 0]
+
+
+def test_what_cannot_be_compared_is_said() -> None:
+    one = kept(drawn_scores(0, 1.0), 12, 4, embeddings="x")
+    pairs = one.sets["test_unseen"].every
+    unnamed = pairs._replace(people=np.zeros(0, np.uint64))
+    nameless = one._replace(sets={"test_unseen": KeptSet(unnamed, unnamed)})
+    rows, said = compare([one], [nameless], 20, 0)
+    assert {row.low for row in rows} == {None} and {row.verdict for row in rows} == {UNDECIDED}
+    assert said[0].startswith("the embeddings are the same")
+    apart = pairs._replace(images=pairs.images + np.uint64(500))
+    rows, said = compare([one], [one._replace(sets={"test_unseen": KeptSet(apart, apart)})], 20, 0)
+    assert rows == [] and "no pairs of both kinds in common" in said[-1]
+    with pytest.raises(StageError, match="no test set in common"):
+        compare([one], [one._replace(sets={})], 20, 0)
+
+
+def test_an_interval_over_seeds_by_hand() -> None:
+    # Every seed strays with the people by 0.01 as the others do, and alone by 0.003. Of their differences, 0.01 apart,
+    # 0.003 ** 2 is therefore not the seeds' own.
+    random = np.random.default_rng(0)
+    replicates = 0.02 + random.normal(0, 0.01, 200_000) + random.normal(0, 0.003, (3, 200_000))
+    differences, people = np.array([0.01, 0.02, 0.03]), 30
+    v, w = (0.01**2 + 0.003**2 / 3) * 30 / 29, (0.01**2 - 0.003**2) / 3
+    reach = student.ppf(0.975, (v + w) ** 2 / (v**2 / 29 + w**2 / 2)) * np.sqrt(v + w)
+    assert difference_interval(differences, replicates, people) == pytest.approx((0.02 - reach, 0.02 + reach), abs=2e-4)
+    one = float(np.sqrt(30 / 29) * 2.04523 * np.hypot(0.01, 0.003))  # Student's t with 29 degrees of freedom
+    ends = difference_interval(differences[:1], replicates[:1], people)
+    assert ends == pytest.approx((0.02 - one, 0.02 + one), abs=3e-4)
+    same = difference_interval(np.zeros(3), np.zeros((3, 9)), people)
+    assert same == (0, 0) and difference_interval(differences, np.full((3, 3), np.nan), people) is None
+
+
+def test_seeds_that_disagree_tell_less_than_one_of_them() -> None:
+    first = [kept(drawn_scores(seed, 1.0), 12, 4) for seed in range(2)]
+    second = [kept(drawn_scores(9 + seed, distance), 12, 4) for seed, distance in enumerate((1.1, 3.0))]
+    alone = {row.figure: row for row in compare(first[1:], second[1:], 100, 0)[0]}["auc"]
+    both = {row.figure: row for row in compare(first, second, 100, 0)[0]}["auc"]
+    assert alone.verdict == BETTER and both.verdict == UNDECIDED
+    assert both.second == pytest.approx(
+        np.mean([compare([a], [b], 5, 0)[0][1].second for a, b in zip(first, second, strict=True)])
+    )
