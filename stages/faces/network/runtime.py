@@ -45,8 +45,8 @@ clean_environment()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # notes on CPU features; errors still show
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")  # keeps large buffers instead of returning them to the OS
 
-# What Keras imports, if it is there, for functions that nothing here calls. (matplotlib would also fail where the user's
-# backend is not installed.)
+# What Keras imports, if it is there, for functions that nothing here calls. matplotlib would also fail where the user's
+# backend is not installed.
 NOT_NEEDED = ("matplotlib", "pydot", "sklearn")
 
 
