@@ -20,6 +20,8 @@ AXES = {  # what an axis says for a column of a table: words, and the unit or wh
     "fnmr": "FNMR (share of genuine pairs rejected)",
     "rank": "rank",
     "rate": "share of probes found within the rank",
+    "stated": "likelihood ratio stated (logarithm to base 10)",
+    "observed": "likelihood ratio observed (logarithm to base 10)",
     "epoch": "epoch",
     "loss": "ArcFace loss (mean of the epoch)",
     "validation_auc": "AUC on images not trained on",
