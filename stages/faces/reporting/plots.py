@@ -93,7 +93,6 @@ def draw_reliability(table: pd.DataFrame) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
         lines(axes)
         axes.axline((0, 0), slope=1, color="grey", linestyle="--")
-        axes.set(xlabel="log10 of the ratio stated", ylabel="log10 of the ratio observed")
 
     return draw
 
