@@ -1,5 +1,6 @@
 """Ways to break a file of any kind, and one broken file of a finished project."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -48,7 +49,13 @@ def _become_circle(path: Path) -> None:
     path.symlink_to(path.name)
 
 
+def _become_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def not_even_files(path: str, stage: str) -> Iterator[BrokenFile]:
     yield BrokenFile(f"{path}: missing", path, Path.unlink, stage, (path,))
     yield BrokenFile(f"{path}: a folder", path, _become_folder, stage, (path,))
+    yield BrokenFile(f"{path}: a pipe", path, _become_pipe, stage, (path,))  # reading it would wait for ever
     yield BrokenFile(f"{path}: a link to itself", path, _become_circle, stage, (path,))
