@@ -70,11 +70,14 @@ def test_any_share_of_impostors_as_a_rate_lets_that_many_in() -> None:
 
 
 def test_a_threshold_between_neighbours_in_single_precision_lies_between_them() -> None:
-    above, below = np.float32(0.5), np.nextafter(np.float32(0.5), np.float32(0))
-    scores, same = np.array([above, below]), np.array([1, 0])
-    threshold = best_threshold(scores, same)
-    assert below < threshold < above and accuracy(scores, same, threshold) == 1
-    assert accuracy(scores, ~same.astype(bool), (3 * float(above) + float(below)) / 4) == 0
+    for number in (0.5, 0.3):  # halfway to the neighbour, one rounds up and the other down
+        above, below = np.float32(number), np.nextafter(np.float32(number), np.float32(0))
+        scores, same = np.array([above, below]), np.array([1, 0])
+        threshold = best_threshold(scores, same)
+        assert float(below) < threshold < float(above) and accuracy(scores, same, threshold) == 1
+        for quarters in (1, 3):
+            between = (quarters * float(above) + (4 - quarters) * float(below)) / 4
+            assert accuracy(scores, same, between) == 1
 
 
 def test_roc_curve_sorted_scores_and_no_others() -> None:

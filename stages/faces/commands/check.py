@@ -229,6 +229,9 @@ def mend_dvc_locks() -> None:
                 fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:  # a DVC is at work, and writes it
                 return
+            with suppress(FileNotFoundError, ValueError):
+                json.loads(DVC_LOCKS.read_bytes())
+                return  # that DVC has finished it since
             DVC_LOCKS.unlink(missing_ok=True)
         say(f"removed {DVC_LOCKS}, which a killed DVC had left half-written")
 

@@ -36,7 +36,7 @@ def errors_by_attribute(every: EveryPair, attributes: pd.DataFrame, threshold: f
         of a kind, and of an attribute only the `MAX_VALUES` values that most images have.
     """
     seen = np.union1d(every.a, every.b)
-    accepted, genuine = every.pairs.scores >= threshold, every.pairs.same == 1
+    accepted, genuine = accept(every.pairs.scores, threshold), every.pairs.same == 1
     rows = []
     for attribute in attributes:
         values, groups = cut_into_thirds(attributes[attribute])

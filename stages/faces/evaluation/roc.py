@@ -45,7 +45,7 @@ class Roc(NamedTuple):
 
 def accept(scores: Scores, threshold: float) -> NDArray[np.bool_]:
     """Return whether each pair is accepted: score >= threshold, (n,). The threshold is not rounded to float32."""
-    return np.asarray(scores) >= np.float64(threshold)
+    return np.asarray(scores) >= np.array([threshold], dtype=np.float64)  # NumPy would round a scalar to float32
 
 
 def descending_order(scores: Scores) -> NDArray[np.int64]:

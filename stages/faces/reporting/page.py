@@ -105,7 +105,7 @@ def comparison(other: str) -> str:
     if parameters:
         said += in_html(Table(["parameter", other, "here"], parameters))
     if not metrics:
-        return f"{said}<p>No figure differs.</p>"
+        return f"{said}<p>No figure differs.</p>{told_apart(other)}"
     head = f"<tr><th>figure</th><th>{html.escape(other)}</th><th>here</th><th>difference</th></tr>"
     table = f'<div class="wide"><table><thead>{head}</thead><tbody>{metrics}</tbody></table></div>'
     return f"{said}{table}{told_apart(other)}"
@@ -178,7 +178,5 @@ def page(against: str | None) -> str:
     """Return the whole page; `against` names the experiment to compare with, else it is the last with other metrics."""
     style = STYLE.read_text(encoding="utf-8")
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    start = (
-        f'<!doctype html>\n<html lang="en"><head>{head}<title>Report</title><style>\n{style}</style></head>\n<body>\n'
-    )
+    start = f'<!doctype html>\n<html lang="en"><head>{head}<title>Report</title><style>\n{style}</style></head>'
     return f"{start}\n<body>\n{body(against)}\n</body></html>\n"

@@ -16,6 +16,7 @@ METRICS = Path("metrics")
 RATE = "tar_at_far_"  # begins the name of a metric; the rate follows
 MEANINGS = {
     "train": "images that the network was trained on",
+    "validation": "images of the training people that choose an epoch",
     "validation_unseen": "people set aside, on whom thresholds are chosen",
     "test_seen": "other images of the training people",
     "test_unseen": "people that training never saw",

@@ -39,7 +39,8 @@ class Validation:
     """Verification of all pairs of some held-out images.
 
     They are those of `validation_unseen`, people that are not trained on; if it is empty, of `validation`; if that is
-    empty too, of `test_seen`. They are all images of some subjects, drawn at random, so that there are genuine pairs.
+    empty too, of `test_seen`. They are all images of some subjects, two at least, drawn at random: there are pairs of
+    both kinds.
 
     Attributes:
         numbers: Image numbers, (n,).
@@ -58,11 +59,13 @@ class Validation:
         self.set_aside, candidates = part != TEST_SEEN, part_images(self.split, part)
         subjects = np.random.default_rng(self.params.seed).permutation(np.unique(labels[candidates]))
         sizes = np.bincount(labels[candidates], minlength=subjects.max() + 1)[subjects]
-        chosen = subjects[: 1 + np.searchsorted(np.cumsum(sizes), self.params.validation_images)]
+        fitting = np.searchsorted(np.cumsum(sizes), self.params.validation_images, side="right")
+        chosen = subjects[: max(2, fitting)]
         self.numbers = candidates[np.isin(labels[candidates], chosen)]
         self._a, self._b = np.triu_indices(len(self.numbers), k=1)
         subject = labels[self.numbers]
         self._same = subject[self._a] == subject[self._b]
+        self._threads = load_threads()  # now: params.yaml may be edited while the training runs
         self.has_both = bool(0 < self._same.sum() < len(self._same))
 
     def measure(self, embed: Callable[[NDArray[np.uint8]], Any]) -> dict[str, float]:
@@ -70,7 +73,7 @@ class Validation:
         if not self.has_both:
             return {}
         batches = np.split(self.numbers, range(self.params.batch_size, len(self.numbers), self.params.batch_size))
-        with ThreadPoolExecutor(load_threads()) as pool:  # a call of `embed` alone may have one thread of several
+        with ThreadPoolExecutor(self._threads) as pool:  # a call of `embed` alone may have one thread of several
             embeddings = np.concatenate(list(pool.map(lambda batch: np.asarray(embed(self.images[batch])), batches)))
         embeddings = embeddings.astype(np.float32)  # a network of mixed precision gives fewer digits
         if not np.isfinite(embeddings).all():
