@@ -39,7 +39,11 @@ def headline() -> Table:
             format_metric(details, "tar_at_far_0.01"),
             "share of genuine pairs accepted where 1 % of impostor pairs are",
         ],
-        ["rank 1", f"{found['rank_1_unseen']:.3f}", f"right person first among {found['enrolled_unseen']} enrolled"],
+        [
+            "rank 1",
+            format_metric(found, "rank_1_unseen"),
+            f"right person first among {found['enrolled_unseen']} enrolled",
+        ],
     ]
     return Table(["figure", "people never seen", "what it means"], rows)
 
@@ -53,8 +57,8 @@ def identification() -> Table:
     """Return the identification metrics of both searches."""
     found = read_json(METRICS / "identify.json")
     names = [name for name in found if f"{name}_unseen" in found]
-    rows = [[f"`{name}`", *(_number(found[f"{name}{suffix}"]) for suffix in ("", "_unseen"))] for name in names]
-    rows += [[f"`{name}`", _number(found[name]), "–"] for name in ("knn_accuracy", "knn_accuracy_pixels")]
+    rows = [[f"`{name}`", *(_number(found, f"{name}{suffix}") for suffix in ("", "_unseen"))] for name in names]
+    rows += [[f"`{name}`", _number(found, name), "–"] for name in ("knn_accuracy", "knn_accuracy_pixels")]
     return Table(["figure", "training people", "people never seen"], rows)
 
 
@@ -76,8 +80,8 @@ def notebook() -> Table:
     """Return the figures that the notebook had, under its names."""
     headlines, found = read_json(METRICS / "evaluate.json"), read_json(METRICS / "identify.json")
     names = ("cosine_accuracy_0.50", "cosine_accuracy_0.42", "similarity_accuracy")
-    rows = [[f"`{name}`", _number(headlines[name])] for name in names if name in headlines]
-    return Table(["figure", "value"], [*rows, ["`knn_accuracy`", _number(found["knn_accuracy"])]])
+    rows = [[f"`{name}`", _number(headlines, name)] for name in names if name in headlines]
+    return Table(["figure", "value"], [*rows, ["`knn_accuracy`", _number(found, "knn_accuracy")]])
 
 
 def exports() -> Table:
@@ -93,7 +97,7 @@ def exports() -> Table:
 def threshold() -> Table:
     """Return the threshold of training pairs and the error rates at it on people never seen."""
     headlines, details = read_json(METRICS / "evaluate.json"), read_json(METRICS / "evaluate/verification.json")[UNSEEN]
-    rows = [[_number(value) for value in (headlines["threshold"], *map(details.get, ERRORS))]]
+    rows = [[_number(headlines, "threshold"), *(_number(details, name) for name in ERRORS)]]
     return Table(["threshold", "FMR", "FNMR"], rows)
 
 
@@ -109,8 +113,9 @@ TABLES: dict[str, Callable[[], Table]] = {
 }
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+def _number(metrics: Metrics, name: str) -> str:
+    value = metrics[name]
+    return f"{value:,}" if isinstance(value, int) else format_metric(metrics, name)
 
 
 def printed(command: str) -> str:
