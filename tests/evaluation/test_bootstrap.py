@@ -7,6 +7,7 @@ from faces.evaluation.bootstrap import (
     Interval,
     PairBins,
     Replicates,
+    _weigh_bins,
     accuracy_interval,
     auc_gain_interval,
     bin_ends,
@@ -109,6 +110,14 @@ def test_bins_are_as_fine_as_they_say() -> None:
     assert np.diff(genuine).max() <= genuine[-1] / 500 + 1
     assert (np.diff(impostors) <= impostors[1:] / 50 + 1).all()
     assert (np.diff(genuine) <= (genuine[-1] - genuine[:-1]) / 50 + 1).all()
+
+
+def test_bins_of_any_size_are_summed_exactly() -> None:
+    # 2 ** 17 pairs of weight 255, then as many of weight 1: a 32-bit sum of all loses the latter.
+    columns = np.repeat([0, 1], 2**17)
+    weights = np.array([[255, 1], [1, 2]], dtype=np.float32)
+    sums = _weigh_bins(PairBins(columns, np.array([0, 0, 2**18 - 3, 2**18, 2**18])), weights)
+    assert sums.tolist() == [[0, 0], [2**25 - 3, 3 * 2**17 - 6], [3, 6], [0, 0]]
 
 
 def test_identities_are_places_among_those_that_occur() -> None:
