@@ -65,10 +65,9 @@ def auc_gain_interval(pairs: ScoredPairs, other: Scores, replicates: int, seed: 
     return _interval(areas[1] - areas[0])
 
 
-def accuracy_interval(pairs: ScoredPairs, threshold: float, replicates: int, seed: int) -> dict[str, Interval]:
-    """Return the 95 % interval of `accuracy` at a threshold that was chosen on other pairs; empty if there is none."""
-    interval = _interval(accuracy_replicates(pairs, threshold, replicates, seed))
-    return {"accuracy": interval} if interval else {}
+def accuracy_interval(pairs: ScoredPairs, threshold: float, replicates: int, seed: int) -> Interval | None:
+    """Return the 95 % interval of the accuracy at a threshold that was chosen on other pairs; None if there is none."""
+    return _interval(accuracy_replicates(pairs, threshold, replicates, seed))
 
 
 def accuracy_replicates(pairs: ScoredPairs, threshold: float, replicates: int, seed: int) -> NDArray[np.float64]:
