@@ -112,13 +112,13 @@ def test_verify_gives_the_cosine_the_threshold_and_its_errors(
 @pytest.mark.parametrize(
     ("score", "ratio", "said"),
     [
-        (0.5, 1.0, "a likelihood ratio of 1: such a pair is 1 times as frequent among images of one person"),
+        (0.5, 1.0, "a likelihood ratio of 1: such a pair is equally frequent among both kinds"),
         (0.4, np.exp(-1), "ratio of 1 / 2.7: such a pair is 2.7 times as frequent among images of different people"),
-        (0.1, np.exp(-3), "ratio of 1 / 20 or less: such a pair is 20 times or more as frequent among images of diff"),
+        (0.1, np.exp(-3), "ratio of 1 / 20 or less: such a pair is at least 20 times as frequent among images of diff"),
         (
             1.1,
             np.exp(6),
-            "a likelihood ratio of 400 or more: such a pair is 400 times or more as frequent among images",
+            "a likelihood ratio of 400 or more: such a pair is at least 400 times as frequent among images",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from faces.evaluation.calibration import fit_calibration
 from faces.evaluation.choosing import Choice, measure_thresholds
 from faces.evaluation.roc import Roc, accept, roc_curve_sorted
 from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
-from faces.evaluation.threshold import THRESHOLD_PATH, Thresholds, read_thresholds, write_thresholds
+from faces.evaluation.threshold import THRESHOLD_PATH, Curve, Thresholds, read_thresholds, write_thresholds
 
 
 def some_pairs(seed: int, impostors: int = 3000) -> tuple[ScoredPairs, Roc]:
@@ -83,6 +83,15 @@ def test_a_rate_that_the_pairs_cannot_support_is_refused_with_the_lowest(thresho
     odd = thresholds.model_copy(update={"lowest_fmr": 0.000484})
     with pytest.raises(StageError, match=r"support 0\.00049 at the lowest"):  # rounded up, so that it can be asked for
         odd.for_fmr(0.0004)
+
+
+def test_a_curve_without_a_threshold_for_a_rate_says_so() -> None:
+    rates = {name: [0.2, 0.5] for name in ("chosen_fmr", "fmr", "fnmr")}
+    empty: dict[str, list[float]] = {name: [] for name in ("fmr_low", "fmr_high", "fnmr_low", "fnmr_high")}
+    curve = Curve(threshold=[0.9, 0.1], **rates, **empty)
+    assert curve.for_fmr(0.2).threshold == 0.9
+    with pytest.raises(StageError, match=r"an FMR of 0\.1: the curve has 0\.2 at the lowest"):
+        curve.for_fmr(0.1)
 
 
 def test_errors_at_a_threshold_of_the_users_own(thresholds: Thresholds) -> None:

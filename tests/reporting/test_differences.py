@@ -7,7 +7,15 @@ from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from faces.core.errors import StageError
-from faces.reporting.differences import BETTER, UNDECIDED, WORSE, common_pairs, compare, difference_interval
+from faces.reporting.differences import (
+    BETTER,
+    NO_INTERVAL,
+    UNDECIDED,
+    WORSE,
+    common_pairs,
+    compare,
+    difference_interval,
+)
 from faces.tables.kept_scores import KeptPairs, KeptScores, KeptSet
 
 
@@ -85,13 +93,69 @@ def test_what_cannot_be_compared_is_said() -> None:
     unnamed = pairs._replace(people=np.zeros(0, np.uint64))
     nameless = one._replace(sets={"test_unseen": KeptSet(unnamed, unnamed)})
     rows, said = compare([one], [nameless], 20, 0)
-    assert {row.low for row in rows} == {None} and {row.verdict for row in rows} == {UNDECIDED}
+    assert {row.low for row in rows} == {None} and {row.verdict for row in rows} == {NO_INTERVAL}
     assert said[0].startswith("the embeddings are the same")
     apart = pairs._replace(images=pairs.images + np.uint64(500))
-    rows, said = compare([one], [one._replace(sets={"test_unseen": KeptSet(apart, apart)})], 20, 0)
-    assert rows == [] and "no pairs of both kinds in common" in said[-1]
+    with pytest.raises(StageError, match="test_unseen: the experiments have no pairs of both kinds in common"):
+        compare([one], [one._replace(sets={"test_unseen": KeptSet(apart, apart)})], 20, 0)
     with pytest.raises(StageError, match="no test set in common"):
         compare([one], [one._replace(sets={})], 20, 0)
+
+
+def test_pairs_that_are_genuine_in_one_experiment_alone_are_left_out() -> None:
+    one = kept(drawn_scores(0, 1.0), 12, 4)
+    pairs = one.sets["test_unseen"].every
+    same = pairs.same.copy()
+    same[:5] = 1 - same[:5]  # the second calls the first five pairs another kind
+    other = pairs._replace(same=same)
+    rows, said = compare([one], [one._replace(sets={"test_unseen": KeptSet(other, other)})], 20, 0)
+    assert said[1:] == [
+        "test_unseen: 5 pairs are left out: genuine pairs in one experiment, impostor pairs in another",
+        "test_unseen: 1,123 pairs in common, of 1,128",
+    ]
+    auc = {row.figure: row for row in rows}["auc"]
+    assert auc.first == auc.second == pytest.approx(roc_auc_score(pairs.same[5:], pairs.scores[5:]))
+    opposite = pairs._replace(same=(1 - pairs.same).astype(np.int8))
+    with pytest.raises(StageError, match="1,128 pairs are left out.*\n.*no pairs of both kinds"):
+        compare([one], [one._replace(sets={"test_unseen": KeptSet(opposite, opposite)})], 20, 0)
+
+
+def some_drawn(scores: KeptScores, chosen: np.ndarray) -> KeptScores:
+    """Return the scores of every pair, with accuracy on the chosen ones."""
+    every = scores.sets["test_unseen"].every
+    columns = (column[chosen] for column in (every.a, every.b, every.same, every.scores))
+    return scores._replace(sets={"test_unseen": KeptSet(every, KeptPairs(every.images, every.people, *columns))})
+
+
+def test_accuracy_is_of_the_drawn_pairs_that_all_have() -> None:
+    scores = [drawn_scores(0, 1.0), drawn_scores(1, 1.4)]
+    first, second = (kept(values, 12, 4) for values in scores)
+    person, a, b = every_pair_of(12, 4)
+    few = np.flatnonzero((person[a] < 3) & (person[b] < 3))  # 66 pairs of three people
+    both = few[6:]
+    rows, said = compare([some_drawn(first, few)], [some_drawn(second, both)], 40, 0)
+    assert said == [
+        "test_unseen: 1,128 pairs in common, of 1,128",
+        "test_unseen: accuracy: 60 drawn pairs in common of 66",
+    ]
+    one, other = person[a[both]], person[b[both]]
+    right = [(values[both] >= 0.5) == (one == other) for values in scores]
+    found = {row.figure: row for row in rows}["accuracy"]
+    assert (found.first, found.second) == pytest.approx((np.mean(right[0]), np.mean(right[1])))
+    expected = []
+    for row in np.random.default_rng(0).multinomial(3, np.full(3, 1 / 3), size=40):
+        weights = np.where(one == other, row[one], row[one] * row[other])
+        expected.append(np.average(right[1], weights=weights) - np.average(right[0], weights=weights))
+    tail = norm.cdf(-np.sqrt(3 / 2) * 4.3026527)  # Student's t with 2 degrees of freedom: three people, not twelve
+    assert (found.low, found.high) == pytest.approx(np.quantile(expected, [tail, 1 - tail]), abs=1e-6)
+
+
+def test_accuracy_of_one_kind_is_left_out() -> None:
+    first, second = kept(drawn_scores(0, 1.0), 12, 4), kept(drawn_scores(1, 1.4), 12, 4)
+    impostors = np.flatnonzero(first.sets["test_unseen"].every.same == 0)
+    rows, said = compare([some_drawn(first, impostors)], [some_drawn(second, impostors)], 20, 0)
+    assert rows[0].figure == "auc"
+    assert said[-1].endswith("1,056 drawn pairs in common of 1,056; it is left out, since these are not of both kinds")
 
 
 def test_an_interval_over_seeds_by_hand() -> None:

@@ -205,7 +205,8 @@ def describe_ratio(calibration: Calibration, score: float) -> tuple[float, str]:
     beyond = log_ratio in (calibration.lowest, calibration.highest)
     times = f"{float(f'{ratio:.2g}'):,.0f}" if ratio >= 10 else f"{ratio:.2g}"
     kind = "one person" if log_ratio >= 0 else "different people"
-    least = " or more" if beyond else ""
-    named = f"{times}{least}" if log_ratio >= 0 else f"1 / {times}{' or less' if beyond else ''}"
-    meaning = f"such a pair is {times} times{least} as frequent among images of {kind}"
+    named = f"{times}{' or more' if beyond else ''}" if log_ratio >= 0 else f"1 / {times}{' or less' if beyond else ''}"
+    meaning = f"such a pair is {'at least ' if beyond else ''}{times} times as frequent among images of {kind}"
+    if times == "1" and not beyond:
+        named, meaning = "1", "such a pair is equally frequent among both kinds"
     return math.exp(log_ratio), f"a likelihood ratio of {named}: {meaning}"

@@ -65,10 +65,9 @@ def auc_gain_interval(pairs: ScoredPairs, other: Scores, replicates: int, seed: 
     return _interval(areas[1] - areas[0])
 
 
-def accuracy_interval(pairs: ScoredPairs, threshold: float, replicates: int, seed: int) -> dict[str, Interval]:
-    """Return the 95 % interval of `accuracy` at a threshold that was chosen on other pairs; empty if there is none."""
-    interval = _interval(accuracy_replicates(pairs, threshold, replicates, seed))
-    return {"accuracy": interval} if interval else {}
+def accuracy_interval(pairs: ScoredPairs, threshold: float, replicates: int, seed: int) -> Interval | None:
+    """Return the 95 % interval of the accuracy at a threshold that was chosen on other pairs; None if there is none."""
+    return _interval(accuracy_replicates(pairs, threshold, replicates, seed))
 
 
 def accuracy_replicates(pairs: ScoredPairs, threshold: float, replicates: int, seed: int) -> NDArray[np.float64]:
@@ -250,10 +249,17 @@ class Replicates:
 
 
 def _weigh_bins(pairs: PairBins, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the sum of the weights of the pairs in each bin, (bins, r); `weights` has a row for each column."""
+    """Return the sum of the weights of the pairs in each bin, (bins, r); `weights` has a row for each column.
+
+    A bin is summed in pieces of `MAX_IN_BIN` pairs at most, since a sum of 32-bit floats is not exact above 2 ** 24.
+    """
     columns, ends = pairs
+    pieces = np.maximum(1, -(-np.diff(ends) // MAX_IN_BIN))  # of each bin, one if it is empty
+    first = np.cumsum(pieces) - pieces
+    within = np.arange(pieces.sum()) - np.repeat(first, pieces)
+    ends = np.append(np.repeat(ends[:-1], pieces) + within * MAX_IN_BIN, ends[-1])
     parts = [_membership(columns, ends[low : high + 1], len(weights)) @ weights for low, high in _blocks(ends)]
-    return np.concatenate(parts).astype(np.float64)
+    return np.add.reduceat(np.concatenate(parts), first, axis=0, dtype=np.float64)
 
 
 def _membership(columns: NDArray[np.integer], ends: NDArray[np.integer], width: int) -> csr_array:

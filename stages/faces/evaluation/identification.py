@@ -174,7 +174,7 @@ def identification_metrics(
         if draws.bootstrap:
             right = ScoredPairs((rank <= k).astype(float), np.ones(len(rank), np.int8), people[known], people[known])
             ends = accuracy_interval(right, 0.5, draws.bootstrap, draws.seed)
-            metrics |= _ends(f"rank_{k}", ends.get("accuracy"))
+            metrics |= _ends(f"rank_{k}", ends)
     open_set = open_set_metrics(found, people, params.false_accept_rates, draws)
     for name, value in open_set.values.items():
         metrics |= {name: value} | _ends(name, open_set.intervals.get(name))

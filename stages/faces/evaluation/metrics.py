@@ -120,7 +120,8 @@ def verification_metrics(
         )
     if not params.bootstrap or not identities_known:
         return VerificationMetrics(values, {}, left_out, curve)
-    intervals = accuracy_interval(drawn, threshold, params.bootstrap, params.seed)
+    of_accuracy = accuracy_interval(drawn, threshold, params.bootstrap, params.seed)
+    intervals = {"accuracy": of_accuracy} if of_accuracy else {}
     rates = sorted({*params.false_accept_rates, *FNMR_RATES})
     intervals |= curve_intervals(every, curve, rates, params.bootstrap, params.seed)
     for rate in FNMR_RATES:

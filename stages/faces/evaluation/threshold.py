@@ -94,8 +94,14 @@ class Curve(BaseModel):
         return ErrorRates(threshold=threshold, fmr=between(self.fmr), fnmr=between(self.fnmr), **intervals)
 
     def for_fmr(self, rate: float) -> ErrorRates:
-        """Return the lowest threshold of the curve at which `chosen_fmr` is at most `rate`, with its error rates."""
-        return self.at(self.threshold[int(np.searchsorted(self.chosen_fmr, rate, side="right")) - 1])
+        """Return the lowest threshold of the curve at which `chosen_fmr` is at most `rate`, with its error rates.
+
+        StageError if there is none.
+        """
+        fitting = int(np.searchsorted(self.chosen_fmr, rate, side="right"))
+        if fitting == 0:
+            raise StageError(f"an FMR of {rate:g}: the curve has {self.chosen_fmr[0]:g} at the lowest")
+        return self.at(self.threshold[fitting - 1])
 
 
 class Thresholds(ErrorRates):

@@ -11,11 +11,11 @@ Experiments with several seeds are compared seed by seed. The interval of the me
 
     d +- t * sqrt(v + w),  w = max(0, s ** 2 - u) / S
 
-where v is the variance of d over replicates of people, s the standard deviation of the differences of single seeds, and
-u what people alone make of s ** 2, which v has already: S / (S - 1) times the variance, over replicates, of a seed's
-distance from the mean of the seeds. t is the 97.5th percentile of Student's distribution, with (v + w) ** 2 / (v ** 2 /
-(n - 1) + w ** 2 / (S - 1)) degrees of freedom. (Satterthwaite 1946, "An approximate distribution of estimates of
-variance components".)
+where v is the variance of d over replicates of people, and s the standard deviation of the differences of single seeds.
+u is the part of s ** 2 due to the sample of people, which v counts already: S / (S - 1) times the variance, over
+replicates, of a seed's distance from the mean of the seeds. t is the 97.5th percentile of Student's distribution, with
+(v + w) ** 2 / (v ** 2 / (n - 1) + w ** 2 / (S - 1)) degrees of freedom. (Satterthwaite 1946, "An approximate
+distribution of estimates of variance components".)
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
 from faces.evaluation.verification import accuracy
 from faces.tables.kept_scores import KeptPairs, KeptScores
 
-BETTER, WORSE, UNDECIDED = "better", "worse", "not told apart"
+BETTER, WORSE, UNDECIDED, NO_INTERVAL = "better", "worse", "not told apart", "no interval"
 Replicates = dict[str, NDArray[np.float64]]
 
 
@@ -48,8 +48,9 @@ class Difference(NamedTuple):
         figure: name of the metric.
         first: its value in the first experiment, the mean over seeds.
         second: its value in the second.
-        low, high: ends of the 95 % interval of second - first; None if the set does not name its people.
-        verdict: of the second experiment: better, worse, or not told apart by these data.
+        low, high: ends of the 95 % interval of second - first; None if there is none: the set does not name its people
+            or names one alone, or no replicate has the figure.
+        verdict: of the second experiment: better, worse, not told apart by these data, or no interval.
     """
 
     set: str
@@ -66,6 +67,22 @@ class Scored(NamedTuple):
 
     values: dict[str, float]
     replicates: Replicates
+
+
+class CommonPairs(NamedTuple):
+    """The pairs of images that all experiments have, and that are of one kind in all of them.
+
+    Attributes:
+        places: for each experiment, the places of its pairs, (m,), in one order.
+        both_kinds: whether there are genuine pairs and impostor pairs.
+        people: the number of people on their images; 0 if an experiment does not name them.
+        dropped: how many other pairs are genuine in one experiment and impostor pairs in another.
+    """
+
+    places: list[NDArray[np.int64]]
+    both_kinds: bool
+    people: int
+    dropped: int
 
 
 def compare(
@@ -87,23 +104,49 @@ def compare(
     if any(one.embeddings == other.embeddings for one, other in zip(first, second, strict=True)):
         said.append("the embeddings are the same: the experiments differ in thresholds at most")
     for name in names:
-        every = [kept.sets[name].every for kept in everything]
-        places = common_pairs(every)
-        total = max(len(pairs.scores) for pairs in every)
-        if not 0 < np.count_nonzero(every[0].same[places[0]]) < len(places[0]):
+        every, drawn = ([kept.sets[name][kind] for kept in everything] for kind in (0, 1))
+        common = pairs_of_one_kind(every)
+        if common.dropped:
+            said.append(
+                f"{name}: {common.dropped:,} pairs are left out: genuine pairs in one experiment, impostor pairs in "
+                "another"
+            )
+        if not common.both_kinds:
             said.append(f"{name}: the experiments have no pairs of both kinds in common")
             continue
-        said.append(f"{name}: {len(places[0]):,} pairs in common, of {total:,}")
-        drawn = [kept.sets[name].drawn for kept in everything]
-        sides = [
-            _scored(pairs, rows, own, own_rows, kept.threshold, draws, seed)
-            for pairs, rows, own, own_rows, kept in zip(
-                every, places, drawn, common_pairs(drawn), everything, strict=True
-            )
+        said.append(f"{name}: {_how_many(common, every, 'pairs in common,')}")
+        of_drawn = pairs_of_one_kind(drawn)
+        if any(one is not other for one, other in zip(every, drawn, strict=True)):
+            lacking = "" if of_drawn.both_kinds else "; it is left out, since these are not of both kinds"
+            said.append(f"{name}: accuracy: {_how_many(of_drawn, drawn, 'drawn pairs in common')}{lacking}")
+        if of_drawn.both_kinds:
+            scored = [
+                _accuracy(_take(pairs, rows), kept.threshold, draws, seed)
+                for pairs, rows, kept in zip(drawn, of_drawn.places, everything, strict=True)
+            ]
+            found += _differences(name, scored[: len(first)], scored[len(first) :], of_drawn.people)
+        scored = [
+            _curve_figures(_take(pairs, rows), draws, seed) for pairs, rows in zip(every, common.places, strict=True)
         ]
-        people = count_people(every[0], places[0]) if all(len(pairs.people) for pairs in every) else 0
-        found += _differences(name, sides[: len(first)], sides[len(first) :], people)
+        found += _differences(name, scored[: len(first)], scored[len(first) :], common.people)
+    if not found:
+        raise StageError("\n".join(said))
     return found, said
+
+
+def _how_many(common: CommonPairs, sides: Sequence[KeptPairs], what: str) -> str:
+    return f"{len(common.places[0]):,} {what} of {max(len(pairs.scores) for pairs in sides):,}"
+
+
+def pairs_of_one_kind(sides: Sequence[KeptPairs]) -> CommonPairs:
+    """Return the pairs of images that all sides have, without those that are genuine on one side and not on another."""
+    places = common_pairs(sides)
+    same = np.array([pairs.same[rows] for pairs, rows in zip(sides, places, strict=True)])
+    agreed = (same == same[0]).all(axis=0)
+    places = [rows[agreed] for rows in places]
+    genuine = int(np.count_nonzero(same[0, agreed]))
+    people = count_people(sides[0], places[0]) if all(len(pairs.people) for pairs in sides) else 0
+    return CommonPairs(places, 0 < genuine < len(places[0]), people, int(np.count_nonzero(~agreed)))
 
 
 def common_pairs(sides: Sequence[KeptPairs]) -> list[NDArray[np.int64]]:
@@ -134,27 +177,20 @@ def _take(pairs: KeptPairs, rows: NDArray[np.int64]) -> ScoredPairs:
     return ScoredPairs(pairs.scores[rows], pairs.same[rows], number[pairs.a[rows]], number[pairs.b[rows]])
 
 
-def _scored(
-    every: KeptPairs,
-    rows: NDArray[np.int64],
-    drawn: KeptPairs,
-    drawn_rows: NDArray[np.int64],
-    threshold: float,
-    draws: int,
-    seed: int,
-) -> Scored:
-    """Return accuracy on the drawn pairs, and AUC, EER and FNMR on every pair."""
-    pairs, own = sort_descending(_take(every, rows)), _take(drawn, drawn_rows)
-    values, replicates = dict[str, float](), dict[str, NDArray[np.float64]]()
-    if len(own.scores):
-        values["accuracy"] = accuracy(own.scores, own.same, threshold)
-        replicates["accuracy"] = accuracy_replicates(own, threshold, draws, seed)
+def _accuracy(pairs: ScoredPairs, threshold: float, draws: int, seed: int) -> Scored:
+    replicates = accuracy_replicates(pairs, threshold, draws, seed)
+    return Scored({"accuracy": accuracy(pairs.scores, pairs.same, threshold)}, {"accuracy": replicates})
+
+
+def _curve_figures(pairs: ScoredPairs, draws: int, seed: int) -> Scored:
+    """Return AUC, EER and FNMR."""
+    pairs = sort_descending(pairs)
     curve = roc_curve_sorted(pairs.scores, pairs.same)
     rates = [rate for rate in FNMR_RATES if is_measurable(rate, int(curve.impostors[-1]))]
-    values |= {"auc": area(curve), "eer": equal_error(curve)}
+    values = {"auc": area(curve), "eer": equal_error(curve)}
     values |= {f"fnmr_at_fmr_{rate:g}": 1 - tar_at_far(curve, rate) for rate in rates}
     of_curve = curve_replicates(pairs, curve, rates, draws, seed)
-    replicates |= {name: of_curve[name] for name in ("auc", "eer")}
+    replicates = {name: of_curve[name] for name in ("auc", "eer")}
     replicates |= {f"fnmr_at_fmr_{rate:g}": 1 - of_curve[f"tar_at_far_{rate:g}"] for rate in rates}
     return Scored(values, replicates)
 
@@ -207,7 +243,9 @@ def difference_interval(
 
 
 def _verdict(figure: str, low: float | None, high: float | None) -> str:
-    if low is None or high is None or low <= 0 <= high:
+    if low is None or high is None:
+        return NO_INTERVAL
+    if low <= 0 <= high:
         return UNDECIDED
     lower_is_better = figure == "eer" or figure.startswith("fnmr")
     return BETTER if (high < 0) == lower_is_better else WORSE
