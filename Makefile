@@ -35,7 +35,7 @@ without-dvc: .venv/run.txt ## run every stage without DVC: the same bytes, and n
 # What a comparison of experiments does not show: all but the figures that matter, whether a run failed (it then shows the
 # figures of the commit that it started from), and parameters, of which DVC shows those that differ. The last alternative
 # is of figures whose names look like parameters.
-REST := ^(?!(Experiment|State|knn_accuracy|accuracy_test_(un)?seen|auc_test_unseen|similarity_accuracy|[a-z_]+\.[a-z_.]+)$$)|^(train|test_seen|test_unseen)\.(accuracy|auc|eer|d_prime|tar_at|fn?mr|fold|genuine|impostor|similarity)|^(keras|onnx)\.
+REST := ^(?!(Experiment|State|knn_accuracy|accuracy_test_(un)?seen|auc_test_unseen|similarity_accuracy|[a-z_]+\.[a-z_.]+)$$)|^(train|test_seen|test_unseen)\.(accuracy|auc|eer|d_prime|tar_at|fn?mr|fold|genuine|impostor|similarity|cllr)|^(keras|onnx)\.|^sources\.
 
 experiments: .venv/run.txt ## show experiments on the last five commits: what was changed, and the figures that matter
 	@COLUMNS=$${COLUMNS:-250} dvc exp show --num 5 --only-changed --drop '$(REST)' --no-pager

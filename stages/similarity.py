@@ -139,7 +139,7 @@ def warn_if_constant(model: SimilarityModel, data: Data) -> None:
     if answers.all() or not answers.any():
         warn(
             f"the Siamese model calls every pair of {TEST_TABLE} {'the same' if answers.any() else 'different'}: "
-            "it has learned nothing. Raise similarity.epochs or similarity.learning_rate, or use the cosine alone"
+            "it has learned nothing. `faces verify` does not use it. Raise similarity.epochs or similarity.learning_rate"
         )
 
 
