@@ -139,7 +139,8 @@ def warn_if_constant(model: SimilarityModel, data: Data) -> None:
     if answers.all() or not answers.any():
         warn(
             f"the Siamese model calls every pair of {TEST_TABLE} {'the same' if answers.any() else 'different'}: "
-            "it has learned nothing. `faces verify` does not use it. Raise similarity.epochs or similarity.learning_rate"
+            "it has learned nothing. (`faces verify` does not use it.) Raise similarity.epochs or "
+            "similarity.learning_rate"
         )
 
 
