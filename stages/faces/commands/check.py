@@ -33,6 +33,7 @@ from faces.images.detection import PhotosParams
 from faces.images.listing import check_source
 from faces.tables.external_sets import load_test_sets
 from faces.tables.sources import load_sources
+from faces.tables.splitting import check_validation_sources
 from faces.training.augmentation import AugmentParams
 
 SHARED_SECTIONS: dict[str, type[Params]] = {
@@ -122,12 +123,9 @@ def check_epoch_choice() -> None:
     script("train").check_choice(split.validation_subjects > 0 or split.validation_size > 0, check_section("train"))
 
 
-def check_validation_sources() -> None:
+def check_people_set_aside() -> None:
     """Raise StageError if people are to be set aside from a source that is none."""
-    listed = load_sources()
-    for name in check_section("split").validation_sources:
-        if name not in listed:
-            raise StageError(f"{PARAMS_FILE}: split.validation_sources: {name!r} is none of `sources`")
+    check_validation_sources(check_section("split").validation_sources, load_sources().keys())
 
 
 def named_paths() -> Iterator[tuple[str, str]]:
@@ -205,7 +203,7 @@ def checks() -> Iterator[Callable[[], object]]:
     for stage in sections():
         yield partial(check_section, stage)
     yield lambda: script("split").check_copies(check_section("split"))
-    yield check_validation_sources
+    yield check_people_set_aside
     yield check_sources
     yield check_test_sets
     yield check_queues

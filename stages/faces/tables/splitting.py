@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -49,10 +49,17 @@ class HeldOut(NamedTuple):
     validated: set[Subject]
 
 
-def hash_names(seed: int, *names: str) -> bytes:
+def shuffle_key(seed: int, *names: str) -> bytes:
     """Return a hash of the names; sorting by it is a shuffle that other names do not change."""
     text = "\0".join([str(seed), *names])
     return hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
+
+
+def check_validation_sources(wanted: Iterable[str], sources: Collection[str]) -> None:
+    """Raise StageError if people are to be set aside from a source that is none."""
+    for name in sorted(wanted):
+        if name not in sources:
+            raise StageError(f"params.yaml: split.validation_sources: {name!r} is none of `sources`")
 
 
 def choose_held_out_people(subjects: list[Subject], homes: dict[Subject, set[str]], params: SplitParams) -> HeldOut:
@@ -66,13 +73,12 @@ def choose_held_out_people(subjects: list[Subject], homes: dict[Subject, set[str
         homes: the sources of each person.
         params: the shares, and the sources of the people of `validation_unseen`.
     """
-    order = sorted(subjects, key=lambda subject: hash_names(params.seed, *subject))
+    order = sorted(subjects, key=lambda subject: shuffle_key(params.seed, *subject))
     count = _count(params.unseen_subjects, len(order))
     _check_count(f"unseen_subjects: {params.unseen_subjects}", count, len(order), len(order) - 2)
     unseen, others = order[:count], order[count:]
     if wanted := set(params.validation_sources):
-        if unknown := wanted - set().union(*homes.values()):
-            raise StageError(f"params.yaml: split.validation_sources: {min(unknown)!r} is none of `sources`")
+        check_validation_sources(wanted, set().union(*homes.values()))
         others = [subject for subject in others if homes[subject] & wanted]
     total = sum(bool(homes[subject] & wanted) for subject in order) if wanted else len(order)
     count = _count(params.validation_subjects, total)
@@ -143,7 +149,7 @@ def choose_held_out(names: Subject, paths: list[str], params: SplitParams) -> tu
     """
     tested = min(round(params.test_size * len(paths)), len(paths) - 1)
     validated = min(round(params.validation_size * len(paths)), len(paths) - 1 - tested)
-    order = sorted(range(len(paths)), key=lambda place: hash_names(params.seed, *names, paths[place]))
+    order = sorted(range(len(paths)), key=lambda place: shuffle_key(params.seed, *names, paths[place]))
     return order[:tested], order[tested : tested + validated]
 
 
