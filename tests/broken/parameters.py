@@ -56,7 +56,7 @@ def stage_of(section: str) -> str:
 
 def _params(section: str, values: Any, path: Path) -> None:
     """Write a params.yaml with `values` in place of a section, and as little else as its stage reads."""
-    needed = ("sources", "runtime", "decoding", "pack", "metrics", "evaluate", "train")
+    needed = ("sources", "runtime", "decoding", "pack", "duplicates", "metrics", "evaluate", "train")
     listed = {"outside": {"format": "csv", "images": "images", "pairs": "pairs.csv"}}
     content = {name: small_params()[name] for name in needed} | {"test_sets": listed} | {section: values}
     if section == "photos":
