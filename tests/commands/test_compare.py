@@ -87,6 +87,12 @@ def test_a_run_of_a_study_has_its_seeds(
         assert float(row["first"]) == pytest.approx(np.mean([float(one["first"]) for one in of_seeds]), abs=1e-6)
 
 
+def test_a_seed_that_two_experiments_are_called_is_refused(experiments: Path, fails_with: Callable[..., str]) -> None:
+    git(experiments, "update-ref", "refs/exps/12/3456/study-run-0", "first")  # the study at another commit
+    said = fails_with("faces", "compare", "study-run", "workspace")
+    assert "error: study-run-0: there are 2 experiments of this name; give a commit" in said
+
+
 def test_what_has_no_scores_is_named(experiments: Path, fails_with: Callable[..., str]) -> None:
     git(experiments, "rm", "--quiet", "--cached", f"{PARTS_PATH}.dvc")
     git(experiments, "commit", "--quiet", "--message", "without")

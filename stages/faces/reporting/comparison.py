@@ -24,19 +24,16 @@ def seeds_of(experiment: str) -> dict[int, str]:
     """Return the references of an experiment by seed.
 
     An experiment, branch, tag or commit has one, under 0. Else the seeds of a study's run are experiments that are
-    called <experiment>-<seed>.
+    called <experiment>-<seed>. StageError if several experiments have the name of a seed, as after a study was run at
+    two commits.
     """
     if experiment == WORKSPACE:
         return {0: WORKSPACE}
     names = experiment_references()
-    found = {
-        int(match[1]): reference
-        for name, references in names.items()
-        for reference in references
-        if (match := re.fullmatch(f"{re.escape(experiment)}-([0-9]+)", name))
-    }
-    if experiment not in names and found:
-        return found
+    pattern = f"{re.escape(experiment)}-([0-9]+)"
+    seeds = {int(match[1]): name for name in names if (match := re.fullmatch(pattern, name))}
+    if experiment not in names and seeds:
+        return {seed: resolve_experiment(name) for seed, name in seeds.items()}
     return {0: git("rev-parse", "--verify", f"{resolve_experiment(experiment)}^{{commit}}").strip()}
 
 
