@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faces.core.json_files import read_json
-from faces.reporting.tables import METRICS, Metrics, Table, format_metric, verification_table
+from faces.reporting.tables import METRICS, Metrics, Table, exports_table, format_metric, verification_table
 
 MARK = re.compile(r"(<!-- (table|output): (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 UNSEEN = "test_unseen"
@@ -85,13 +85,8 @@ def notebook() -> Table:
 
 
 def exports() -> Table:
-    """Return size, likeness to Keras and AUC of each format of the exported model."""
-    formats: Metrics = read_json(METRICS / "export.json")
-    rows = [
-        [name, f"{figures['size_bytes']:,}", f"{figures['lowest_cosine']:.5f}", f"{figures['auc']:.3f}"]
-        for name, figures in formats.items()
-    ]
-    return Table(["format", "bytes", "lowest cosine to Keras", "AUC"], rows)
+    """Return size, likeness to Keras, accuracy and AUC of each format of the exported model."""
+    return exports_table(read_json(METRICS / "export.json"))
 
 
 def threshold() -> Table:
