@@ -24,7 +24,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from faces.core.errors import StageError
-from faces.core.files import replacing, write_text
+from faces.core.files import write_text
+from faces.core.npy_files import write_npz
 from faces.core.pipeline import code_files
 from faces.core.terminal import say, warn
 
@@ -180,8 +181,7 @@ class EpochCheckpoints:
     def save(self, variables: list[Any], history: list[dict[str, float]], kept: int = 0) -> None:
         """Write the state after epoch `len(history)`, whole or not at all; delete old files except that of `kept`."""
         arrays = {f"variable_{index:04d}": np.asarray(variable) for index, variable in enumerate(variables)}
-        with replacing(self._path(len(history))) as temporary:
-            np.savez(temporary, history=np.array(json.dumps(history)), **arrays)
+        write_npz(self._path(len(history)), history=np.array(json.dumps(history)), **arrays)
         for old in self._files()[: -self.keep]:
             if old != self._path(kept):
                 old.unlink()

@@ -1,11 +1,12 @@
-"""Arrays in NumPy's .npy format, without pickle; it stores no dates, so equal arrays are equal bytes."""
+"""Arrays in NumPy's .npy and .npz formats, without pickle and dates, so that equal arrays are equal bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from faces.core.errors import StageError
 from faces.core.files import replacing, require_file
@@ -15,6 +16,19 @@ def write_npy(path: Path, array: NDArray[np.generic]) -> None:
     """Write an array in C order."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def write_npz(path: Path, **arrays: ArrayLike) -> None:
+    """Write named arrays in C order, uncompressed.
+
+    `np.savez` makes room for members above 4 GB in any file, and patch releases of Python 3.11 do that in other bytes.
+    """
+    with replacing(path) as temporary, ZipFile(temporary, "w") as file:
+        for name, content in arrays.items():
+            array, member = np.asarray(content, order="C"), ZipInfo(f"{name}.npy")
+            member.file_size = array.nbytes  # by which zipfile chooses the format of the member
+            with file.open(member, "w") as stored:
+                np.lib.format.write_array(stored, array, allow_pickle=False)
 
 
 def write_npy_header(file: BinaryIO, dtype: DTypeLike, shape: Sequence[int]) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from faces.core.errors import StageError
-from faces.core.files import replacing, require_file
+from faces.core.files import require_file
+from faces.core.npy_files import write_npz
 from faces.tables.embeddings import unit_length
 
 MODEL_PATH = Path("models/similarity.npz")
@@ -79,8 +80,7 @@ def _check_features(features: str) -> Features:
 
 def save_similarity(model: SimilarityModel, path: Path = MODEL_PATH) -> None:
     """Write the model; the same weights give the same bytes."""
-    with replacing(path) as temporary:
-        np.savez(temporary, **model._asdict())
+    write_npz(path, **model._asdict())
 
 
 def load_similarity(embedding_size: int, path: Path = MODEL_PATH) -> SimilarityModel:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.errors import StageError
-from faces.core.files import replacing, require_file
+from faces.core.files import require_file
+from faces.core.npy_files import write_npz
 
 LENGTH_ERROR = 1e-3  # from 1: far above rounding, far below what moves a cosine across a threshold
 MAX_BYTES = 2**33  # of a gallery once it is unpacked: 4 million images of 512 numbers
@@ -23,8 +24,7 @@ class Gallery(NamedTuple):
 
     def write(self, path: Path) -> None:
         """Write the file; the same people give the same bytes."""
-        with replacing(path) as temporary, open(temporary, "wb") as file:  # np.savez adds an ending to a path
-            np.savez(file, embeddings=self.embeddings, subjects=self.subjects, model=np.array(self.model))
+        write_npz(path, embeddings=self.embeddings, subjects=self.subjects, model=np.array(self.model))
 
     def rank(self, embedding: NDArray[np.float32], most: int) -> list[tuple[str, float]]:
         """Return the `most` subjects nearest to an embedding (D,) of length 1, with the cosine of the nearest image."""

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from faces.core.errors import StageError
-from faces.core.files import replacing
+from faces.core.npy_files import write_npz
 from faces.tables.external_sets import TESTS
 
 PARTS_PATH = Path("data/scores.npz")
@@ -118,8 +118,7 @@ def write_kept(path: Path, kept: KeptScores) -> None:
             if _is_every_pair(pairs):
                 columns = {key: columns[key] for key in ("images", "people", "scores")}
             arrays |= {f"{name}/{kind}/{key}": column for key, column in columns.items()}
-    with replacing(path) as temporary:
-        np.savez(temporary, **arrays)
+    write_npz(path, **arrays)
 
 
 def _is_every_pair(pairs: KeptPairs) -> bool:
