@@ -138,7 +138,7 @@ def main() -> None:
     split = read_split()
     unit, labels = UnitVectors(read_embeddings(len(split))), image_labels(split)
     curves = []
-    warn_about_vote(image_labels(split)[part_images(split, TRAIN)], params.neighbours)
+    warn_about_vote(labels[part_images(split, TRAIN)], params.neighbours)
     with fixed_threads(load_threads()):
         metrics: dict[str, float] = {"knn_accuracy": embedding_accuracy(unit, split, params)}
         for search in choose_searches(split, params):

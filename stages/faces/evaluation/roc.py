@@ -137,8 +137,8 @@ def _place_at_far(curve: Roc, far: float) -> int:
 
 def error_rates(curve: Roc, threshold: float) -> tuple[float, float]:
     """Return FMR and FNMR at any threshold: impostor pairs at or above it, genuine pairs below it, as shares."""
-    place = int(np.count_nonzero(accept(curve.thresholds, threshold))) - 1  # inf is always among them
-    return float(curve.fmr[place]), float(1 - curve.tar[place])
+    fmr, fnmr = error_rates_at(curve, np.array([threshold], dtype=np.float64))
+    return float(fmr[0]), float(fnmr[0])
 
 
 def error_rates_at(curve: Roc, thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
