@@ -1,9 +1,11 @@
 """The small project in which every stage has run, and what a failing stage looks like to its user."""
 
+import ctypes
+import gc
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,16 @@ def pytest_collection_finish() -> None:
     """Start TensorFlow if a collected file has imported it: it takes seconds, which other files need not wait."""
     if "tensorflow" in sys.modules:
         start_tensorflow()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_returned() -> Iterator[None]:
+    """Return to the system what the tests of a file have left in memory: graphs, models, and free blocks of malloc."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session()
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture

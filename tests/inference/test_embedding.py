@@ -10,6 +10,7 @@ from faces.inference.embedder import Embedder
 from faces.inference.embedding import embed_in_chunks
 from faces.inference.litert import convert
 from faces.network import mobilefacenet
+from faces.network.runtime import tf
 
 NOISE = np.random.default_rng(0).integers(0, 256, (7, 112, 112, 3))
 IMAGES = (NOISE * np.linspace(0, 1, 7)[:, None, None, None]).astype(np.uint8)  # from black to noise
@@ -24,8 +25,9 @@ def test_parity_with_keras(width: float) -> None:
             variable.assign(random.normal(0, 0.1, variable.shape))
         elif variable.name == "gamma":
             variable.assign(random.uniform(0.5, 2, variable.shape))
-    network(IMAGES.astype(np.float32), training=True)  # statistics under which images differ
-    by_keras, by_litert = np.asarray(network(IMAGES)), Embedder(convert(network))(IMAGES)
+    call = tf.function(network)  # op by op it would keep 200 MB
+    call(IMAGES.astype(np.float32), training=True)  # statistics under which images differ
+    by_keras, by_litert = np.asarray(call(IMAGES, training=False)), Embedder(convert(network))(IMAGES)
     assert by_litert.shape == (7, 16) and by_litert.dtype == np.float32
     # Batch norms are folded into kernels and sums are split otherwise: of float32's 7 digits 3 are left after 50 layers
     # whose factors go up to 2.
