@@ -45,7 +45,7 @@ test: .venv/dev.txt ## set up, then run the tests
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/dev.txt ## run the tests that take minutes
-	python -m pytest -m slow
+	python -m pytest -m slow --numprocesses 2 --dist worksteal
 
 benchmark: .venv/run.txt ## print how fast each step is, as ratios to other ways; after `make repro`
 	python -m benchmarks
