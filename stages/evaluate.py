@@ -44,7 +44,7 @@ from faces.evaluation.k_fold import assign_folds
 from faces.evaluation.metrics import FNMR_RATES, MetricsParams, auc_gain, verification_metrics
 from faces.evaluation.notebook_metrics import NotebookParams, notebook_metrics
 from faces.evaluation.plots import roc_points, score_histogram
-from faces.evaluation.roc import Roc, area_under_roc, roc_curve_sorted
+from faces.evaluation.roc import Roc, accept, area_under_roc, roc_curve_sorted
 from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
 from faces.evaluation.similarity_model import load_similarity
 from faces.evaluation.threshold import Thresholds, write_thresholds
@@ -53,6 +53,7 @@ from faces.tables.embeddings import UnitVectors, Vectors, cosine_of_pairs, read_
 from faces.tables.kept_scores import (
     MAX_IMAGES,
     PARTS_PATH,
+    Decisions,
     KeptScores,
     KeptSet,
     hash_embeddings,
@@ -166,7 +167,7 @@ def evaluate_parts(
 ) -> tuple[dict[str, PartMetrics], Thresholds]:
     """Return the metrics of each part, and thresholds with their error rates on the last part (people never seen).
 
-    One part follows another, and only its ROC stays, since every pair of many images takes gigabytes.
+    One part follows another, since every pair of many images takes gigabytes.
     """
     evaluated: dict[str, PartMetrics] = {}
     for part, pairs in drawn.items():
@@ -176,41 +177,53 @@ def evaluate_parts(
     return evaluated, measure_thresholds(part, every, curve, choice, rates, draws, metrics.seed)
 
 
+def ask_model(images: Images, parts: dict[str, pd.DataFrame]) -> dict[str, NDArray[np.float32]]:
+    """Return the similarity model's probability that both images of a drawn pair show one person, by part."""
+    model = load_similarity(images.embeddings.shape[1])
+    return {
+        part: model.predict_pairs(images.embeddings, table["a"].to_numpy(), table["b"].to_numpy())
+        for part, table in parts.items()
+    }
+
+
 def compare_models(
-    images: Images,
-    parts: dict[str, pd.DataFrame],
     drawn: dict[str, ScoredPairs],
+    probabilities: dict[str, NDArray[np.float32]],
     params: EvaluateParams,
     metrics: MetricsParams,
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Return metrics of cosine and similarity model on the same drawn pairs: headlines, and details by part."""
-    model = load_similarity(images.embeddings.shape[1])
     headlines, details = {}, {}
-    for part, table in parts.items():
-        probability = model.predict_pairs(images.embeddings, table["a"].to_numpy(), table["b"].to_numpy())
-        scores, same = drawn[part].scores, drawn[part].same
-        headlines[f"drawn_auc_cosine_{part}"] = area_under_roc(scores, same)
-        headlines[f"drawn_auc_similarity_{part}"] = area_under_roc(probability, same)
-        details[part] = auc_gain("similarity_auc_gain", drawn[part], probability, metrics)
+    for part, pairs in drawn.items():
+        headlines[f"drawn_auc_cosine_{part}"] = area_under_roc(pairs.scores, pairs.same)
+        headlines[f"drawn_auc_similarity_{part}"] = area_under_roc(probabilities[part], pairs.same)
+        details[part] = auc_gain("similarity_auc_gain", pairs, probabilities[part], metrics)
         if part == TEST_SEEN:
-            headlines |= notebook_metrics(same, scores, probability, params)
+            headlines |= notebook_metrics(pairs.same, pairs.scores, probabilities[part], params)
     return headlines, details
 
 
 def keep_scores(
-    parts: dict[str, pd.DataFrame], drawn: dict[str, ScoredPairs], threshold: float, images: Images, seed: int
+    parts: dict[str, pd.DataFrame],
+    drawn: dict[str, ScoredPairs],
+    probabilities: dict[str, NDArray[np.float32]],
+    threshold: float,
+    images: Images,
+    params: EvaluateParams,
 ) -> KeptScores:
     """Return the scores of the test parts, for comparisons with other experiments."""
     names, sets = name_split_images(read_split(names=True)), {}
     for part, table in parts.items():
         if part == TRAIN:
             continue
-        every = every_pair(part_images(images.split, part), images.unit, images.labels, MAX_IMAGES, seed)
+        every = every_pair(part_images(images.split, part), images.unit, images.labels, MAX_IMAGES, params.seed)
         sets[part] = KeptSet(
             names.keep(every.a, every.b, every.pairs.same, every.pairs.scores),
             names.keep(table["a"].to_numpy(), table["b"].to_numpy(), table["same"].to_numpy(), drawn[part].scores),
         )
-    return KeptScores(hash_embeddings(images.embeddings), threshold, sets)
+    accepted = accept(probabilities[TEST_SEEN], params.similarity_threshold).astype(np.int8)
+    decisions: Decisions = {(TEST_SEEN, "similarity_accuracy"): sets[TEST_SEEN].drawn._replace(scores=accepted)}
+    return KeptScores(hash_embeddings(images.embeddings), threshold, sets, decisions)
 
 
 def warn_of_threshold(metrics: dict[str, float], chosen_on: str) -> None:
@@ -236,8 +249,9 @@ def main() -> None:
     with fixed_threads(load_threads()):
         choice = choose(drawn, images, params)
         evaluated, thresholds = evaluate_parts(drawn, choice, images, params, metrics_params)
-        kept = keep_scores(parts, drawn, choice.threshold, images, params.seed)
-        compared, gains = compare_models(images, parts, drawn, params, metrics_params)
+        probabilities = ask_model(images, parts)
+        compared, gains = compare_models(drawn, probabilities, params, metrics_params)
+        kept = keep_scores(parts, drawn, probabilities, choice.threshold, images, params)
 
     metrics = {"threshold": choice.threshold}
     for part, result in evaluated.items():

@@ -1,7 +1,8 @@
 """Name the person in an image by enrolled images: kNN vote, closed-set and open-set identification.
 
 Reads   data/embeddings.npy, data/split.csv, data/packed (for the baseline on raw pixels)
-Writes  metrics/identify.json, metrics/identify/cmc.csv (share of probes found within each rank)
+Writes  metrics/identify.json, metrics/identify/cmc.csv (share of probes found within each rank),
+        data/identified.npz (which probes were named rightly, which `faces compare` reads)
 Run     python stages/identify.py
 
 `knn_accuracy` is the notebook's metric: a vote of the k nearest `train` images by cosine, on `test_seen`.
@@ -36,10 +37,12 @@ from faces.evaluation.identification import (
     IdentificationParams,
     choose_enrolled,
     identification_metrics,
-    knn_accuracy,
+    knn_vote,
+    rank_probes,
 )
 from faces.evaluation.metrics import MetricsParams
 from faces.tables.embeddings import UnitVectors, Vectors, read_embeddings
+from faces.tables.kept_scores import IDENTIFIED_PATH, Decisions, name_split_images, write_decisions
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, image_labels, part_images, read_split
 
@@ -55,10 +58,13 @@ class IdentifyParams(IdentificationParams):
 
 
 class Search(NamedTuple):
-    """One search: its name in the curves, the suffix of its metrics, and the images enrolled and looked for."""
+    """One search: its name in the curves, the suffix of its metrics, the part of the probes of enrolled people, and the
+    images enrolled and looked for.
+    """
 
     name: str
     suffix: str
+    part: str
     enrolled: NDArray[np.int64]
     probes: NDArray[np.int64]
 
@@ -72,16 +78,16 @@ def choose_searches(split: pd.DataFrame, params: IdentifyParams) -> list[Search]
         for images in (part_images(split, TEST_SEEN), unseen, unseen[~enrolled])
     )
     return [
-        Search("seen", "", part_images(split, TRAIN), np.concatenate([seen, strangers])),
-        Search("unseen", "_unseen", unseen[enrolled], others),
+        Search("seen", "", TEST_SEEN, part_images(split, TRAIN), np.concatenate([seen, strangers])),
+        Search("unseen", "_unseen", TEST_UNSEEN, unseen[enrolled], others),
     ]
 
 
-def embedding_accuracy(unit: Vectors, split: pd.DataFrame, params: IdentifyParams) -> float:
-    """Return the accuracy of the kNN vote of `train` images on `test_seen` images."""
+def vote(unit: Vectors, split: pd.DataFrame, params: IdentifyParams) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return probes of `test_seen`, and which the kNN vote of `train` images names rightly, both (n,)."""
     labels, train = image_labels(split), part_images(split, TRAIN)
     seen = sample_at_most(part_images(split, TEST_SEEN), params.probe_images, params.seed)
-    return knn_accuracy(unit[train], labels[train], unit[seen], labels[seen], params.neighbours)
+    return seen, knn_vote(unit[train], labels[train], unit[seen], labels[seen], params.neighbours)
 
 
 def warn_about_vote(labels: NDArray[np.int64], neighbours: int) -> None:
@@ -104,24 +110,35 @@ def pixel_accuracy(split: pd.DataFrame, params: IdentifyParams) -> dict[str, flo
         size = min(params.pixel_images, len(candidates))
         chosen[part] = np.sort(random.choice(candidates, size=size, replace=False))
         vectors[part] = images[chosen[part]].reshape(size, -1).astype(np.float32)
-    accuracy = knn_accuracy(
+    right = knn_vote(
         vectors[TRAIN], labels[chosen[TRAIN]], vectors[TEST_SEEN], labels[chosen[TEST_SEEN]], params.neighbours
     )
-    return {"knn_accuracy_pixels": accuracy, "probes_pixels": len(chosen[TEST_SEEN])}
+    return {"knn_accuracy_pixels": float(np.mean(right)), "probes_pixels": len(chosen[TEST_SEEN])}
+
+
+class Found(NamedTuple):
+    """The result of one search: metrics, named with its suffix, CMC, and probes of enrolled people with their ranks."""
+
+    metrics: dict[str, float]
+    curve: pd.DataFrame
+    probes: NDArray[np.int64]
+    ranks: NDArray[np.int64]
 
 
 def identify(
     search: Search, unit: Vectors, labels: NDArray[np.int64], params: IdentifyParams, draws: MetricsParams
-) -> tuple[dict[str, float], pd.DataFrame]:
-    """Return the metrics of one search, named with its suffix, and its CMC; say what is left out."""
+) -> Found:
+    """Return the result of one search; say what is left out."""
     gallery = GalleryScorer(unit[search.enrolled], labels[search.enrolled])
+    ranked = rank_probes(gallery, unit[search.probes], labels[search.probes])
     metrics, curve, left_out = identification_metrics(
-        gallery, unit[search.probes], labels[search.probes], params, draws
+        ranked, labels[search.probes], len(gallery.identities), params, draws
     )
     for sentence in left_out:
         say(f"{search.name}: {sentence}")
     table = pd.DataFrame({"set": search.name, "rank": np.arange(1, len(curve) + 1), "rate": curve})
-    return {_suffixed(name, search.suffix): value for name, value in metrics.items()}, table
+    named, known = {_suffixed(name, search.suffix): value for name, value in metrics.items()}, ranked.rank > 0
+    return Found(named, table, search.probes[known], ranked.rank[known])
 
 
 def _suffixed(name: str, suffix: str) -> str:
@@ -133,24 +150,29 @@ def _suffixed(name: str, suffix: str) -> str:
 
 
 def main() -> None:
-    """Write the identification metrics and curves."""
+    """Write the identification metrics, curves and decisions."""
     params, draws = load_params("identify", IdentifyParams), load_params("metrics", MetricsParams)
-    split = read_split()
-    unit, labels = UnitVectors(read_embeddings(len(split))), image_labels(split)
+    split = read_split(names=True)
+    unit, labels, names = UnitVectors(read_embeddings(len(split))), image_labels(split), name_split_images(split)
     curves = []
     warn_about_vote(labels[part_images(split, TRAIN)], params.neighbours)
     with fixed_threads(load_threads()):
-        metrics: dict[str, float] = {"knn_accuracy": embedding_accuracy(unit, split, params)}
+        probes, right = vote(unit, split, params)
+        metrics: dict[str, float] = {"knn_accuracy": float(np.mean(right))}
+        decisions: Decisions = {(TEST_SEEN, "knn_accuracy"): names.keep_probes(probes, right)}
         for search in choose_searches(split, params):
             if len(search.enrolled) == 0:
                 say(f"{search.name}: nobody to enrol")
                 continue
-            values, curve = identify(search, unit, labels, params, draws)
-            metrics |= values
-            curves.append(curve)
+            found = identify(search, unit, labels, params, draws)
+            metrics |= found.metrics
+            curves.append(found.curve)
+            if len(found.probes):
+                decisions[search.part, "rank_1"] = names.keep_probes(found.probes, found.ranks == 1)
         say("comparing raw pixels")
         metrics |= pixel_accuracy(split, params)
     write_csv(Path("metrics/identify/cmc.csv"), pd.concat(curves, ignore_index=True))
+    write_decisions(IDENTIFIED_PATH, decisions)
     write_metrics(Path("metrics/identify.json"), metrics)
     say(f"kNN accuracy {metrics['knn_accuracy']:.3f}, on raw pixels {metrics['knn_accuracy_pixels']:.3f}")
 

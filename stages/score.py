@@ -139,7 +139,7 @@ def keep_scores(name: str, images: pd.DataFrame, pairs: pd.DataFrame, scored: Sc
     names = NamedImages(hash_names(images["path"]), hash_names(subjects) if subjects.ne("").all() else unnamed)
     kept = names.keep(pairs["a"].to_numpy(), pairs["b"].to_numpy(), pairs["same"].to_numpy(), scored.scores)
     embeddings = hash_embeddings(read_embeddings(len(images), embeddings_path(name)))
-    write_kept(test_set_path(name), KeptScores(embeddings, threshold, {name: KeptSet(kept, kept)}))
+    write_kept(test_set_path(name), KeptScores(embeddings, threshold, {name: KeptSet(kept, kept)}, {}))
 
 
 def pixel_metrics(pixels: NDArray[np.uint8], pairs: pd.DataFrame, split: pd.DataFrame) -> dict[str, float]:

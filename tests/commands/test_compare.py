@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from faces.commands.main import dispatch
-from faces.tables.kept_scores import PARTS_PATH, KeptScores, KeptSet, read_kept, write_kept
+from faces.tables.kept_scores import IDENTIFIED_PATH, PARTS_PATH, KeptScores, KeptSet, read_kept, write_kept
 from small_project import dvc, git
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of pygtrie, which DVC uses
@@ -30,7 +30,7 @@ def noisy(kept: KeptScores, seed: int) -> KeptScores:
             for side in pairs
         )
         sets[name] = KeptSet(every, drawn)
-    return KeptScores(f"noisy {seed}", kept.threshold, sets)
+    return KeptScores(f"noisy {seed}", kept.threshold, sets, kept.decisions)
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def experiments(project: Path) -> Path:
     kept = read_kept(PARTS_PATH.read_bytes(), "")
     for number, name in enumerate(("first", "study-run-0", "study-run-1")):
         write_kept(PARTS_PATH, kept if name == "first" else noisy(kept, number))
-        dvc(project, "add", "--quiet", str(PARTS_PATH))
-        for path in (f"{PARTS_PATH}.dvc", "data/.gitignore", "params.yaml", ".dvc"):
+        dvc(project, "add", "--quiet", str(PARTS_PATH), str(IDENTIFIED_PATH))
+        for path in (f"{PARTS_PATH}.dvc", f"{IDENTIFIED_PATH}.dvc", "data/.gitignore", "params.yaml", ".dvc"):
             git(project, "add", path)
         git(project, "commit", "--quiet", "--message", name)
         if name == "first":
@@ -57,10 +57,20 @@ def test_values_are_the_headline_figures_and_the_formats_agree(
     experiments: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = list(csv.DictReader(io.StringIO(ask(capsys, "workspace", "study-run-0", "--format", "csv"))))
-    headline = json.loads(Path("metrics/evaluate.json").read_text())
+    headline = {}
+    for stage in ("evaluate", "identify"):
+        headline |= json.loads(Path(f"metrics/{stage}.json").read_text())
+    names = {  # figures whose names do not end with the part
+        ("test_seen", "similarity_accuracy"): "similarity_accuracy",
+        ("test_seen", "knn_accuracy"): "knn_accuracy",
+        ("test_seen", "rank_1"): "rank_1",
+        ("test_unseen", "rank_1"): "rank_1_unseen",
+    }
+    assert names.keys() < {(row["set"], row["figure"]) for row in rows}
     assert {row["set"] for row in rows} == {"test_seen", "test_unseen"}
     for row in rows:
-        assert float(row["first"]) == pytest.approx(headline[f"{row['figure']}_{row['set']}"], abs=1e-6)
+        name = names.get((row["set"], row["figure"]), f"{row['figure']}_{row['set']}")
+        assert float(row["first"]) == pytest.approx(headline[name], abs=1e-6)
         assert float(row["difference"]) == pytest.approx(float(row["second"]) - float(row["first"]), abs=2e-6)
     text = ask(capsys, "workspace", "study-run-0")
     latex = ask(capsys, "workspace", "study-run-0", "--format", "latex")
@@ -91,6 +101,15 @@ def test_a_seed_that_two_experiments_are_called_is_refused(experiments: Path, fa
     git(experiments, "update-ref", "refs/exps/12/3456/study-run-0", "first")  # the study at another commit
     said = fails_with("faces", "compare", "study-run", "workspace")
     assert "error: study-run-0: there are 2 experiments of this name; give a commit" in said
+
+
+def test_an_experiment_of_before_without_decisions_is_compared_in_all_else(
+    experiments: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    IDENTIFIED_PATH.unlink()
+    said = ask(capsys, "first", "workspace")
+    assert "test_seen: knn_accuracy is left out: not all experiments kept its decisions" in said
+    assert "similarity_accuracy  " in said and "knn_accuracy  " not in said
 
 
 def test_what_has_no_scores_is_named(experiments: Path, fails_with: Callable[..., str]) -> None:

@@ -30,7 +30,7 @@ def kept(scores: np.ndarray, people: int, images: int, *, threshold: float = 0.5
     names = np.arange(1000, 1000 + len(person)).astype(np.uint64)
     same = (person[a] == person[b]).astype(np.int8)
     pairs = KeptPairs(names, person.astype(np.uint64), a.astype(np.int32), b.astype(np.int32), same, scores)
-    return KeptScores(embeddings or str(scores[:5]), threshold, {"test_unseen": KeptSet(pairs, pairs)})
+    return KeptScores(embeddings or str(scores[:5]), threshold, {"test_unseen": KeptSet(pairs, pairs)}, {})
 
 
 def drawn_scores(seed: int, distance: float, people: int = 12, images: int = 4) -> np.ndarray:
@@ -183,3 +183,25 @@ def test_seeds_that_disagree_tell_less_than_one_of_them() -> None:
     assert both.second == pytest.approx(
         np.mean([compare([a], [b], 5, 0)[0][1].second for a, b in zip(first, second, strict=True)])
     )
+
+
+def test_shares_of_right_decisions_against_resampled_people() -> None:
+    person = np.repeat(np.arange(10), 3)
+    right = np.random.default_rng(0).random((2, 30)) < np.array([[0.5], [0.9]])
+    itself, names = np.arange(30, dtype=np.int32), np.arange(30, dtype=np.uint64)
+
+    def side(seed: int) -> KeptScores:
+        probes = KeptPairs(
+            names, person.astype(np.uint64), itself, itself, np.ones(30, np.int8), right[seed].astype(np.int8)
+        )
+        return kept(drawn_scores(seed, 1.0), 12, 4)._replace(decisions={("test_seen", "knn_accuracy"): probes})
+
+    rows, said = compare([side(0)], [side(1)], draws=60, seed=3)
+    found = next(row for row in rows if row.figure == "knn_accuracy")
+    expected = []
+    for row in np.random.default_rng(3).multinomial(10, np.full(10, 1 / 10), size=60):
+        expected.append(np.average(right[1], weights=row[person]) - np.average(right[0], weights=row[person]))
+    tail = norm.cdf(-np.sqrt(10 / 9) * 2.2621572)  # Student's t with 9 degrees of freedom, of a printed table
+    assert (found.set, found.first, found.second) == ("test_seen", np.mean(right[0]), np.mean(right[1]))
+    assert (found.low, found.high) == pytest.approx(np.quantile(expected, [tail, 1 - tail]), abs=1e-6)
+    assert said[-1] == "test_seen: knn_accuracy: 30 decisions in common of 30"

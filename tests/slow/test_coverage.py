@@ -41,7 +41,7 @@ def draw(random: np.random.Generator, seeds: int, spread: float) -> list[list[Ke
             moved = distance + spread * random.normal()
             scores = np.round(np.where(same, moved, 0) + effect + random.normal(0, 1, len(a)), 2)
             pairs = KeptPairs(names, people, a.astype(np.int32), b.astype(np.int32), same.astype(np.int8), scores)
-            side.append(KeptScores(str(random.random()), THRESHOLD, {"x": KeptSet(pairs, pairs)}))
+            side.append(KeptScores(str(random.random()), THRESHOLD, {"x": KeptSet(pairs, pairs)}, {}))
         sides.append(side)
     return sides
 

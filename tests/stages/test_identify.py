@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from faces.evaluation.identification import knn_accuracy
+from faces.evaluation.identification import knn_vote
+from faces.tables.kept_scores import IDENTIFIED_PATH, name_split_images, read_decisions
 from faces.tables.split_table import image_labels, read_split
 from small_project import run_stage, write_params
 
@@ -35,6 +36,10 @@ def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytes
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     right = [vote(vectors[gallery], labels[gallery], vectors[probe], 3) == labels[probe] for probe in probes]
     assert metrics["knn_accuracy"] == np.mean(right)
+    kept = read_decisions(IDENTIFIED_PATH.read_bytes(), "")
+    assert list(kept) == [("test_seen", "knn_accuracy"), ("test_seen", "rank_1"), ("test_unseen", "rank_1")]
+    votes, names = kept["test_seen", "knn_accuracy"], name_split_images(split)
+    assert votes.scores.tolist() == right and votes.images[votes.a].tolist() == names.images[probes].tolist()
     own = [vectors[gallery[labels[gallery] == name]] for name in range(4)]
     best = np.array([[(images @ vectors[probe]).max() for images in own] for probe in probes])
     right = [np.argsort(-row)[0] == labels[probe] for row, probe in zip(best, probes, strict=True)]
@@ -67,7 +72,7 @@ def test_a_vote_of_people_with_one_image_is_warned_of(project: Path, capsys: pyt
 def test_many_people_with_one_image_raise_no_warning_of_scikit_learn() -> None:
     """It takes more labels than 20, and than half of the images, for numbers; a warning is an error in these tests."""
     unit = np.eye(30, dtype=np.float32)
-    assert knn_accuracy(unit, np.arange(30), unit, np.arange(30), neighbours=1) == 1.0
+    assert knn_vote(unit, np.arange(30), unit, np.arange(30), neighbours=1).all()
 
 
 def test_probes_are_bounded(project: Path) -> None:

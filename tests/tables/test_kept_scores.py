@@ -13,7 +13,9 @@ from faces.tables.kept_scores import (
     hash_embeddings,
     hash_names,
     name_split_images,
+    read_decisions,
     read_kept,
+    write_decisions,
     write_kept,
 )
 
@@ -23,7 +25,8 @@ def some_scores() -> KeptScores:
     a, b = np.triu_indices(4, k=1)
     every = names.keep(a, b, np.array([1, 0, 0, 0, 0, 1]), np.linspace(-1, 1, 6, dtype=np.float32))
     drawn = names.keep(np.array([3, 0]), np.array([1, 1]), np.array([0, 1]), np.array([0.25, 0.5]))
-    return KeptScores("hash", 0.3, {"test_seen": KeptSet(every, drawn), "lfw": KeptSet(drawn, drawn)})
+    decisions = {("test_seen", "knn_accuracy"): names.keep_probes(np.array([3, 1]), np.array([True, False]))}
+    return KeptScores("hash", 0.3, {"test_seen": KeptSet(every, drawn), "lfw": KeptSet(drawn, drawn)}, decisions)
 
 
 def equal(one: KeptPairs, other: KeptPairs) -> bool:
@@ -39,15 +42,28 @@ def test_what_is_written_is_read_back_and_the_same_scores_are_the_same_bytes(tmp
     assert (read.embeddings, read.threshold, list(read.sets)) == ("hash", 0.3, ["test_seen", "lfw"])
     for name, pairs in kept.sets.items():
         assert equal(pairs.every, read.sets[name].every) and equal(pairs.drawn, read.sets[name].drawn)
+    assert list(read.decisions) == list(kept.decisions)
+    assert equal(read.decisions["test_seen", "knn_accuracy"], kept.decisions["test_seen", "knn_accuracy"])
     write_kept(path, kept)
     assert path.read_bytes() == first
+
+
+def test_decisions_alone_are_read_back_and_a_damaged_file_is_named(tmp_path: Path) -> None:
+    path, decisions = tmp_path / "identified.npz", some_scores().decisions
+    write_decisions(path, decisions)
+    probes = read_decisions(path.read_bytes(), "")["test_seen", "knn_accuracy"]
+    names, people = hash_names(list("abcd")), hash_names(list("xxyy"))
+    assert probes.images[probes.a].tolist() == [names[3], names[1]] and probes.scores.tolist() == [1, 0]
+    assert probes.people[probes.b].tolist() == [people[3], people[1]] and probes.same.tolist() == [1, 1]
+    with pytest.raises(StageError, match="main: identified.npz holds no decisions: "):
+        read_decisions(path.read_bytes()[:-30], "main: identified.npz")
 
 
 def test_every_pair_takes_the_bytes_of_its_score(tmp_path: Path) -> None:
     names = NamedImages(np.arange(200).astype(np.uint64), np.repeat(np.arange(50), 4).astype(np.uint64))
     a, b = np.triu_indices(200, k=1)
     pairs = names.keep(a, b, (a // 4 == b // 4).astype(np.int8), np.zeros(len(a), np.float32))
-    write_kept(tmp_path / "all.npz", KeptScores("", 0.0, {"x": KeptSet(pairs, pairs)}))
+    write_kept(tmp_path / "all.npz", KeptScores("", 0.0, {"x": KeptSet(pairs, pairs)}, {}))
     assert (tmp_path / "all.npz").stat().st_size < 4 * len(a) + 5000
 
 

@@ -33,14 +33,14 @@ class IdentificationParams(Params):
     false_accept_rates: list[Rate]
 
 
-def knn_accuracy(
+def knn_vote(
     gallery: NDArray[np.float32],
     gallery_labels: NDArray[np.int64],
     probes: NDArray[np.float32],
     probe_labels: NDArray[np.int64],
     neighbours: int,
-) -> float:
-    """Return the accuracy of a vote: a probe (n, D) gets the label of most of its nearest gallery vectors (m, D).
+) -> NDArray[np.bool_]:
+    """Return which probes (n, D) get their own label by a vote of their nearest gallery vectors (m, D): (n,).
 
     Near means of a high cosine. A tied vote goes to the lowest label, as in scikit-learn. If m is less than
     `neighbours`, all vectors vote.
@@ -50,7 +50,8 @@ def knn_accuracy(
     classifier = KNeighborsClassifier(n_neighbors=min(neighbours, len(gallery)), metric="cosine", algorithm="brute")
     with warnings.catch_warnings():  # labels that nearly all differ look to it like numbers to be estimated
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-        return float(classifier.fit(gallery, gallery_labels).score(probes, probe_labels))
+        voted: NDArray[np.int64] = classifier.fit(gallery, gallery_labels).predict(probes)
+    return voted == probe_labels
 
 
 class GalleryScorer:
@@ -151,19 +152,14 @@ def open_set_metrics(
 
 
 def identification_metrics(
-    gallery: GalleryScorer,
-    probes: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    params: IdentificationParams,
-    draws: MetricsParams,
+    found: ProbeRanks, labels: NDArray[np.int64], enrolled: int, params: IdentificationParams, draws: MetricsParams
 ) -> tuple[dict[str, float], NDArray[np.float64], list[str]]:
-    """Return the metrics of probes (n, D) of the people `labels` (n,), their CMC, and sentences.
+    """Return the metrics of n ranked probes of the people `labels` (n,), their CMC, and sentences.
 
     Beside a metric are the ends of its 95 % interval over people, `<name>_low` and `<name>_high`. A sentence says what
     is left out, or has no meaning for so few people. All is left out if no probe is of an enrolled person. To add a
-    metric, add it to `metrics` here.
+    metric, add it to `metrics` here. `enrolled` is the number of people in the gallery.
     """
-    found = rank_probes(gallery, probes, labels)
     known = found.rank > 0
     rank, people = found.rank[known], np.unique(labels, return_inverse=True)[1]
     if len(rank) == 0:
@@ -178,7 +174,6 @@ def identification_metrics(
     open_set = open_set_metrics(found, people, params.false_accept_rates, draws)
     for name, value in open_set.values.items():
         metrics |= {name: value} | _ends(name, open_set.intervals.get(name))
-    enrolled = len(gallery.identities)
     left_out = open_set.left_out
     left_out += [
         f"rank_{k} is 1 whoever is found: {enrolled} people are enrolled" for k in params.ranks if k >= enrolled

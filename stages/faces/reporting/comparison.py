@@ -10,7 +10,14 @@ from faces.core.params import PARAMS_FILE, parse_params
 from faces.reporting.differences import Difference, compare
 from faces.reporting.experiments import WORKSPACE, experiment_references, git, read_file_at, resolve_experiment
 from faces.reporting.tables import Table
-from faces.tables.kept_scores import PARTS_PATH, KeptScores, read_kept, test_set_path
+from faces.tables.kept_scores import (
+    IDENTIFIED_PATH,
+    PARTS_PATH,
+    KeptScores,
+    read_decisions,
+    read_kept,
+    test_set_path,
+)
 
 COLUMNS = ("set", "figure", "first", "second", "difference", "low", "high", "verdict")
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"} | {
@@ -41,30 +48,39 @@ def read_scores(reference: str) -> KeptScores:
     """Return all scores of a commit or of the workspace; StageError if it kept none, or they are in no cache."""
     params = parse_params(read_file_at(reference, str(PARAMS_FILE)).encode(), f"{reference}: {PARAMS_FILE}")
     listed = params.get("test_sets")
-    kept = _read(reference, PARTS_PATH)
+    kept = read_kept(_require(reference, PARTS_PATH), f"{reference}: {PARTS_PATH}")
+    if identified := _read(reference, IDENTIFIED_PATH):
+        kept.decisions.update(read_decisions(identified, f"{reference}: {IDENTIFIED_PATH}"))
     for name in listed if isinstance(listed, dict) else ():
-        kept.sets.update(_read(reference, test_set_path(str(name))).sets)
+        path = test_set_path(str(name))
+        kept.sets.update(read_kept(_require(reference, path), f"{reference}: {path}").sets)
     return kept
 
 
-def _read(reference: str, path: Path) -> KeptScores:
-    missing = StageError(
-        f"{reference}: has no {path}; `dvc repro` makes it there, `dvc pull` fetches it. Experiments keep scores "
-        "since `evaluate` writes this file"
-    )
+def _require(reference: str, path: Path) -> bytes:
+    """Return the content of a file that DVC keeps; StageError if the commit has none, or it is in no cache."""
+    content = _read(reference, path)
+    if content is None:
+        raise StageError(
+            f"{reference}: has no {path}; `dvc repro` makes it there, `dvc pull` fetches it. Experiments keep scores "
+            "since `evaluate` writes this file"
+        )
+    return content
+
+
+def _read(reference: str, path: Path) -> bytes | None:
+    """Return the content of a file that DVC keeps; None if the commit has none, or it is in no cache."""
     if reference == WORKSPACE:
         require_file(path)
-        if not path.is_file():
-            raise missing
-        return read_kept(path.read_bytes(), str(path))
+        return path.read_bytes() if path.is_file() else None
     from dvc.api import read  # takes a second to import
     from dvc.exceptions import DvcException
 
     try:
-        content = read(path.as_posix(), rev=reference, mode="rb")
+        content: bytes = read(path.as_posix(), rev=reference, mode="rb")
     except (DvcException, OSError):
-        raise missing from None
-    return read_kept(content, f"{reference}: {path}")
+        return None
+    return content
 
 
 class Comparison(NamedTuple):

@@ -37,6 +37,7 @@ from faces.evaluation.verification import accuracy
 from faces.tables.kept_scores import KeptPairs, KeptScores
 
 BETTER, WORSE, UNDECIDED, NO_INTERVAL = "better", "worse", "not told apart", "no interval"
+ACCEPTED = 0.5  # between the scores of decisions: 1 if a pair was accepted, else 0
 Replicates = dict[str, NDArray[np.float64]]
 
 
@@ -102,7 +103,7 @@ def compare(
         raise StageError("the experiments have no test set in common")
     found, said = list[Difference](), list[str]()
     if any(one.embeddings == other.embeddings for one, other in zip(first, second, strict=True)):
-        said.append("the embeddings are the same: the experiments differ in thresholds at most")
+        said.append("the embeddings are the same, so all cosines are: only thresholds and votes can differ")
     for name in names:
         every, drawn = ([kept.sets[name][kind] for kept in everything] for kind in (0, 1))
         common = pairs_of_one_kind(every)
@@ -121,7 +122,7 @@ def compare(
             said.append(f"{name}: accuracy: {_how_many(of_drawn, drawn, 'drawn pairs in common')}{lacking}")
         if of_drawn.both_kinds:
             scored = [
-                _accuracy(_take(pairs, rows), kept.threshold, draws, seed)
+                _accuracy("accuracy", _take(pairs, rows), kept.threshold, draws, seed)
                 for pairs, rows, kept in zip(drawn, of_drawn.places, everything, strict=True)
             ]
             found += _differences(name, scored[: len(first)], scored[len(first) :], of_drawn.people)
@@ -129,8 +130,31 @@ def compare(
             _curve_figures(_take(pairs, rows), draws, seed) for pairs, rows in zip(every, common.places, strict=True)
         ]
         found += _differences(name, scored[: len(first)], scored[len(first) :], common.people)
+    of_decisions, also_said = _compare_decisions(first, second, draws, seed)
+    found, said = found + of_decisions, said + also_said
     if not found:
         raise StageError("\n".join(said))
+    return found, said
+
+
+def _compare_decisions(
+    first: Sequence[KeptScores], second: Sequence[KeptScores], draws: int, seed: int
+) -> tuple[list[Difference], list[str]]:
+    """Return the differences of the figures that are shares of right decisions, and sentences on what was compared."""
+    everything, found, said = [*first, *second], list[Difference](), list[str]()
+    for name, figure in dict.fromkeys(key for kept in everything for key in kept.decisions):
+        if any((name, figure) not in kept.decisions for kept in everything):
+            said.append(f"{name}: {figure} is left out: not all experiments kept its decisions")
+            continue
+        sides = [kept.decisions[name, figure] for kept in everything]
+        common = pairs_of_one_kind(sides)
+        said.append(f"{name}: {figure}: {_how_many(common, sides, 'decisions in common')}")
+        if len(common.places[0]):
+            scored = [
+                _accuracy(figure, _take(pairs, rows), ACCEPTED, draws, seed)
+                for pairs, rows in zip(sides, common.places, strict=True)
+            ]
+            found += _differences(name, scored[: len(first)], scored[len(first) :], common.people)
     return found, said
 
 
@@ -177,9 +201,10 @@ def _take(pairs: KeptPairs, rows: NDArray[np.int64]) -> ScoredPairs:
     return ScoredPairs(pairs.scores[rows], pairs.same[rows], number[pairs.a[rows]], number[pairs.b[rows]])
 
 
-def _accuracy(pairs: ScoredPairs, threshold: float, draws: int, seed: int) -> Scored:
+def _accuracy(figure: str, pairs: ScoredPairs, threshold: float, draws: int, seed: int) -> Scored:
+    """Return the share of pairs that are decided rightly at a threshold, under the name of a figure."""
     replicates = accuracy_replicates(pairs, threshold, draws, seed)
-    return Scored({"accuracy": accuracy(pairs.scores, pairs.same, threshold)}, {"accuracy": replicates})
+    return Scored({figure: accuracy(pairs.scores, pairs.same, threshold)}, {figure: replicates})
 
 
 def _curve_figures(pairs: ScoredPairs, draws: int, seed: int) -> Scored:

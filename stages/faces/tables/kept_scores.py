@@ -1,6 +1,7 @@
 """The scores that an experiment keeps, so that it can be compared with others on the same pairs of images.
 
 `evaluate` writes data/scores.npz for the test parts, and `score` writes data/tests/<name>.scores.npz for a test set.
+`identify` writes data/identified.npz: which probes it named rightly.
 Images and people are known by hashes of their names, so that experiments with other splits find the pairs that they
 have in common. At most `MAX_PAIRS` pairs of a set are kept: 25 MB.
 """
@@ -20,6 +21,8 @@ from faces.core.npy_files import write_npz
 from faces.tables.external_sets import TESTS
 
 PARTS_PATH = Path("data/scores.npz")
+IDENTIFIED_PATH = Path("data/identified.npz")
+DECISIONS = "decisions:"  # begins the names of their arrays; no test set has a colon in its name
 MAX_IMAGES = 2000  # of a part, of which every pair is kept
 MAX_PAIRS = 2_000_000  # about as many as those are
 
@@ -58,12 +61,19 @@ class KeptSet(NamedTuple):
     drawn: KeptPairs
 
 
+# (part, figure), such as ("test_seen", "knn_accuracy"), -> pairs whose score is 1 if the pair was accepted, else 0. The
+# figure is the share of right decisions. A probe that is looked for in a gallery is a genuine pair with itself, and
+# accepted if it was named rightly.
+Decisions = dict[tuple[str, str], KeptPairs]
+
+
 class KeptScores(NamedTuple):
-    """SHA-256 of the embeddings, the threshold, and the pairs by name of the part or test set."""
+    """SHA-256 of the embeddings, the threshold, the pairs by name of the part or test set, and decisions."""
 
     embeddings: str
     threshold: float
     sets: dict[str, KeptSet]
+    decisions: Decisions
 
 
 def hash_embeddings(embeddings: NDArray[np.float32]) -> str:
@@ -96,6 +106,10 @@ class NamedImages(NamedTuple):
         people = self.people[used] if len(self.people) else self.people
         return KeptPairs(self.images[used], people, first, second, same[:MAX_PAIRS].astype(np.int8), scores[:MAX_PAIRS])
 
+    def keep_probes(self, images: NDArray[np.integer], right: NDArray[np.bool_]) -> KeptPairs:
+        """Return images as probes, and whether each was named rightly, both (n,)."""
+        return self.keep(images, images, np.ones(len(images)), right.astype(np.int8))
+
 
 def name_split_images(split: pd.DataFrame) -> NamedImages:
     """Return the names of a split's images; a label is one person, called by the first of their images."""
@@ -118,7 +132,20 @@ def write_kept(path: Path, kept: KeptScores) -> None:
             if _is_every_pair(pairs):
                 columns = {key: columns[key] for key in ("images", "people", "scores")}
             arrays |= {f"{name}/{kind}/{key}": column for key, column in columns.items()}
-    write_npz(path, **arrays)
+    write_npz(path, **arrays, **_decision_arrays(kept.decisions))
+
+
+def write_decisions(path: Path, decisions: Decisions) -> None:
+    """Write decisions alone; the same ones give the same bytes."""
+    write_npz(path, **_decision_arrays(decisions))
+
+
+def _decision_arrays(decisions: Decisions) -> dict[str, NDArray[Any]]:
+    return {
+        f"{DECISIONS}{part}/{figure}/{key}": column
+        for (part, figure), pairs in decisions.items()
+        for key, column in pairs._asdict().items()
+    }
 
 
 def _is_every_pair(pairs: KeptPairs) -> bool:
@@ -133,8 +160,8 @@ def _is_every_pair(pairs: KeptPairs) -> bool:
 def read_kept(content: bytes, where: str) -> KeptScores:
     """Return the content of a file; StageError, beginning with `where`, if it is damaged or something else."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = _read_arrays(content)
+        decisions = _take_decisions(arrays)
         embeddings, threshold = str(arrays.pop("embeddings")), float(arrays.pop("threshold"))
         sets = {}
         for name in dict.fromkeys(key.split("/")[0] for key in arrays):
@@ -143,7 +170,31 @@ def read_kept(content: bytes, where: str) -> KeptScores:
             sets[name] = KeptSet(every, drawn)
     except Exception as error:  # a damaged zip raises many kinds
         raise StageError(f"{where} holds no scores: {error}") from None
-    return KeptScores(embeddings, threshold, sets)
+    return KeptScores(embeddings, threshold, sets, decisions)
+
+
+def read_decisions(content: bytes, where: str) -> Decisions:
+    """Return the content of a file of decisions alone; StageError, beginning with `where`, if it is damaged."""
+    try:
+        return _take_decisions(_read_arrays(content))
+    except Exception as error:  # a damaged zip raises many kinds
+        raise StageError(f"{where} holds no decisions: {error}") from None
+
+
+def _read_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _take_decisions(arrays: dict[str, NDArray[Any]]) -> Decisions:
+    """Take the arrays of decisions out of those of a file."""
+    taken = {name: arrays.pop(name) for name in list(arrays) if name.startswith(DECISIONS)}
+    prefixes = dict.fromkeys(name.rpartition("/")[0] for name in taken)
+    found: Decisions = {}
+    for prefix in prefixes:
+        part, figure = prefix.removeprefix(DECISIONS).split("/")
+        found[part, figure] = _read_pairs(taken, f"{prefix}/")
+    return found
 
 
 def _read_pairs(arrays: dict[str, NDArray[Any]], prefix: str) -> KeptPairs:
