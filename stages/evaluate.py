@@ -221,7 +221,7 @@ def keep_scores(
             names.keep(every.a, every.b, every.pairs.same, every.pairs.scores),
             names.keep(table["a"].to_numpy(), table["b"].to_numpy(), table["same"].to_numpy(), drawn[part].scores),
         )
-    accepted = accept(probabilities[TEST_SEEN], params.similarity_threshold).astype(np.int8)
+    accepted = accept(probabilities[TEST_SEEN], params.similarity_threshold).astype(np.float32)
     decisions: Decisions = {(TEST_SEEN, "similarity_accuracy"): sets[TEST_SEEN].drawn._replace(scores=accepted)}
     return KeptScores(hash_embeddings(images.embeddings), threshold, sets, decisions)
 

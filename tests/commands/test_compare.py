@@ -57,7 +57,7 @@ def test_values_are_the_headline_figures_and_the_formats_agree(
     experiments: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = list(csv.DictReader(io.StringIO(ask(capsys, "workspace", "study-run-0", "--format", "csv"))))
-    headline = {}
+    headline: dict[str, float] = {}
     for stage in ("evaluate", "identify"):
         headline |= json.loads(Path(f"metrics/{stage}.json").read_text())
     names = {  # figures whose names do not end with the part

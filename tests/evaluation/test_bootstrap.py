@@ -13,6 +13,7 @@ from faces.evaluation.bootstrap import (
     bin_ends,
     curve_intervals,
     error_rate_intervals,
+    mean_cost_interval,
 )
 from faces.evaluation.roc import area_under_roc, equal_error_rate, roc_curve, roc_curve_sorted, tar_at_far
 from faces.evaluation.scored_pairs import ScoredPairs, number_identities, sort_descending
@@ -77,6 +78,21 @@ def many_pairs() -> ScoredPairs:
     pairs = people(seed=4, people=40, images=10)
     scores = pairs.scores + np.random.default_rng(5).normal(0, 0.01, len(pairs.scores))
     return sort_descending(pairs._replace(scores=scores))
+
+
+def test_mean_costs_against_weighted_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = people()
+    costs, same, expected = pairs.scores**2, pairs.same == 1, []
+    for row in np.random.default_rng(2).multinomial(12, np.full(12, 1 / 12), size=30):
+        first, second = row[pairs.first // 3], row[pairs.second // 3]
+        means = [np.average(costs[kind], weights=np.where(same, first, first * second)[kind]) for kind in (same, ~same)]
+        expected.append(np.mean(means))
+    ends = pytest.approx(tuple(np.quantile(expected, [0.025, 0.975])))
+    assert mean_cost_interval(pairs, costs, 30, 2) == ends
+    monkeypatch.setattr("faces.evaluation.bootstrap.MAX_WEIGHTS", 500)  # replicates in several parts
+    assert mean_cost_interval(pairs, costs, 30, 2) == ends
+    one_kind = pairs.take(np.flatnonzero(same))
+    assert mean_cost_interval(one_kind, costs[same], 30, 2) is None
 
 
 def test_replicates_in_bins_against_weighted_pairs() -> None:

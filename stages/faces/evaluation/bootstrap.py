@@ -79,6 +79,15 @@ def accuracy_replicates(pairs: ScoredPairs, threshold: float, replicates: int, s
     return values["accuracy"]
 
 
+def mean_cost_interval(pairs: ScoredPairs, costs: NDArray[np.floating], replicates: int, seed: int) -> Interval | None:
+    """Return the 95 % interval of (mean cost of genuine pairs + mean cost of impostor pairs) / 2.
+
+    None if no replicate has both kinds. `costs` (n,) are of the pairs.
+    """
+    drawn, genuine = Replicates(pairs, replicates, seed), np.asarray(pairs.same, dtype=bool)
+    return _interval((drawn.means(costs, genuine) + drawn.means(costs, ~genuine)) / 2)
+
+
 def error_rate_intervals(
     pairs: ScoredPairs, thresholds: NDArray[np.float64], replicates: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
@@ -230,22 +239,27 @@ class Replicates:
             metrics: function of the weighted number of pairs in each bin, an array (bins, r) for each of `groups`.
                 It returns name -> values (r,), not finite where a replicate has no such metric.
         """
-        replicates = self._times.shape[1]
-        step = int(np.clip(MAX_WEIGHTS // len(self._one), 4, 256))
-        parts = []
         with np.errstate(invalid="ignore", divide="ignore"):  # replicates with one kind alone
-            for start in range(0, replicates, step):
-                weights = self._weights(slice(start, start + step))
-                parts.append(metrics([_weigh_bins(pairs, weights) for pairs in groups]))
+            parts = [metrics([_weigh_bins(pairs, weights) for pairs in groups]) for weights in self._weights_in_parts()]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _weights(self, replicates: slice) -> NDArray[np.float32]:
-        """Return the weight of each pair of identities in some replicates, (combinations, r)."""
-        times = np.ascontiguousarray(self._times[:, replicates])
-        weights = times[self._other]
-        weights[self._one == self._other] = 1
-        weights *= times[self._one]
-        return weights
+    def means(self, values: NDArray[np.floating], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the mean of the values (n,) of the chosen pairs in every replicate, (replicates,); NaN without any."""
+        columns, combinations = self.columns[chosen], len(self._one)
+        sums = np.bincount(columns, values[chosen], combinations)  # pairs of the same two identities weigh the same
+        counts = np.bincount(columns, minlength=combinations).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            return np.concatenate([(sums @ weights) / (counts @ weights) for weights in self._weights_in_parts()])
+
+    def _weights_in_parts(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the weight of each pair of identities in some replicates at a time, (combinations, r)."""
+        step = int(np.clip(MAX_WEIGHTS // len(self._one), 4, 256))
+        for start in range(0, self._times.shape[1], step):
+            times = np.ascontiguousarray(self._times[:, start : start + step])
+            weights = times[self._other]
+            weights[self._one == self._other] = 1
+            weights *= times[self._one]
+            yield weights
 
 
 def _weigh_bins(pairs: PairBins, weights: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ the plot, where they are decimal.
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import xlogy
 
 from faces.evaluation.bootstrap import bin_ends
@@ -18,7 +19,7 @@ BINS = 4096  # of cosines of -1 to 1, in which a calibration is fitted: 0.0005 w
 WEAK_PENALTY = 1e6  # scikit-learn's C, which keeps the slope finite where scores separate the kinds without error
 PAIRS_AT_ONCE = 2**22  # bounds working copies at 100 MB
 STEP = 0.25  # of the decimal logarithm of likelihood ratios, in the plot
-MIN_IN_STEP = 10  # pairs of either kind, behind a point of the plot
+MIN_IN_STEP = 10  # genuine pairs, and as many impostor pairs, that a point of the plot needs at least
 
 
 def fit_calibration(pairs: ScoredPairs) -> Calibration:
@@ -51,13 +52,19 @@ def cllr(pairs: ScoredPairs, calibration: Calibration) -> float:
     Cllr = (mean over genuine pairs of log2(1 + 1 / LR) + mean over impostor pairs of log2(1 + LR)) / 2 (Brümmer, du
     Preez 2006).
     """
-    sums, genuine = np.zeros(2), np.asarray(pairs.same, dtype=bool)
-    for start in range(0, len(genuine), PAIRS_AT_ONCE):
+    costs, genuine = cllr_costs(pairs, calibration), np.asarray(pairs.same, dtype=bool)
+    means = [costs[kind].mean() for kind in (genuine, ~genuine)]
+    return float(np.mean(means))
+
+
+def cllr_costs(pairs: ScoredPairs, calibration: Calibration) -> NDArray[np.float64]:
+    """Return what each pair adds to Cllr, (n,): log2(1 + 1 / LR) for a genuine pair, log2(1 + LR) for an impostor."""
+    costs = np.empty(len(pairs.scores))
+    for start in range(0, len(costs), PAIRS_AT_ONCE):
         rows = slice(start, start + PAIRS_AT_ONCE)
-        ratios, kind = calibration.log_ratios(pairs.scores[rows]), genuine[rows]
-        sums += np.logaddexp(0, -ratios[kind]).sum(), np.logaddexp(0, ratios[~kind]).sum()
-    means = sums / (genuine.sum(), (~genuine).sum())
-    return float(means.sum() / 2 / np.log(2))
+        ratios = calibration.log_ratios(pairs.scores[rows])
+        costs[rows] = np.logaddexp(0, np.where(np.asarray(pairs.same[rows]) == 1, -ratios, ratios)) / np.log(2)
+    return costs
 
 
 def cllr_min(curve: Roc) -> float:
@@ -82,8 +89,8 @@ def reliability(name: str, pairs: ScoredPairs, calibration: Calibration) -> pd.D
     """Return the likelihood ratios that were stated and those that were observed, in the set `name`.
 
     Columns set, stated and observed, both decimal logarithms; a row for each quarter of a power of ten that has
-    `MIN_IN_STEP` pairs of either kind. Observed is the share of all genuine pairs that are in the row over the share of
-    all impostor pairs; stated is the middle of the row.
+    `MIN_IN_STEP` genuine pairs and as many impostor pairs. Observed is the share of all genuine pairs that are in the
+    row over the share of all impostor pairs; stated is the middle of the row.
     """
     stated = calibration.log_ratios(pairs.scores) / np.log(10)
     genuine = np.asarray(pairs.same, dtype=bool)

@@ -21,8 +21,9 @@ from faces.evaluation.bootstrap import (
     auc_gain_interval,
     curve_intervals,
     error_rate_intervals,
+    mean_cost_interval,
 )
-from faces.evaluation.calibration import cllr, cllr_min
+from faces.evaluation.calibration import cllr, cllr_costs, cllr_min
 from faces.evaluation.k_fold import describe_folds, k_fold_accuracies
 from faces.evaluation.roc import (
     Roc,
@@ -127,6 +128,9 @@ def verification_metrics(
     for rate in FNMR_RATES:
         if ends := intervals.get(f"tar_at_far_{rate:g}"):
             intervals[f"fnmr_at_fmr_{rate:g}"] = 1 - ends[1], 1 - ends[0]
+    costs = cllr_costs(every, calibration)
+    if of_cllr := mean_cost_interval(every, costs, params.bootstrap, params.seed):
+        intervals["cllr"] = of_cllr
     at_threshold = error_rate_intervals(every, np.array([threshold]), params.bootstrap, params.seed)
     if at_threshold:
         for name, ends_of_rate in zip(("fmr_at_threshold", "fnmr_at_threshold"), at_threshold, strict=True):

@@ -108,7 +108,7 @@ class NamedImages(NamedTuple):
 
     def keep_probes(self, images: NDArray[np.integer], right: NDArray[np.bool_]) -> KeptPairs:
         """Return images as probes, and whether each was named rightly, both (n,)."""
-        return self.keep(images, images, np.ones(len(images)), right.astype(np.int8))
+        return self.keep(images, images, np.ones(len(images)), right.astype(np.float32))
 
 
 def name_split_images(split: pd.DataFrame) -> NamedImages:
