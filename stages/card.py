@@ -34,6 +34,7 @@ from faces.reporting.tables import (
 )
 from faces.tables.external_sets import load_test_sets
 from faces.tables.sources import load_sources
+from faces.tables.split_table import TEST_UNSEEN
 
 CARD_PATH = Path("models/MODEL_CARD.md")
 WEIGHTS = Path("models/backbone.weights.h5")
@@ -138,12 +139,23 @@ def sections(params: CardParams) -> dict[str, str]:
     }
 
 
+def headline(evaluated: dict[str, float], identified: dict[str, float]) -> str:
+    """Return the line that a run ends with."""
+    figures = [
+        f"{text} {evaluated[f'{name}_{TEST_UNSEEN}']:.3f}"
+        for name, text in (("auc", "AUC"), ("eer", "EER"), ("accuracy", "accuracy"))
+        if f"{name}_{TEST_UNSEEN}" in evaluated
+    ]
+    unseen = f"people never seen in training: {', '.join(figures)}; " if figures else ""
+    return f"{unseen}kNN accuracy on people of training: {identified['knn_accuracy']:.3f}. All figures: `make report`"
+
+
 def main() -> None:
     """Write the card."""
     params = load_params("card", CardParams)
     parts = [f"# {params.name}", *(f"## {heading}\n\n{text}" for heading, text in sections(params).items() if text)]
     write_text(CARD_PATH, "\n\n".join(parts) + "\n")
-    say(f"{CARD_PATH}: {len(parts) - 1} sections")
+    say(headline(read_json(METRICS / "evaluate.json"), read_json(METRICS / "identify.json")))
 
 
 if __name__ == "__main__":

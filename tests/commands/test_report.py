@@ -7,6 +7,7 @@ import pytest
 
 from faces.commands import report
 from faces.core.errors import StageError
+from faces.core.params import read_params
 from faces.reporting import page as page_module
 from small_project import commit, git, run_command, write_params
 
@@ -65,6 +66,22 @@ def test_what_changed_since_the_last_other_figures(project: Path, fails_with: Ca
     assert "nowhere" in fails_with("faces", "report", "--against", "nowhere")
 
 
+def test_other_data_are_not_compared_unless_asked_for(project: Path) -> None:
+    path = Path("metrics/evaluate.json")
+    figures = path.read_text()
+    git(project, "init", "--quiet")
+    path.write_text(json.dumps(json.loads(figures) | {"auc_test_seen": 0.25}))
+    before = read_params()["sources"]
+    write_params(project, sources={"others": {"path": "images"}})
+    commit(project, "before")
+    git(project, "tag", "before")
+    path.write_text(figures)
+    write_params(project, sources=before)
+    commit(project, "now")
+    assert page_module.last_with_other_metrics() is None
+    assert "<p>The sources differ: the figures are of other people and images" in page_module.comparison("before")
+
+
 @pytest.mark.parametrize(
     ("name", "before", "now", "colour"),
     [
@@ -72,6 +89,8 @@ def test_what_changed_since_the_last_other_figures(project: Path, fails_with: Ca
         ("evaluate: auc_test_seen", 0.6, 0.5, "down"),
         ("evaluate: eer_train", 0.5, 0.6, "down"),
         ("train: loss", 0.6, 0.5, "up"),
+        ("verification: cllr", 0.6, 0.5, "up"),
+        ("review: trade_off", 0.6, 0.5, "down"),
         ("evaluate: threshold", 0.6, 0.5, ""),
     ],
 )

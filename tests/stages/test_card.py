@@ -17,9 +17,12 @@ def rows_of(text: str, first: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_figures_are_those_of_the_metrics(project: Path) -> None:
+def test_figures_are_those_of_the_metrics(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_params(project, card={"name": "Faces of a test", "contact": "nobody@example.org"})
     run_stage("card")
+    evaluated, identified = (json.loads(Path(f"metrics/{name}.json").read_text()) for name in ("evaluate", "identify"))
+    assert f"AUC {evaluated['auc_test_unseen']:.3f}, EER " in (said := capsys.readouterr().err)
+    assert f"kNN accuracy on people of training: {identified['knn_accuracy']:.3f}. " in said
     text = card.CARD_PATH.read_text()
     assert text.startswith("# Faces of a test\n") and "nobody@example.org" in text
     details = json.loads(Path("metrics/evaluate/verification.json").read_text())

@@ -37,6 +37,7 @@ from faces.evaluation.verification import accuracy
 from faces.tables.kept_scores import KeptPairs, KeptScores
 
 BETTER, WORSE, UNDECIDED, NO_INTERVAL = "better", "worse", "not told apart", "no interval"
+ERRORS = ("eer", "loss", "fmr", "fnmr", "cllr", "failure_to_enrol")  # parts of names of metrics of which less is better
 ACCEPTED = 0.5  # between the scores of decisions: 1 if a pair was accepted, else 0
 Replicates = dict[str, NDArray[np.float64]]
 
@@ -272,5 +273,9 @@ def _verdict(figure: str, low: float | None, high: float | None) -> str:
         return NO_INTERVAL
     if low <= 0 <= high:
         return UNDECIDED
-    lower_is_better = figure == "eer" or figure.startswith("fnmr")
-    return BETTER if (high < 0) == lower_is_better else WORSE
+    return BETTER if (high < 0) == less_is_better(figure) else WORSE
+
+
+def less_is_better(metric: str) -> bool:
+    """Return whether a metric is an error or a cost, by its name."""
+    return any(word in metric for word in ERRORS)

@@ -11,6 +11,7 @@ from faces.core.json_files import read_json
 from faces.core.params import PARAMS_FILE, parse_params, read_params
 from faces.evaluation.threshold import read_thresholds
 from faces.reporting.comparison import as_table, compare_experiments
+from faces.reporting.differences import less_is_better
 from faces.reporting.experiments import WORKSPACE, git, read_file_at, read_json_at, resolve_experiment
 from faces.reporting.plots import curves, picture
 from faces.reporting.tables import (
@@ -38,7 +39,6 @@ TILES = {
 SYNTHETIC = Path("data/synthetic")
 DRAWS = 1000  # of people, behind an interval of a difference
 STYLE = Path(__file__).with_suffix(".css")
-ERRORS = ("eer", "loss", "fnmr", "fmr")  # parts of names of metrics of which less is better
 
 
 def in_html(table: Table) -> str:
@@ -75,21 +75,28 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def last_with_other_metrics() -> str | None:
-    """Return the last commit with other headline metrics than the workspace; None if there is none, or no Git."""
-    here = Path(COMPARED[0]).read_text(encoding="utf-8")
+    """Return the last commit with the sources of the workspace and other headline metrics; None if there is none."""
+    here, sources = Path(COMPARED[0]).read_text(encoding="utf-8"), read_params().get("sources")
     try:
         for commit in git("log", "--format=%h", "--", COMPARED[0]).split():
-            if git("ls-tree", "--name-only", commit, COMPARED[0]) and read_file_at(commit, COMPARED[0]) != here:
+            if not git("ls-tree", "--name-only", commit, COMPARED[0]) or read_file_at(commit, COMPARED[0]) == here:
+                continue
+            if params_at(commit).get("sources") == sources:
                 return commit
     except StageError:
         return None
     return None
 
 
+def params_at(commit: str) -> dict[str, Any]:
+    """Return params.yaml of a commit."""
+    return parse_params(read_file_at(commit, str(PARAMS_FILE)).encode(), f"{commit}: {PARAMS_FILE}")
+
+
 def comparison(other: str) -> str:
     """Return the parameters and metrics that differ from another experiment, as HTML."""
     commit = resolve_experiment(other)
-    theirs, ours = flat(parse_params(read_file_at(commit, str(PARAMS_FILE)).encode(), other)), flat(read_params())
+    theirs, ours = flat(params_at(commit)), flat(read_params())
     parameters = [
         [key, str(theirs.get(key, "–")), str(ours.get(key, "–"))]
         for key in dict.fromkeys([*theirs, *ours])
@@ -102,6 +109,8 @@ def comparison(other: str) -> str:
             if key in before and before[key] != now[key]:
                 metrics += change(f"{Path(path).stem}: {key}", before[key], now[key])
     said = f"<p>Against <code>{html.escape(other)}</code>.</p>"
+    if any(key.startswith("sources.") for key, _, _ in parameters):
+        said += "<p>The sources differ: the figures are of other people and images, so they do not compare.</p>"
     if parameters:
         said += in_html(Table(["parameter", other, "here"], parameters))
     if not metrics:
@@ -125,7 +134,7 @@ def told_apart(other: str) -> str:
 def change(name: str, before: float, now: float) -> str:
     """Return a row of the comparison, green if it is a gain."""
     neutral = any(word in name for word in ("threshold", "learning_rate", "probes", "strangers", "enrolled", "epochs"))
-    better = (now < before) == any(word in name for word in ERRORS)
+    better = (now < before) == less_is_better(name)
     colour = "" if neutral else ' class="up"' if better else ' class="down"'
     digits = ".4f" if isinstance(before, float) or isinstance(now, float) else "d"
     cells = "".join(f"<td>{cell}</td>" for cell in (html.escape(name), f"{before:{digits}}", f"{now:{digits}}"))
