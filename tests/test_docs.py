@@ -19,7 +19,7 @@ from tools.docs import MARK, TABLES, rewritten
 
 from faces.commands.main import COMMANDS
 from faces.core.pipeline import read_stages
-from small_project import ROOT
+from small_project import ROOT, needs_default_data
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -242,11 +242,12 @@ def test_every_figure_says_where_it_comes_from(page: Path) -> None:
             assert origin.split()[0] in CHECKS or origin.startswith(EXPLAINED), f"{title}: {origin}"
 
 
+@needs_default_data
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_make_docs_would_change_nothing(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     text = text_of(page)
-    assert rewritten(text, run_commands=False) == text
+    assert rewritten(text, run_commands=False) == text, "metrics/ has other figures than the page: run `make docs`"
     assert text.count("<!-- end -->") == len(MARK.findall(text))
 
 

@@ -15,9 +15,9 @@ from dvc.repo import Repo
 from tools.without_dvc import stage_commands
 
 from faces.core.pipeline import STAGES
-from small_project import ROOT, dvc, needs_synthetic
+from small_project import ROOT, dvc, needs_default_data
 
-pytestmark = needs_synthetic
+pytestmark = needs_default_data
 
 SECTIONS = {"gather": "decoding", "embed_test": "embed"}  # of stages that have no section of their own
 AFTER_EVALUATE = "evaluate score review export card"

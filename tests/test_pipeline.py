@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from small_project import PIPELINE, commit, dvc, dvc_fails, git, needs_synthetic, new_checkout, outcome, ran
+from small_project import PIPELINE, commit, dvc, dvc_fails, git, needs_default_data, new_checkout, outcome, ran
 
 # Slow: DVC runs every stage as a process of its own, two minutes in all. `.ci/run` runs this file; `make test` runs
 # the stages in one process (`pristine` in conftest.py) and asks DVC's graph what a change affects (test_dvc_yaml.py).
-pytestmark = [needs_synthetic, pytest.mark.slow]
+pytestmark = [needs_default_data, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import yaml
 
 from faces.commands import study as study_command
 from faces.core.errors import StageError
+from faces.core.params import read_params
 from small_project import ROOT
 from study_file import STUDY
 
@@ -51,7 +52,7 @@ def test_a_study_runs_each_seed_in_turn_and_makes_its_table(study: Path, monkeyp
     plain, changed = ran[2][1], ran[3][1]
     assert plain["train"]["epochs"] == 3 and changed["train"]["epochs"] == 2
     assert plain["train"]["seed"] == changed["train"]["seed"] == 4
-    assert "synthetic" in plain["sources"] and dict(changed["sources"]) == {"mine": {"path": "a b"}}
+    assert plain["sources"] == read_params()["sources"] and dict(changed["sources"]) == {"mine": {"path": "a b"}}
     start = Path(changed["train"]["initial_weights"])
     assert start.read_text() == "study-first-4"
     # Means of 0.5 and 0.7, standard deviation sqrt(2 * 0.1**2) = 0.141; 0.75 twice; GAP (0.75 - 0.6) / 0.6.
