@@ -5,10 +5,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faces.core.errors import StageError
-from faces.core.files import require_file
 from faces.core.params import PARAMS_FILE, parse_params
 from faces.reporting.differences import Difference, compare
-from faces.reporting.experiments import WORKSPACE, experiment_references, git, read_file_at, resolve_experiment
+from faces.reporting.experiments import (
+    WORKSPACE,
+    experiment_references,
+    git,
+    read_file_at,
+    read_output_at,
+    resolve_experiment,
+)
 from faces.reporting.tables import Table
 from faces.tables.kept_scores import PARTS_PATH, KeptScores, read_kept, test_set_path
 
@@ -48,23 +54,11 @@ def read_scores(reference: str) -> KeptScores:
 
 
 def _read(reference: str, path: Path) -> KeptScores:
-    missing = StageError(
-        f"{reference}: has no {path}; `dvc repro` makes it there, `dvc pull` fetches it. Experiments keep scores "
-        "since `evaluate` writes this file"
-    )
-    if reference == WORKSPACE:
-        require_file(path)
-        if not path.is_file():
-            raise missing
-        return read_kept(path.read_bytes(), str(path))
-    from dvc.api import read  # takes a second to import
-    from dvc.exceptions import DvcException
-
     try:
-        content = read(path.as_posix(), rev=reference, mode="rb")
-    except (DvcException, OSError):
-        raise missing from None
-    return read_kept(content, f"{reference}: {path}")
+        content = read_output_at(reference, path)
+    except StageError as error:
+        raise StageError(f"{error}. Experiments keep scores since `evaluate` writes this file") from None
+    return read_kept(content, str(path) if reference == WORKSPACE else f"{reference}: {path}")
 
 
 class Comparison(NamedTuple):
