@@ -34,6 +34,7 @@ OWN, SCORES, UNSEEN = "metrics/evaluate.json", "metrics/score@", "test_unseen"
 FIGURES = {"accuracy": "accuracy", "auc": "AUC", "fnmr_at_fmr_0.01": "FNMR at FMR 1 %"}
 GROUPS = {"group_accuracy_mean": "AVG of groups", "group_accuracy_std": "SD of groups", "trade_off": "TO"}
 AVERAGE = "AVG"
+SUBMISSION = Path("submission")
 
 
 def read_test_set_metrics(experiment: str) -> dict[str, dict[str, Any]]:
@@ -118,7 +119,7 @@ def submit_from_command_line(arguments: Sequence[str]) -> int:
     known.add_argument("--proposed", required=True, metavar="experiment", help="trained with synthetic images")
     known.add_argument("--sub-task", required=True, choices=list(SUB_TASKS))
     known.add_argument("--real", nargs="+", default=[], metavar="source", help="sources of real images")
-    known.add_argument("--to", type=Path, default=Path("submission"), metavar="folder", help="%(default)s by default")
+    known.add_argument("--to", type=Path, default=SUBMISSION, metavar="folder", help="%(default)s by default")
     options = known.parse_args(arguments)
     submit(options.baseline, options.proposed, options.sub_task, options.real, options.to)
     return 0
