@@ -75,7 +75,7 @@ def test_a_study_ends_in_a_submission(tmp_path: Path) -> None:
     commit(folder, "study")
 
     printed = faces(folder, "study", "experiments/frcsyn.yaml")
-    assert "submission.zip and submission/: sub-task 2.3, BUPT 552, AgeDB 1,128 comparisons" in printed
+    assert "submission.zip and submission/: sub-task 2.3, AgeDB 1,128, BUPT 552 comparisons" in printed
     assert "AgeDB: has no labels, so no figures" in printed and "TO" in printed
     first = (folder / "submission.zip").read_bytes()
     decisions = {}

@@ -115,11 +115,6 @@ def csv_rows(
         yield Row(dict(zip(columns, record.cells, strict=True)), record.where)
 
 
-def csv_columns(path: Path) -> list[str]:
-    """Return the header of a CSV file; StageError if the file is missing or not a table."""
-    return next(_records(path, complete=False)).cells
-
-
 def read_text_table(path: Path) -> pd.DataFrame:
     """Return a CSV file with any columns, all cells as text; StageError if it is not a table."""
     (_, columns, _), *records = _records(path, complete=False)

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, RootModel, model_validator
 
-from faces.core.csv_files import csv_columns, csv_rows, read_csv
+from faces.core.csv_files import csv_rows, read_csv
 from faces.core.errors import StageError
 from faces.core.params import Params, load_params
 from faces.tables.packed_images import open_packed
@@ -156,14 +156,15 @@ def read_test_pairs(name: str, images: int) -> pd.DataFrame:
     StageError if the table is missing, cut short or has been edited into nonsense.
     """
     path = pair_table_path(name)
-    columns = UNLABELLED_COLUMNS if csv_columns(path) == list(UNLABELLED_COLUMNS) else PAIR_COLUMNS
     limits = {"a": images, "b": images, "same": 2, "fold": None}
-    numbers = {column: array("q") for column in columns if column != "group"}
-    codes, groups = array("i"), dict[str, int]()
-    for row in csv_rows(path, list(columns), complete=True):
+    numbers, codes, groups = dict[str, array](), array("i"), dict[str, int]()
+    for row in csv_rows(path, list(UNLABELLED_COLUMNS), ["same"], complete=True):
+        numbers = numbers or {column: array("q") for column in limits if column in row}
         for column, kept in numbers.items():
             kept.append(row.number(column, limits[column]))
         codes.append(groups.setdefault(row["group"], len(groups)))
+    if not numbers:
+        raise StageError(f"{path}: has no pair")
     table = pd.DataFrame({column: np.frombuffer(kept, np.int64) for column, kept in numbers.items()})
     table["group"] = pd.Categorical.from_codes(np.frombuffer(codes, np.int32), categories=pd.Index(list(groups)))
     check_pairs(table, path)
@@ -173,11 +174,9 @@ def read_test_pairs(name: str, images: int) -> pd.DataFrame:
 def check_pairs(table: pd.DataFrame, path: Path) -> None:
     """Raise StageError, naming `path`, if pairs of one kind are missing, or a fold between the first and the last.
 
-    Of a table without labels, that there is a pair is all that can be told.
+    Of a table without labels, neither can be told.
     """
     if "same" not in table:
-        if table.empty:
-            raise StageError(f"{path}: has no pair")
         return
     for same, kind in enumerate(("impostor", "genuine")):
         if not (table["same"] == same).any():
