@@ -233,6 +233,9 @@ def test_two_experiments_make_a_submission(
     threshold = read_thresholds().threshold
     assert first == [f"{score:.8f},{int(score >= threshold)}" for score in (0.9, -0.3, 0.0)]
     assert second == [f"{score:.8f},{int(score >= threshold)}" for score in (0.8, -0.4, 0.1)]
+    assert "other are not all among them; of format frcsyn: one" in fails_with(
+        "faces", "frcsyn", *arguments, "--sets", "other"
+    )
     Path("submission.zip").unlink()
     broken = fails_with("faces", "frcsyn", *arguments[:-3], "2.2", "--real", "drawn", "made")
     assert "error: sub-task 2.2: proposed (second): " in broken and "real images: none are allowed" in broken

@@ -80,7 +80,7 @@ def test_a_study_may_end_in_a_submission(study: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(study_command, "read_metrics", lambda *_: {"AUC": 0.5})
     monkeypatch.setattr(study_command, "submit", lambda *arguments: submitted.append(arguments))
     study_command.run_study(study_command.load_study(study), study)
-    assert submitted == [("study-first-0", "study-second-one-0", "2.3", ["mine"], Path("submission"))]
+    assert submitted == [("study-first-0", "study-second-one-0", "2.3", ["mine"], [])]
 
 
 def test_figures_of_a_test_set_that_was_not_scored_are_those_of_no_run(in_new_folder: None) -> None:

@@ -102,11 +102,23 @@ def describe(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> str:
     return "\n".join(said)
 
 
-def submit(baseline: str, proposed: str, sub_task: str, real: Sequence[str], folder: Path) -> None:
-    """Write a submission of two experiments; print what was written, and what it would score where labels are known."""
-    print(make_submission(baseline, proposed, sub_task, real, folder))
-    names = {BASELINE: baseline, PROPOSED: proposed}
-    by_role = {role: read_test_set_metrics(experiment) for role, experiment in names.items()}
+def submit(
+    baseline: str,
+    proposed: str,
+    sub_task: str,
+    real: Sequence[str],
+    only: Sequence[str] = (),
+    folder: Path = SUBMISSION,
+) -> None:
+    """Write a submission of two experiments; print what was written, and what it would score where labels are known.
+
+    `only` names its test sets; without, it has all of format frcsyn.
+    """
+    print(make_submission(baseline, proposed, sub_task, real, folder, only))
+    by_role = {}
+    for role, experiment in ((BASELINE, baseline), (PROPOSED, proposed)):
+        scored = read_test_set_metrics(experiment)
+        by_role[role] = {name: metrics for name, metrics in scored.items() if name in (only or scored)}
     print(describe(by_role))
     rank = ("TO", "of each test set with groups") if sub_task.startswith("1") else ("accuracy", "of AVG")
     print(f"sub-task {sub_task} is ranked by the {rank[0]} {rank[1]}, of proposed")
@@ -119,9 +131,12 @@ def submit_from_command_line(arguments: Sequence[str]) -> int:
     known.add_argument("--proposed", required=True, metavar="experiment", help="trained with synthetic images")
     known.add_argument("--sub-task", required=True, choices=list(SUB_TASKS))
     known.add_argument("--real", nargs="+", default=[], metavar="source", help="sources of real images")
+    known.add_argument(
+        "--sets", nargs="+", default=[], metavar="set", help="test sets; all of format frcsyn by default"
+    )
     known.add_argument("--to", type=Path, default=SUBMISSION, metavar="folder", help="%(default)s by default")
     options = known.parse_args(arguments)
-    submit(options.baseline, options.proposed, options.sub_task, options.real, options.to)
+    submit(options.baseline, options.proposed, options.sub_task, options.real, options.sets, options.to)
     return 0
 
 

@@ -90,14 +90,21 @@ class System(NamedTuple):
         return f"{self.role} ({self.experiment})"
 
 
-def load_system(role: str, experiment: str) -> System:
-    """Return a system; StageError if its experiment has no test set of FRCSyn, or what it wrote is in no cache."""
+def load_system(role: str, experiment: str, only: Sequence[str]) -> System:
+    """Return a system and `only` some test sets, or all of FRCSyn; StageError if it has none, or they are in no cache.
+
+    A file that no cache has is named.
+    """
     commit = WORKSPACE if experiment == WORKSPACE else resolve_experiment(experiment)
     params = parse_params(read_file_at(commit, str(PARAMS_FILE)).encode(), f"{experiment}: {PARAMS_FILE}")
     listed = params.get("test_sets") or {}
     sets = {str(name): entry for name, entry in listed.items() if entry.get("format") == "frcsyn"}
-    if not sets:
-        raise StageError(f"{experiment}: {PARAMS_FILE}: test_sets: lists none of format frcsyn")
+    if not sets or not {*only} <= {*sets}:
+        wanted = f"{', '.join(only)} are not all among them" if only else "lists none of format frcsyn"
+        raise StageError(
+            f"{experiment}: {PARAMS_FILE}: test_sets: {wanted}; of format frcsyn: {', '.join(sets) or 'none'}"
+        )
+    sets = {name: entry for name, entry in sets.items() if name in (only or sets)}
     scores = {
         name: read_kept(read_output_at(commit, path := test_set_path(name)), f"{experiment}: {path}") for name in sets
     }
@@ -293,12 +300,14 @@ def check_submission(archive: Path, counts: Mapping[str, int]) -> None:
                     )
 
 
-def make_submission(baseline: str, proposed: str, sub_task: str, real: Sequence[str], folder: Path) -> str:
+def make_submission(
+    baseline: str, proposed: str, sub_task: str, real: Sequence[str], folder: Path, only: Sequence[str] = ()
+) -> str:
     """Write a submission of two experiments, check it, and return a sentence on it.
 
-    StageError, with nothing written, names each rule that the systems break.
+    `only` names its test sets, or is empty: all. StageError, with nothing written, names each rule that is broken.
     """
-    systems = load_system(BASELINE, baseline), load_system(PROPOSED, proposed)
+    systems = load_system(BASELINE, baseline, only), load_system(PROPOSED, proposed, only)
     check_systems(*systems, real)
     if broken := broken_rules(*systems, sub_task, real):
         raise StageError("\n".join(broken))

@@ -38,7 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from faces.commands.arguments import parser
-from faces.commands.frcsyn import SUBMISSION, submit
+from faces.commands.frcsyn import submit
 from faces.commands.frcsyn_submission import SUB_TASKS
 from faces.core.errors import StageError
 from faces.core.files import require_file
@@ -76,6 +76,7 @@ class Submission(BaseModel):
     proposed: str
     sub_task: str
     real: list[str]
+    sets: list[str] = []
 
 
 class Study(BaseModel):
@@ -256,7 +257,7 @@ def run_study(study: Study, path: Path) -> None:
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
     if of := study.submit:
         baseline, proposed = (experiment_name(path, run, study.seeds[0]) for run in (of.baseline, of.proposed))
-        submit(baseline, proposed, of.sub_task, of.real, SUBMISSION)
+        submit(baseline, proposed, of.sub_task, of.real, of.sets)
 
 
 def main(arguments: Sequence[str]) -> int:
