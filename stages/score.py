@@ -129,7 +129,7 @@ def drop_or_warn(name: str, pairs: pd.DataFrame, leaked: pd.Series, counts: dict
         )
     if drop:
         pairs = pairs[~leaked].reset_index(drop=True)
-    if "same" in pairs and pairs["same"].nunique() < 2:
+    if pairs.empty or ("same" in pairs and pairs["same"].nunique() < 2):
         raise StageError(f"params.yaml: score.drop_leaked: leaves {name} no pairs of both kinds")
     return pairs
 

@@ -1,6 +1,7 @@
 """FRCSyn's comparison files, what their paths say, and a test set of them from its files to its tables."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,19 @@ def test_a_comparison_file_with_labels() -> None:
 def test_a_wrong_comparison_file_is_named(text: str | bytes, said: str) -> None:
     message = error_of(lambda: read_comparisons(file(text)))
     assert message.startswith("list.txt: ") and said in message
+
+
+def test_the_text_of_a_list_is_never_held() -> None:
+    """A comparison is two numbers of 64 bits, with room to grow by an eighth, and not its 240 letters."""
+    count, names = 40_000, [f"{'x' * 100}/{number}.png" for number in range(200)]
+    path = file("".join(f"{names[n % 200]};{names[7 * n % 200]}\n" for n in range(count)))
+    tracemalloc.start()
+    try:
+        _, a, _, _ = read_comparisons(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(a) == count and peak < 24 * count + 300_000
 
 
 def test_what_paths_say() -> None:
