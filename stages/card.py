@@ -27,12 +27,12 @@ from faces.reporting.tables import (
     Table,
     exports_table,
     format_metric,
+    labelled_test_sets,
     thresholds_table,
     training_data_tables,
     verification_table,
     worst_groups,
 )
-from faces.tables.external_sets import load_test_sets
 from faces.tables.sources import load_sources
 from faces.tables.split_table import TEST_UNSEEN
 
@@ -125,8 +125,7 @@ def sections(params: CardParams) -> dict[str, str]:
             )
         ),
     }
-    scores = {name: read_json(METRICS / f"score@{name}.json") for name in load_test_sets()}
-    if scores:
+    if scores := labelled_test_sets():
         found["Other test sets"] = str(verification_table(scores))
     if (groups := worst_groups()).rows:
         found["Where it fails most"] = str(groups)

@@ -4,16 +4,19 @@ Reads   `test_sets.<name>` of params.yaml: its images and its pairs
 Writes  data/tests/<name>.npy            uint8 (N, 112, 112, 3), RGB, every image once, in order of first use
         data/tests/<name>.images.csv     subject,path: row i is image i; path is relative to the folder of images,
                                          subject is empty if the test set does not name people
-        data/tests/<name>.pairs.csv      a,b,same,fold,group, in the order of the protocol; a and b are image numbers
+        data/tests/<name>.pairs.csv      a,b,same,fold,group, in the order of the protocol; a and b are image numbers;
+                                         without `same` if the test set has no labels
+        data/tests/<name>.rejected.csv   path,reason,detail: images that could not be used
         metrics/gather@<name>.json       counts
 Run     python stages/gather.py <name>
 
-faces/external/pair_files.py describes the formats `lfw` and `csv`, insightface_bin.py beside it the format `bin`.
+faces/external/pair_files.py describes the formats `lfw` and `csv`; insightface_bin.py and frcsyn_files.py beside it
+describe `bin` and `frcsyn`.
 
 With `faces: photos`, the largest face in each image is found and aligned (faces/images/detection.py).
 
 A protocol is used as a whole: if an image is missing or broken, the stage fails, names all such images, and writes
-nothing.
+nothing. A set of format `frcsyn` may say `allow_missing: true`: such an image is then grey, and listed.
 """
 
 from pathlib import Path
@@ -37,20 +40,27 @@ from faces.external.gathering import (
 )
 from faces.images.decoding import DecodingParams
 from faces.images.detection import PhotosParams
-from faces.tables.external_sets import image_table_path, named_test_set, open_pixels, pair_table_path, pixels_path
+from faces.images.rejection import Rejected
+from faces.tables.external_sets import (
+    image_table_path,
+    named_test_set,
+    open_pixels,
+    pair_table_path,
+    pixels_path,
+    rejected_table_path,
+)
 
 
-def count_pairs(gathered: GatheredSet) -> dict[str, int]:
-    """Return the metrics: numbers of images, subjects, pairs, folds and named groups."""
+def count_pairs(gathered: GatheredSet, rejected: list[Rejected]) -> dict[str, int]:
+    """Return the metrics: numbers of images, of those rejected, of subjects, pairs, folds and named groups."""
     pairs = gathered.pairs
-    return {
-        "images": len(gathered.paths),
-        "subjects": len(set(gathered.subjects)),
-        "genuine": int((pairs["same"] == 1).sum()),
-        "impostor": int((pairs["same"] == 0).sum()),
-        "folds": int(pairs["fold"].nunique()),
-        "groups": len(set(pairs["group"]) - {""}),
-    }
+    counts = {"images": len(gathered.paths), "rejected": len(rejected), "subjects": len(set(gathered.subjects) - {""})}
+    if "same" in pairs:
+        counts |= {"genuine": int((pairs["same"] == 1).sum()), "impostor": int((pairs["same"] == 0).sum())}
+        counts |= {"folds": int(pairs["fold"].nunique())}
+    else:
+        counts |= {"unlabelled": len(pairs)}
+    return counts | {"groups": len(set(pairs["group"].unique()) - {""})}
 
 
 def main() -> None:
@@ -64,17 +74,21 @@ def main() -> None:
     read = reader_of(entry, decoding, photos)
     with replacing(pixels_path(name)) as temporary:
         with open(temporary, "wb") as target:
-            write_pixels(gathered, where, read, decoding.workers, target, f"gathering {name}")
+            workers, title = decoding.workers, f"gathering {name}"
+            rejected = write_pixels(gathered, where, read, workers, target, title, entry.allow_missing)
         if file_states(entry, gathered) != before:
             raise StageError(f"params.yaml: test_sets.{name}: a file changed while it was being read; run again")
         subjects = gathered.subjects if gathered.named else ""
         images = pd.DataFrame({"subject": subjects, "path": gathered.paths})
         write_csv(image_table_path(name), images)
         write_csv(pair_table_path(name), gathered.pairs)
-        counts = count_pairs(gathered)
+        write_csv(rejected_table_path(name), pd.DataFrame(rejected, columns=Rejected._fields))
+        counts = count_pairs(gathered, rejected)
         write_metrics(Path(f"metrics/gather@{name}.json"), counts)
-    warn_about_images(name, entry, gathered, open_pixels(name))
+    warn_about_images(name, entry, gathered, open_pixels(name), rejected)
     unnamed = "" if gathered.named else " (the test set names no subjects: genuine pairs connect the images of one)"
+    if "same" not in gathered.pairs:
+        unnamed = " (the test set has no labels)"
     say(f"{name}: {', '.join(f'{key}: {count}' for key, count in counts.items())}{unnamed}")
 
 

@@ -138,9 +138,9 @@ def main() -> None:
     metrics: dict[str, float] = {"pairs": len(every.a), "attributes": attributes.shape[1]}
     if params.group_by:
         groups = groups_of_pairs(every, attributes, params.group_by)
-        by_group, left_out = group_metrics(every.pairs, groups, threshold, load_params("metrics", MetricsParams))
-        metrics |= by_group
-        for sentence in left_out:
+        by_group = group_metrics(every.pairs, groups, threshold, load_params("metrics", MetricsParams))
+        metrics |= by_group.values
+        for sentence in by_group.left_out:
             say(f"{part}: {sentence}")
     sheet = draw_sheet(every, PackedImages(split), subjects, threshold, params.worst_pairs)
 

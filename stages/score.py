@@ -1,10 +1,11 @@
 """Score the pairs of an external test set, such as LFW, by the cosine of embeddings.
 
-Reads   data/tests/<name>.{images,pairs}.csv, data/tests/<name>.embeddings.npy, data/tests/<name>.npy,
+Reads   data/tests/<name>.{images,pairs,rejected}.csv, data/tests/<name>.embeddings.npy, data/tests/<name>.npy,
         models/threshold.json (threshold and calibration, chosen on other people), data/split.csv and data/packed (for
         the leakage), data/pairs.csv (for the threshold of the baseline)
 Writes  metrics/score@<name>.json, metrics/score/<name>_roc.csv, metrics/score/<name>_scores.csv,
-        metrics/score/<name>_reliability.csv, data/tests/<name>.scores.npz (which `faces compare` reads)
+        metrics/score/<name>_reliability.csv, metrics/score/<name>_groups.csv (ROC and DET of each group),
+        data/tests/<name>.scores.npz (which `faces compare` and `faces frcsyn submit` read)
 Run     python stages/score.py <name>
 
 Leakage is counted and warned about: subjects who have the name of a training subject, if the test set names subjects,
@@ -14,6 +15,9 @@ and images that are copies or near copies of training images. `score.drop_leaked
 
 If pairs have groups, there are FMR, FNMR and accuracy of each group, and FRCSyn's trade-off. A set that does not name
 its subjects has no intervals, since those are over people.
+
+A set without labels is scored, and the metrics that need them are left out. A comparison fails if an image of it could
+not be used. Its score is -1, the lowest cosine: it is judged to be of two people, as ISO/IEC 19795-1 counts it.
 
 To add a metric, see faces/evaluation/metrics.py.
 """
@@ -36,8 +40,8 @@ from faces.evaluation.calibration import reliability
 from faces.evaluation.groups import group_metrics, to_categories
 from faces.evaluation.metrics import MetricsParams, metrics_at_rates, verification_metrics
 from faces.evaluation.pixel_baseline import pixel_correlation
-from faces.evaluation.plots import roc_points, score_histogram
-from faces.evaluation.roc import area, descending_order, equal_error, roc_curve
+from faces.evaluation.plots import histogram, roc_points, score_histogram, without_markup
+from faces.evaluation.roc import accept, area, descending_order, equal_error, roc_curve
 from faces.evaluation.scored_pairs import ScoredPairs
 from faces.evaluation.threshold import read_thresholds
 from faces.evaluation.verification import accuracy, best_threshold
@@ -45,10 +49,12 @@ from faces.search.copies import are_copies, digests
 from faces.search.thumbnails import alike, blocks, directions, exact_index, thumbnails
 from faces.tables.embeddings import UnitVectors, cosine_of_pairs, read_embeddings
 from faces.tables.external_sets import (
+    ExternalSet,
     embeddings_path,
     named_test_set,
     open_pixels,
     read_image_table,
+    read_rejected,
     read_test_pairs,
 )
 from faces.tables.kept_scores import (
@@ -66,6 +72,9 @@ from faces.tables.split_table import TRAIN, part_images, read_split
 
 NEIGHBOURS = 8  # of the training images in a block, the most that a test image is compared with at full size
 PIXEL_PAIRS = 5_000  # of training, behind the threshold of the baseline: about as many, up to twice that
+MOST_PIXEL_PAIRS = 100_000  # of a test set, in the baseline: every one, or up to twice as many, evenly spread
+FAILED_SCORE = -1.0  # of a comparison with an image that could not be used
+NEED_LABELS = "accuracy, auc, eer, d_prime, fmr_, fnmr_, tar_, fold_accuracy, cllr, group and pixels_ metrics"
 
 
 class ScoreParams(Params):
@@ -120,26 +129,42 @@ def drop_or_warn(name: str, pairs: pd.DataFrame, leaked: pd.Series, counts: dict
         )
     if drop:
         pairs = pairs[~leaked].reset_index(drop=True)
-    if pairs["same"].nunique() < 2:
+    if pairs.empty or ("same" in pairs and pairs["same"].nunique() < 2):
         raise StageError(f"params.yaml: score.drop_leaked: leaves {name} no pairs of both kinds")
     return pairs
 
 
-def score_test_pairs(name: str, pairs: pd.DataFrame, subjects: pd.Series) -> ScoredPairs:
-    """Return the pairs of a test set with their cosines; `subjects` has the name of the person on each image."""
-    a, b = pairs["a"].to_numpy(), pairs["b"].to_numpy()
-    unit = UnitVectors(read_embeddings(len(subjects), embeddings_path(name)))
-    person = pd.factorize(subjects)[0].astype(np.int32)
-    return ScoredPairs(cosine_of_pairs(unit, a, b), pairs["same"].to_numpy(dtype=np.int8), person[a], person[b])
-
-
-def keep_scores(name: str, images: pd.DataFrame, pairs: pd.DataFrame, scored: ScoredPairs, threshold: float) -> None:
+def keep_scores(
+    name: str,
+    entry: ExternalSet,
+    images: pd.DataFrame,
+    pairs: pd.DataFrame,
+    scores: NDArray[np.float64],
+    threshold: float,
+) -> None:
     """Write the scores of a test set, for comparisons with other experiments; `images` has its subjects and paths."""
     subjects, unnamed = images["subject"], np.empty(0, dtype=np.uint64)
     names = NamedImages(hash_names(images["path"]), hash_names(subjects) if subjects.ne("").all() else unnamed)
-    kept = names.keep(pairs["a"].to_numpy(), pairs["b"].to_numpy(), pairs["same"].to_numpy(), scored.scores)
+    same = pairs["same"].to_numpy() if "same" in pairs else np.empty(0, dtype=np.int8)
+    kept = names.keep(pairs["a"].to_numpy(), pairs["b"].to_numpy(), same, scores, all_pairs=entry.format == "frcsyn")
     embeddings = hash_embeddings(read_embeddings(len(images), embeddings_path(name)))
     write_kept(test_set_path(name), KeptScores(embeddings, threshold, {name: KeptSet(kept, kept)}, {}))
+
+
+def write_unlabelled(name: str, scores: NDArray[np.float64], threshold: float, counts: dict[str, int]) -> None:
+    """Write what can be told of a set without labels: its size and how many comparisons are accepted; empty curves."""
+    say(f"{name}: has no labels; left out: {NEED_LABELS}")
+    metrics: dict[str, float] = {"comparisons": len(scores), "accepted": float(accept(scores, threshold).mean())}
+    curve = pd.DataFrame({column: [] for column in ("set", "fmr", "tar", "fnmr")})
+    write_csv(Path(f"metrics/score/{name}_roc.csv"), curve)
+    write_csv(Path(f"metrics/score/{name}_groups.csv"), curve)
+    write_csv(Path(f"metrics/score/{name}_scores.csv"), histogram(name, "unlabelled", scores))
+    write_csv(
+        Path(f"metrics/score/{name}_reliability.csv"),
+        pd.DataFrame({column: [] for column in ("set", "stated", "observed")}),
+    )
+    write_metrics(Path(f"metrics/score@{name}.json"), metrics | {"threshold": threshold, **counts})
+    say(f"{name}: {len(scores):,} comparisons without labels, {metrics['accepted']:.1%} of them accepted")
 
 
 def pixel_metrics(pixels: NDArray[np.uint8], pairs: pd.DataFrame, split: pd.DataFrame) -> dict[str, float]:
@@ -147,6 +172,7 @@ def pixel_metrics(pixels: NDArray[np.uint8], pairs: pd.DataFrame, split: pd.Data
     drawn = read_pair_table(PAIRS_PATH, len(split))
     training = drawn[drawn["part"] == TRAIN]
     training = training.iloc[:: max(1, len(training) // PIXEL_PAIRS)]
+    pairs = pairs.iloc[:: max(1, len(pairs) // MOST_PIXEL_PAIRS)]
     images = PackedImages(split)
     own = pixel_correlation(lambda numbers: images[numbers], training["a"].to_numpy(), training["b"].to_numpy())
     threshold = best_threshold(own, training["same"].to_numpy())
@@ -159,7 +185,7 @@ def pixel_metrics(pixels: NDArray[np.uint8], pairs: pd.DataFrame, split: pd.Data
 
 def main() -> None:
     """Write the metrics and curves of the test set named on the command line."""
-    name, _ = named_test_set(__doc__)
+    name, entry = named_test_set(__doc__)
     params, metrics_params = load_params("score", ScoreParams), load_params("metrics", MetricsParams)
     thresholds = read_thresholds()
     threshold, calibration = thresholds.threshold, thresholds.calibration
@@ -171,22 +197,34 @@ def main() -> None:
         leaked, counts = find_leaked_pairs(pairs, subjects, find_leaked_images(name, subjects, split, params.likeness))
     pairs = drop_or_warn(name, pairs, leaked, counts, params.drop_leaked)
 
-    scored = score_test_pairs(name, pairs, subjects)
-    keep_scores(name, images, pairs, scored, threshold)
-    order = descending_order(scored.scores)
-    scored, pairs = scored.take(order), pairs.iloc[order]
-    folds = np.repeat(pairs[["fold"]].to_numpy(), 2, axis=1)
-    identities_known = subjects.ne("").all()
+    a, b = pairs["a"].to_numpy(), pairs["b"].to_numpy()
+    scores = cosine_of_pairs(UnitVectors(read_embeddings(len(images), embeddings_path(name))), a, b)
+    rejected = read_rejected(name, images)
+    failed = rejected[a] | rejected[b]
+    scores[failed] = FAILED_SCORE
+    counts["failed_comparisons"] = int(failed.sum())
+    keep_scores(name, entry, images, pairs, scores, threshold)
+    if "same" not in pairs:
+        write_unlabelled(name, scores, threshold, counts)
+        return
+    person, order = pd.factorize(subjects)[0].astype(np.int32), descending_order(scores)
+    scored = ScoredPairs(scores, pairs["same"].to_numpy(dtype=np.int8), person[a], person[b]).take(order)
+    folds = np.repeat(pairs[["fold"]].to_numpy()[order], 2, axis=1)
+    identities_known = bool(subjects.ne("").all())
     found = verification_metrics(scored, folds, scored, threshold, metrics_params, calibration, identities_known)
-    by_group, groups_left_out = group_metrics(
-        scored, to_categories(pairs["group"]), threshold, metrics_params, identities_known
-    )
-    for sentence in [*found.left_out, *groups_left_out]:
+    groups = to_categories(pairs["group"].iloc[order])
+    by_group = group_metrics(scored, groups, threshold, metrics_params, identities_known)
+    for sentence in [*found.left_out, *by_group.left_out]:
         say(f"{name}: {sentence}")
-    metrics = found.flat() | {"threshold": threshold} | by_group | counts
+    metrics = found.flat() | {"threshold": threshold} | by_group.values | counts
     with fixed_threads(load_threads()):
         metrics |= pixel_metrics(open_pixels(name), pairs, split)
+    curves = by_group.curves or {name: found.curve}
     write_csv(Path(f"metrics/score/{name}_roc.csv"), roc_points(name, found.curve))
+    write_csv(
+        Path(f"metrics/score/{name}_groups.csv"),
+        without_markup(pd.concat([roc_points(group, curve) for group, curve in curves.items()])),
+    )
     write_csv(Path(f"metrics/score/{name}_scores.csv"), score_histogram(name, scored))
     write_csv(Path(f"metrics/score/{name}_reliability.csv"), reliability(name, scored, calibration))
     write_metrics(Path(f"metrics/score@{name}.json"), metrics)

@@ -43,6 +43,21 @@ def test_one_page_that_needs_nothing_else(project: Path) -> None:
     assert "There is none to compare with" in report.OUTPUT.read_text()  # no Git here
 
 
+def test_groups_of_a_test_set_have_a_det_and_a_set_without_labels_no_column(project: Path) -> None:
+    entry = {"format": "frcsyn", "images": "images", "pairs": "list.txt"}
+    write_params(project, test_sets={"BUPT": entry, "AgeDB": entry})
+    Path("metrics/score").mkdir()
+    curve = "".join(f"{race},{fmr},{1 - fnmr},{fnmr}\n" for race in "xy" for fmr, fnmr in ((0.1, 0.5), (1, 0.25)))
+    Path("metrics/score/BUPT_groups.csv").write_text(f"set,fmr,tar,fnmr\n{curve}")
+    figures = {"accuracy": 0.8125, "trade_off": 0.75, "genuine_pairs": 3, "impostor_pairs": 4}
+    Path("metrics/score@BUPT.json").write_text(json.dumps(figures))
+    Path("metrics/score@AgeDB.json").write_text(json.dumps({"comparisons": 5}))
+    run_command("report")
+    page = Page(report.OUTPUT)
+    assert "BUPT" in page.cells and "0.812" in page.cells and "AgeDB" not in page.cells
+    assert "DET of BUPT by group" in report.OUTPUT.read_text()
+
+
 def test_what_changed_since_the_last_other_figures(project: Path, fails_with: Callable[..., str]) -> None:
     path = Path("metrics/evaluate.json")
     figures = json.loads(path.read_text())

@@ -17,6 +17,7 @@ from study_file import STUDY
 
 def test_every_study_here_can_be_run() -> None:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text = text.replace("sources:\n", "sources:\n  real: {path: data/real/train}\n", 1)  # which frcsyn.yaml takes
     studies = sorted((ROOT / "experiments").glob("*.yaml"))
     assert studies
     for path in studies:
@@ -65,6 +66,24 @@ def test_a_study_runs_each_seed_in_turn_and_makes_its_table(study: Path, monkeyp
     assert rows["AUC"].tolist() == [0.5, 0.25, 0.75, 0.7, 0.25, 0.75]
 
 
+def test_sources_and_test_sets_may_be_some_of_those_in_params() -> None:
+    text = "sources: {a: {path: x}, b: {path: y}}\ntest_sets: {lfw: {format: lfw}, cfp: {format: csv}}\n"
+    changed = study_command.changed_params(text, {"sources": ["b"], "test_sets": []})
+    assert changed == {"sources": {"b": {"path": "y"}}, "test_sets": {}}
+    with pytest.raises(KeyError, match=r"sources\.c"):
+        study_command.changed_params(text, {"sources": ["a", "c"]})
+
+
+def test_a_study_may_end_in_a_submission(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study.write_text(f'{STUDY}submit: {{baseline: first, proposed: second one, sub_task: "2.3", real: [mine]}}\n')
+    submitted: list[tuple] = []
+    monkeypatch.setattr(study_command, "run_experiment", lambda *_: study_command.WEIGHTS.write_text("x"))
+    monkeypatch.setattr(study_command, "read_metrics", lambda *_: {"AUC": 0.5})
+    monkeypatch.setattr(study_command, "submit", lambda *arguments: submitted.append(arguments))
+    study_command.run_study(study_command.load_study(study), study)
+    assert submitted == [("study-first-0", "study-second-one-0", "2.3", ["mine"], [])]
+
+
 def test_figures_of_a_test_set_that_was_not_scored_are_those_of_no_run(in_new_folder: None) -> None:
     Path("score@lfw.json").write_text('{"auc": 0.9}')
     params: dict[str, dict] = {"sources": {"mine": {}}, "test_sets": {"lfw": {}}}
@@ -110,6 +129,8 @@ def test_dvc_is_given_the_changed_file_with_its_comments_and_may_use_what_it_has
         ("of: [second one, first]", "of: [third, first]", "gap: names a run or a figure that the study does not have"),
         ("train.epochs: 3", "train.epoch: 3", "train.epoch: params.yaml has no such parameter"),
         ("title: Two runs.", "titel: x", "titel: Extra inputs are not permitted"),
+        ("gap:", "submit: {baseline: first, proposed: x, sub_task: '2.3', real: []}\ngap:", "submit: names a run"),
+        ("gap:", "submit: {baseline: first, proposed: first, sub_task: '3.1', real: []}\ngap:", "'3.1': one of 1.1"),
         ("runs:", "runs: [", "study.yaml"),
     ],
 )

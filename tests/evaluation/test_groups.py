@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
 
 from faces.evaluation.every_pair import EveryPair
 from faces.evaluation.groups import (
@@ -10,6 +10,7 @@ from faces.evaluation.groups import (
     group_metrics,
     groups_of_pairs,
     to_categories,
+    trade_off,
 )
 from faces.evaluation.metrics import MetricsParams
 from faces.evaluation.scored_pairs import ScoredPairs
@@ -99,7 +100,7 @@ def grouped(sizes: dict[str, tuple[int, int]]) -> tuple[ScoredPairs, np.ndarray]
 
 def test_groups_against_scikit_learn() -> None:
     pairs, names = grouped({"high": (30, 90), "low": (70, 31), "few": (29, 400), "": (50, 50), "one kind": (40, 0)})
-    metrics, left_out = group_metrics(pairs, to_categories(pd.Series(names)), 0.5, NONE)
+    metrics, left_out, _ = group_metrics(pairs, to_categories(pd.Series(names)), 0.5, NONE)
     accuracies = [
         balanced_accuracy_score(pairs.same[names == name], pairs.scores[names == name] >= 0.5)
         for name in ("high", "low")
@@ -119,19 +120,60 @@ def test_groups_against_scikit_learn() -> None:
             **{f"fnmr_of_group_{name}": rate for name, (_, rate) in errors.items()},
             "fmr_worst_to_best": max(errors["high"][0], errors["low"][0]) / min(errors["high"][0], errors["low"][0]),
             "fnmr_worst_to_best": max(errors["high"][1], errors["low"][1]) / min(errors["high"][1], errors["low"][1]),
+            "auc_of_group_high": roc_auc_score(pairs.same[names == "high"], pairs.scores[names == "high"]),
+            "auc_of_group_low": roc_auc_score(pairs.same[names == "low"], pairs.scores[names == "low"]),
         }
     )
     assert left_out == [
         "accuracy_of_group_few needs 30 genuine and 30 impostor pairs; there are 29 and 400",
         "accuracy_of_group_one kind needs 30 genuine and 30 impostor pairs; there are 40 and 0",
+        "fnmr_at_fmr_0.01_of_group_high needs 100 impostor pairs; there are 90",
+        "fnmr_at_fmr_0.01_of_group_low needs 100 impostor pairs; there are 31",
     ]
+
+
+def test_fnmr_of_groups_at_an_fmr_of_one_percent_by_brute_force() -> None:
+    pairs, names = grouped({"a": (60, 250), "b": (40, 100)})
+    metrics, _, curves = group_metrics(pairs, to_categories(pd.Series(names, dtype="category")), 0.5, NONE)
+    for name, allowed in (("a", 2), ("b", 1)):  # false matches: 1 % of 250, and of 100
+        own, genuine = pairs.scores[names == name], pairs.same[names == name] == 1
+        threshold = min(score for score in own if (own[~genuine] >= score).sum() <= allowed)
+        assert metrics[f"fnmr_at_fmr_0.01_of_group_{name}"] == pytest.approx((own[genuine] < threshold).mean())
+        assert int(curves[name].genuine[-1]) == genuine.sum()
+
+
+# TO, AVG and SD in per cent of the second FRCSyn Challenge, sub-tasks 1.1 to 1.3, as its site has them.
+PUBLISHED = [
+    ("ID R&D", 96.73, 97.55, 0.82),
+    ("ADMIS", 94.30, 95.10, 0.80),
+    ("SRCN_AIVL", 94.06, 95.12, 1.07),
+    ("OPDAI", 93.75, 94.92, 1.17),
+    ("CTAI", 93.21, 94.74, 1.53),
+    ("K-IBS-DS", 92.91, 94.11, 1.20),
+    ("ADMIS, 1.2", 95.72, 96.50, 0.78),
+    ("INESC-IGD, 1.2", 94.05, 95.22, 1.17),
+    ("ADMIS, 1.3", 96.50, 97.25, 0.75),
+    ("UNICA-IGD-LSI, 1.3", 96.00, 96.70, 0.70),
+    ("CBSR-Samsung, 1.3", 95.57, 96.54, 0.97),
+]
+
+
+@pytest.mark.parametrize("team, published, average, deviation", PUBLISHED)
+def test_the_trade_off_is_that_of_the_published_rows(
+    team: str, published: float, average: float, deviation: float
+) -> None:
+    """Eight groups, half of them a deviation above and half below the mean, have that mean and deviation."""
+    accuracies = np.array([average - deviation, average + deviation] * 4)
+    found = trade_off(accuracies)
+    assert found == pytest.approx((average, deviation, average - deviation))
+    assert found[2] == pytest.approx(published, abs=0.0101)  # each of the three is rounded to 0.01
 
 
 def test_one_group_with_enough_pairs_has_no_metrics() -> None:
     pairs, names = grouped({"x": (30, 30), "y": (30, 29)})
-    metrics, left_out = group_metrics(pairs, to_categories(pd.Series(names)), 0.5, NONE)
+    metrics, left_out, _ = group_metrics(pairs, to_categories(pd.Series(names)), 0.5, NONE)
     assert metrics == {} and len(left_out) == 2 and "two groups" in left_out[1]
-    assert group_metrics(pairs, to_categories(pd.Series([""] * len(names))), 0.5, NONE) == ({}, [])
+    assert group_metrics(pairs, to_categories(pd.Series([""] * len(names))), 0.5, NONE) == ({}, [], {})
 
 
 def test_groups_are_categories_in_order_without_the_empty_name() -> None:
@@ -143,9 +185,9 @@ def test_rates_of_groups_have_intervals_and_a_perfect_group_has_no_ratio() -> No
     pairs, names = grouped({"x": (50, 60), "y": (70, 80)})
     pairs = pairs._replace(scores=np.where((names == "x") & (pairs.same == 0), -9.0, pairs.scores))
     groups, draws = to_categories(pd.Series(names)), NONE.model_copy(update={"bootstrap": 50})
-    metrics, left_out = group_metrics(pairs, groups, 0.5, draws)
-    assert left_out == ["fmr_worst_to_best needs an error in each group"] and "fnmr_worst_to_best" in metrics
+    metrics, left_out, _ = group_metrics(pairs, groups, 0.5, draws)
+    assert left_out[0] == "fmr_worst_to_best needs an error in each group" and "fnmr_worst_to_best" in metrics
     assert (metrics["fmr_of_group_x"], metrics["fmr_of_group_x_high"]) == (0, 3 / 60)  # the rule of 3
     assert metrics["fnmr_of_group_y_low"] < metrics["fnmr_of_group_y"] < metrics["fnmr_of_group_y_high"]
-    unnamed, _ = group_metrics(pairs, groups, 0.5, draws, identities_known=False)
+    unnamed = group_metrics(pairs, groups, 0.5, draws, identities_known=False).values
     assert not [name for name in unnamed if name.endswith("_low")]

@@ -18,6 +18,7 @@ from faces.external.pair_files import (
     contiguous_folds,
     find_csv_images,
     find_lfw_images,
+    folds_by_people,
     image_names,
     image_subjects,
     people,
@@ -326,6 +327,14 @@ def test_impostors_of_people_without_a_genuine_pair_are_spread_over_the_folds() 
     rows += [f"q{n}/0.png,r{n}/0.png,0,q{n},r{n}" for n in range(10)]
     pairs = read_csv_pairs(file("a,b,same,subject_a,subject_b\n" + "\n".join(rows) + "\n"))
     assert [pair.fold for pair in pairs] == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+
+
+def test_a_person_with_most_of_the_genuine_pairs_leaves_no_fold_empty() -> None:
+    """Of 20 genuine pairs, p0 has 11, the middle of which lies in the third of ten folds; the next begins the sixth."""
+    same = [1] * 20 + [0] * 10
+    first = ["p0"] * 11 + [f"p{n}" for n in range(1, 10)] + [f"q{n}" for n in range(10)]
+    found = folds_by_people(first, first[:20] + [f"r{n}" for n in range(10)], same)
+    assert sorted(set(found.tolist())) == list(range(len(set(found.tolist())))) and len(set(found[:11].tolist())) == 1
 
 
 @pytest.mark.parametrize(

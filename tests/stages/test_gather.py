@@ -95,6 +95,7 @@ def test_lfw_has_every_image_once_in_order_of_first_use() -> None:
     ]
     assert json.loads(Path("metrics/gather@x.json").read_text(encoding="utf-8")) == {
         "images": len(FIRST_USE),
+        "rejected": 0,
         "subjects": 3,
         "genuine": 10,
         "impostor": 10,

@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.spatial.distance import cosine
 from sklearn.metrics import accuracy_score, roc_auc_score
 
+from faces.tables.kept_scores import read_kept
 from faces.tables.split_table import read_split
 from small_project import draw_images, run_stage, write_params
 
@@ -186,3 +187,54 @@ def test_the_floor_is_the_correlation_of_pixels(project: Path) -> None:
     assert found["pixels_auc"] == pytest.approx(roc_auc_score(listed.same, scores))
     # The training images are coarse patterns with noise, like these: their threshold tells all of these apart.
     assert found["pixels_accuracy"] == pytest.approx(accuracy_score(listed.same, np.array(scores) > 0.5)) == 1.0
+
+
+# FRCSyn
+
+
+@pytest.fixture
+def frcsyn(project: Path) -> None:
+    """The same pairs in FRCSyn's format, without labels and with paths that say who is on an image; and as LFW's."""
+    external = write_test_sets(project / "external")
+    pairs = pd.read_csv(external["as_csv"]["pairs"])
+    (project / "list.txt").write_text("".join(f"{a};{b}\n" for a, b in zip(pairs["a"], pairs["b"], strict=True)))
+    bare = {"format": "frcsyn", "images": "external/lfw", "pairs": "list.txt"}
+    people = bare | {"paths": "{subject}/{image}", "allow_missing": True}
+    write_params(project, test_sets={"bare": bare, "people": people, "as_lfw": external["as_lfw"]})
+
+
+@pytest.mark.usefixtures("frcsyn")
+def test_a_set_of_frcsyn_has_the_figures_of_the_same_pairs_in_another_format() -> None:
+    """As in LFW's, paths name the people, so that there are intervals; the folds are others, since no file has them."""
+    people, as_lfw = (
+        {key: value for key, value in score(name).items() if "fold" not in key} for name in ("people", "as_lfw")
+    )
+    assert people == as_lfw and {"auc_low", "accuracy_high"} <= people.keys()
+
+
+@pytest.mark.usefixtures("frcsyn")
+def test_a_set_without_labels_is_scored_and_what_needs_them_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    found = score("bare")
+    assert "bare: has no labels; left out: accuracy, auc, eer" in capsys.readouterr().err
+    assert {"comparisons", "accepted", "threshold", "failed_comparisons"} <= found.keys() and "accuracy" not in found
+    vectors = np.load("data/tests/bare.embeddings.npy").astype(float)
+    pairs = pd.read_csv("data/tests/bare.pairs.csv")
+    scores = np.array([1 - cosine(vectors[a], vectors[b]) for a, b in zip(pairs["a"], pairs["b"], strict=True)])
+    assert found["comparisons"] == 24 and found["accepted"] == pytest.approx((scores >= found["threshold"]).mean())
+    kept = read_kept(Path("data/tests/bare.scores.npz").read_bytes(), "").sets["bare"].every
+    np.testing.assert_allclose(kept.scores, scores, atol=1e-6)
+    assert len(kept.same) == 0
+    for curve in ("roc", "groups", "reliability"):
+        assert len(pd.read_csv(f"metrics/score/bare_{curve}.csv")) == 0
+    assert pd.read_csv("metrics/score/bare_scores.csv")["share"].sum() == pytest.approx(1)
+
+
+@pytest.mark.usefixtures("frcsyn")
+def test_a_comparison_with_a_missing_image_fails_with_the_lowest_score() -> None:
+    Path("external/lfw/Person_0/Person_0_0001.png").unlink()
+    found = score("people")
+    pairs = pd.read_csv("data/tests/people.pairs.csv")
+    failed = ((pairs["a"] == 0) | (pairs["b"] == 0)).to_numpy()  # image 0 is the first of the first pair
+    assert found["failed_comparisons"] == failed.sum() > 0
+    kept = read_kept(Path("data/tests/people.scores.npz").read_bytes(), "").sets["people"].every
+    assert (kept.scores[failed] == -1).all() and (kept.scores[~failed] > -1).all()

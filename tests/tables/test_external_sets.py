@@ -103,10 +103,11 @@ def test_pairs_come_back() -> None:
         ("0,2,0,1", "0,2,0,2", "no pair is in fold 1, but one is in fold 2"),
         ("0,2,0,1", "0,2,0,999999999999999999", "no pair is in fold 1"),
         ("0,2,0,1,older", "0,2,0,1", "line 3: 4 cells; expected 5"),
-        ("group", "kind", "the first line is 'a,b,same,fold,kind'; expected a,b,same,fold,group"),
+        ("group", "kind", "the first line is 'a,b,same,fold,kind'; expected a,b,fold,group[,same]"),
         ("1,2,0,0,\n", "1,2,0,0,", "is cut short"),
         ("0,1,1,0", "0,1,0,0", "has no genuine pair"),
-        (PAIRS[20:], "", "has no impostor pair"),
+        (PAIRS[20:], "", "has no pair"),
+        (PAIRS[20:], "0,1,1,0,\n", "has no impostor pair"),
         (PAIRS, "", "the first line is ''"),
     ],
 )
@@ -115,6 +116,13 @@ def test_hand_edits_of_the_pairs_are_named(old: str, new: str, said: str) -> Non
     put("x.pairs.csv", PAIRS.replace(old, new))
     message = error_of(lambda: read_test_pairs("x", images=3))
     assert message.startswith("data/tests/x.pairs.csv: ") and said in message
+
+
+def test_pairs_without_labels_come_back() -> None:
+    put("x.pairs.csv", "a,b,fold,group\n0,1,0,\n0,2,0,older\n")
+    table = read_test_pairs("x", images=3)
+    assert list(table.columns) == ["a", "b", "fold", "group"]
+    assert list(table.itertuples(index=False, name=None)) == [(0, 1, 0, ""), (0, 2, 0, "older")]
 
 
 def test_subjects_that_a_test_set_does_not_name_come_back_empty() -> None:

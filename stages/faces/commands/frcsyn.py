@@ -1,29 +1,40 @@
-"""Print FRCSyn's metrics of one or two experiments, from what they left in Git.
+"""Print FRCSyn's figures of one or two experiments, from what they left in Git.
 
     faces frcsyn [<experiment> [<experiment>]]
+    faces frcsyn submit --baseline <experiment> --proposed <experiment> --sub-task 2.3 --real <source>
 
 An experiment is a name, a branch, a tag or a commit, or `workspace`, which is the default: what lies in metrics/ now.
 Of two, the first should be trained on real faces and the second on synthetic ones.
 
-Accuracy is that at the training threshold, on every external test set that the experiment's params.yaml lists, or on
-`test_unseen` where it lists none. AVG is its mean over the test sets that all experiments have; GAP is (real -
-synthetic) / synthetic: how much better real data would be. Where a test set has groups, their mean, standard deviation
-and trade-off follow. (Melzi et al. 2024, "FRCSyn Challenge at WACV 2024", arXiv:2311.10476; DeAndres-Tame et al. 2024,
-"Second Edition FRCSyn Challenge at CVPR 2024", arXiv:2404.10378.)
+The figures are those of every external test set that the experiment's params.yaml lists, or of `test_unseen` where it
+lists none. Accuracy is that at the threshold chosen on other people. Where a test set has groups, their figures follow,
+and mean, standard deviation and trade-off of their accuracies: AVG, SD and TO = AVG - SD. The rows `AVG` are means over
+the test sets that all experiments have. GAP is (real - synthetic) / synthetic: how much better real data would be.
+(Melzi et al. 2024, "FRCSyn Challenge at WACV 2024", arXiv:2311.10476; DeAndres-Tame et al. 2024, "Second Edition FRCSyn
+Challenge at CVPR 2024", arXiv:2404.10378.)
+
+`faces frcsyn submit` writes a submission, see its --help.
 """
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from faces.commands import frcsyn_submission
 from faces.commands.arguments import parser
+from faces.commands.frcsyn_submission import BASELINE, PROPOSED, SUB_TASKS, make_submission
 from faces.core.errors import StageError
 from faces.core.params import PARAMS_FILE, parse_params
 from faces.reporting.experiments import WORKSPACE, read_file_at, read_json_at, resolve_experiment
 
-OWN, SCORES = "metrics/evaluate.json", "metrics/score@"
-GROUP_METRICS = ("group_accuracy_mean", "group_accuracy_std", "trade_off")
+OWN, SCORES, UNSEEN = "metrics/evaluate.json", "metrics/score@", "test_unseen"
+FIGURES = {"accuracy": "accuracy", "auc": "AUC", "fnmr_at_fmr_0.01": "FNMR at FMR 1 %"}
+GROUPS = {"group_accuracy_mean": "AVG of groups", "group_accuracy_std": "SD of groups", "trade_off": "TO"}
+AVERAGE = "AVG"
+SUBMISSION = Path("submission")
 
 
 def read_test_set_metrics(experiment: str) -> dict[str, dict[str, Any]]:
@@ -36,41 +47,107 @@ def read_test_set_metrics(experiment: str) -> dict[str, dict[str, Any]]:
     if isinstance(test_sets := params.get("test_sets"), dict) and test_sets:
         return {str(name): read_json_at(commit, f"{SCORES}{name}.json") for name in test_sets}
     headline = read_json_at(commit, OWN)
-    if "accuracy_test_unseen" not in headline:
-        raise StageError(f"{experiment}: has neither external test sets nor `accuracy_test_unseen`")
-    return {"test_unseen": {"accuracy": headline["accuracy_test_unseen"]}}
+    if f"accuracy_{UNSEEN}" not in headline:
+        raise StageError(f"{experiment}: has neither external test sets nor `accuracy_{UNSEEN}`")
+    return {UNSEEN: {name: headline[f"{name}_{UNSEEN}"] for name in FIGURES if f"{name}_{UNSEEN}" in headline}}
 
 
-def accuracy_table(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
-    """Return a row a test set and their average, AVG, and a column an experiment; of two, GAP too.
+def figures_of(metrics: dict[str, Any]) -> dict[str, float]:
+    """Return FRCSyn's figures of a test set by the words for them; none if it has no labels."""
+    found = {words: float(metrics[name]) for name, words in (FIGURES | GROUPS).items() if name in metrics}
+    of_group = re.compile(f"({'|'.join(map(re.escape, FIGURES))})_of_group_(.+)")
+    for name, value in metrics.items():
+        if match := of_group.fullmatch(name):
+            found[f"{FIGURES[match[1]]} of {match[2]}"] = float(value)
+    return found
 
-    Only test sets that all experiments have are compared. GAP is (first - second) / second.
+
+def figures_table(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
+    """Return a row for each figure of each test set, and their averages, AVG; a column an experiment; of two, GAP too.
+
+    Only figures that all experiments have are compared. GAP is (first - second) / second, of the averages too.
+    StageError if there are none.
     """
     columns = {
-        name: {test_set: metrics["accuracy"] for test_set, metrics in test_sets_metrics.items()}
-        for name, test_sets_metrics in by_experiment.items()
+        experiment: {
+            (test_set, figure): value
+            for test_set, metrics in test_sets_metrics.items()
+            for figure, value in figures_of(metrics).items()
+        }
+        for experiment, test_sets_metrics in by_experiment.items()
     }
-    table = pd.DataFrame(columns).dropna()
-    if table.empty:
-        raise StageError(f"{' and '.join(by_experiment)}: have no test set in common")
-    table.loc["AVG"] = table.mean()
+    first, *others = columns.values()
+    common = [row for row in first if all(row in other for other in others)]
+    if not common:
+        raise StageError(f"{' and '.join(by_experiment)}: have no figure of a test set in common")
+    rows = pd.MultiIndex.from_tuples(common, names=["set", "figure"])
+    table = pd.DataFrame({name: [column[row] for row in common] for name, column in columns.items()}, index=rows)
+    for figure in FIGURES.values():
+        own = table[table.index.get_level_values("figure") == figure]
+        if len(own):
+            table.loc[(AVERAGE, figure), :] = own.mean()
     if table.shape[1] == 2:
         table["GAP"] = (table.iloc[:, 0] - table.iloc[:, 1]) / table.iloc[:, 1]
     return table
 
 
+def describe(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Return the table as text, and a line for each test set that has no labels."""
+    unlabelled = {name for sets in by_experiment.values() for name, metrics in sets.items() if not figures_of(metrics)}
+    said = [f"{name}: has no labels, so no figures" for name in sorted(unlabelled)]
+    if any(figures_of(metrics) for sets in by_experiment.values() for metrics in sets.values()):
+        table = figures_table(by_experiment)
+        rows = table.reset_index().to_string(index=False, float_format="{:.4f}".format, na_rep="")
+        said.insert(0, rows)
+    return "\n".join(said)
+
+
+def submit(
+    baseline: str,
+    proposed: str,
+    sub_task: str,
+    real: Sequence[str],
+    only: Sequence[str] = (),
+    folder: Path = SUBMISSION,
+) -> None:
+    """Write a submission of two experiments; print what was written, and what it would score where labels are known.
+
+    `only` names its test sets; without, it has all of format frcsyn.
+    """
+    print(make_submission(baseline, proposed, sub_task, real, folder, only))
+    by_role = {}
+    for role, experiment in ((BASELINE, baseline), (PROPOSED, proposed)):
+        scored = read_test_set_metrics(experiment)
+        by_role[role] = {name: metrics for name, metrics in scored.items() if name in (only or scored)}
+    print(describe(by_role))
+    rank = ("TO", "of each test set with groups") if sub_task.startswith("1") else ("accuracy", "of AVG")
+    print(f"sub-task {sub_task} is ranked by the {rank[0]} {rank[1]}, of proposed")
+
+
+def submit_from_command_line(arguments: Sequence[str]) -> int:
+    """Write the submission that the command line asks for."""
+    known = parser("frcsyn submit", frcsyn_submission.__doc__)
+    known.add_argument("--baseline", required=True, metavar="experiment", help="trained on real images alone")
+    known.add_argument("--proposed", required=True, metavar="experiment", help="trained with synthetic images")
+    known.add_argument("--sub-task", required=True, choices=list(SUB_TASKS))
+    known.add_argument("--real", nargs="+", default=[], metavar="source", help="sources of real images")
+    known.add_argument(
+        "--sets", nargs="+", default=[], metavar="set", help="test sets; all of format frcsyn by default"
+    )
+    known.add_argument("--to", type=Path, default=SUBMISSION, metavar="folder", help="%(default)s by default")
+    options = known.parse_args(arguments)
+    submit(options.baseline, options.proposed, options.sub_task, options.real, options.sets, options.to)
+    return 0
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Print the metrics."""
+    """Print the figures, or write a submission."""
+    if arguments[:1] == ["submit"]:
+        return submit_from_command_line(arguments[1:])
     known = parser("frcsyn", __doc__)
     known.add_argument("experiments", nargs="*", metavar="experiment", help=f"one or two; {WORKSPACE} by default")
     names = known.parse_args(arguments).experiments or [WORKSPACE]
     if len(set(names)) < len(names) or len(names) > 2:
         known.error("one experiment or two different ones are compared")
-    by_experiment = {name: read_test_set_metrics(name) for name in names}
-    print(accuracy_table(by_experiment).to_string(float_format="{:.4f}".format))
-    for experiment, test_sets_metrics in by_experiment.items():
-        for test_set, metrics in test_sets_metrics.items():
-            if "trade_off" in metrics:
-                mean, deviation, trade_off = (metrics[name] for name in GROUP_METRICS)
-                print(f"{experiment}, groups of {test_set}: {mean:.4f} - {deviation:.4f} = {trade_off:.4f}")
+    print(describe({name: read_test_set_metrics(name) for name in names}))
     return 0

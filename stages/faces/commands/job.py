@@ -30,6 +30,7 @@ from faces.commands.arguments import parser
 from faces.commands.study import (
     changed_params,
     expand_runs,
+    experiment_name,
     failures_named,
     listed_experiments,
     load_study,
@@ -95,7 +96,7 @@ def job_from_study(path: Path, index: int) -> Job:
     name, seed, changes = rows[index]
     if "after" in study.runs[name]:
         raise StageError(f"--index {index}: {name!r} starts from the weights of another run: use `faces study`")
-    return Job(f"{path.stem}-{name.replace(' ', '-')}-{seed}", changes)
+    return Job(experiment_name(path, name, seed), changes)
 
 
 def is_pushed(name: str, content: dict[str, Any]) -> bool:

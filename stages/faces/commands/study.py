@@ -12,7 +12,8 @@ changed: `git checkout params.yaml` first.) The file has:
     title: what the table is about
     seeds: [0, 1, 2]                    # of train.seed
     like: other.yaml                    # another study, beside this one, whose `all` holds here too
-    all: {train.epochs: 15}             # parameters of every run, <section>.<key>; a whole section replaces it
+    all: {train.epochs: 15}             # parameters of every run, <section>.<key>; a whole section replaces it;
+                                        # sources: [casia] takes only those of params.yaml, and so does test_sets
     runs:
       first: {augment.flip: false}      # its own parameters
       second: {after: first}            # starts from the weights that `first` left with the same seed
@@ -21,6 +22,8 @@ changed: `git checkout params.yaml` first.) The file has:
     figures:                            # columns: a metrics file, and a key in it
       AUC: metrics/score@lfw.json auc
     gap: {figure: AUC, of: [first, second]}  # (first - second) / second, as FRCSyn has it
+    submit: {baseline: first, proposed: second, sub_task: "2.3", real: [casia]}  # in the end, `faces frcsyn submit`,
+                                        # of the first seed
 """
 
 import shutil
@@ -35,6 +38,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from faces.commands.arguments import parser
+from faces.commands.frcsyn import submit
+from faces.commands.frcsyn_submission import SUB_TASKS
 from faces.core.errors import StageError
 from faces.core.files import require_file
 from faces.core.json_files import read_json
@@ -42,6 +47,7 @@ from faces.core.params import PARAMS_FILE as PARAMS
 
 WEIGHTS = Path("models/backbone.weights.h5")
 STARTS = Path("models/starts")
+NAMED = ("sources", "test_sets")  # sections of params.yaml whose keys are the user's names
 
 Columns = dict[str, str]  # name of a column -> "<metrics file> <key>"
 
@@ -62,6 +68,17 @@ class Gap(BaseModel):
     of: tuple[str, str]
 
 
+class Submission(BaseModel):
+    """The two runs of a submission to FRCSyn, see `faces frcsyn submit`."""
+
+    model_config = ConfigDict(extra="forbid")
+    baseline: str
+    proposed: str
+    sub_task: str
+    real: list[str]
+    sets: list[str] = []
+
+
 class Study(BaseModel):
     """The content of a file of experiments."""
 
@@ -74,6 +91,7 @@ class Study(BaseModel):
     rows: dict[str, Row] = {}
     figures: Columns = Field(min_length=1)
     gap: Gap | None = None
+    submit: Submission | None = None
 
     def check_names(self) -> None:
         """Raise ValueError if the study names a run or figure that it does not have."""
@@ -86,6 +104,10 @@ class Study(BaseModel):
                 raise ValueError(f"rows.{name}.run: {row.run!r}: no such run")
         if self.gap and (self.gap.figure not in self.figures or not {*self.gap.of} <= {*self.runs}):
             raise ValueError("gap: names a run or a figure that the study does not have")
+        if self.submit and not {self.submit.baseline, self.submit.proposed} <= {*self.runs}:
+            raise ValueError("submit: names a run that the study does not have")
+        if self.submit and self.submit.sub_task not in SUB_TASKS:
+            raise ValueError(f"submit.sub_task: {self.submit.sub_task!r}: one of {', '.join(SUB_TASKS)}, in quotes")
 
 
 def load_study(path: Path) -> Study:
@@ -110,10 +132,14 @@ def changed_params(text: str, changes: dict[str, Any]) -> dict[str, Any]:
     content = YAML().load(text)
     for name, value in changes.items():
         section, _, key = name.partition(".")
-        if section not in content or (key and section not in ("sources", "test_sets") and key not in content[section]):
+        if section not in content or (key and section not in NAMED and key not in content[section]):
             raise KeyError(name)
         if key:
             content[section][key] = value
+        elif section in NAMED and isinstance(value, list):
+            if unknown := [entry for entry in value if entry not in content[section]]:
+                raise KeyError(f"{section}.{unknown[0]}")
+            content[section] = {entry: content[section][entry] for entry in value}
         else:
             content[section] = value
     return content
@@ -132,6 +158,11 @@ def expand_runs(study: Study) -> Iterator[tuple[str, int, dict[str, Any]]]:
 def start_path(run: str, seed: int) -> Path:
     """Return where the weights of a run are kept for another to start from."""
     return STARTS / f"{run.replace(' ', '-')}-{seed}.weights.h5"
+
+
+def experiment_name(path: Path, run: str, seed: int) -> str:
+    """Return the name of the experiment of a run of the study in a file."""
+    return f"{path.stem}-{run.replace(' ', '-')}-{seed}"
 
 
 def run_experiment(name: str, content: dict[str, Any], *options: str) -> None:
@@ -214,7 +245,7 @@ def run_study(study: Study, path: Path) -> None:
         raise StageError(f"{path}: {error.args[0]}: {PARAMS} has no such parameter") from None
     rows: list[dict[str, Any]] = []
     for name, seed, content in contents:
-        run_experiment(f"{path.stem}-{name.replace(' ', '-')}-{seed}", content)
+        run_experiment(experiment_name(path, name, seed), content)
         if name in kept:
             STARTS.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(WEIGHTS, start_path(name, seed))
@@ -224,6 +255,9 @@ def run_study(study: Study, path: Path) -> None:
         results.to_csv(path.with_suffix(".csv"), index=False)
         path.with_suffix(".md").write_text(summary(study, results), encoding="utf-8")
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
+    if of := study.submit:
+        baseline, proposed = (experiment_name(path, run, study.seeds[0]) for run in (of.baseline, of.proposed))
+        submit(baseline, proposed, of.sub_task, of.real, of.sets)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ groups; numbers with many different values are cut into thirds first.
 """
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,14 @@ from faces.core.terminal import say
 from faces.evaluation.bootstrap import error_rate_intervals
 from faces.evaluation.every_pair import EveryPair
 from faces.evaluation.metrics import MetricsParams
-from faces.evaluation.roc import accept
+from faces.evaluation.roc import Roc, accept, area, roc_curve_sorted, tar_at_far
+from faces.evaluation.rule_of_30 import describe_unmeasurable, is_measurable
 from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
 
 MIN_PAIRS = 30  # of a kind in a group, behind a rate or an accuracy
 MAX_DISTINCT = 6  # numbers with more distinct values are cut into thirds
 MAX_VALUES = 50  # of an attribute, in the plot
+FNMR_RATE = 0.01  # the FMR at which FRCSyn gives FNMR
 
 
 def errors_by_attribute(every: EveryPair, attributes: pd.DataFrame, threshold: float) -> pd.DataFrame:
@@ -101,21 +104,47 @@ def groups_of_pairs(every: EveryPair, attributes: pd.DataFrame, attribute: str) 
 
 def to_categories(names: pd.Series) -> pd.Categorical:
     """Return names of groups as categories, sorted; "" becomes a missing value."""
-    codes, known = pd.factorize(names, sort=True)
+    codes, known = pd.factorize(names)
+    order = np.argsort(np.asarray(known, dtype=object))  # names may be categories themselves, in any order
     unnamed = int("" in known)  # sorts first
-    return pd.Categorical.from_codes(codes - unnamed, categories=pd.Index(known[unnamed:]))
+    categories = pd.Index(known[order[unnamed:]].tolist())
+    return pd.Categorical.from_codes(np.argsort(order)[codes] - unnamed, categories=categories)
+
+
+class GroupMetrics(NamedTuple):
+    """The metrics of groups of pairs.
+
+    Attributes:
+        values: metrics by name.
+        left_out: a sentence on each group or metric that is left out.
+        curves: the ROC of each group that is not.
+    """
+
+    values: dict[str, float]
+    left_out: list[str]
+    curves: dict[str, Roc]
+
+
+def trade_off(accuracies: NDArray[np.floating]) -> tuple[float, float, float]:
+    """Return the mean, the standard deviation and the mean minus the standard deviation of groups' accuracies (g,).
+
+    FRCSyn calls them AVG, SD and TO, and ranks bias by TO: a system that is good for some groups alone has a low one.
+    The standard deviation is that of these groups, with g in the denominator. (Melzi et al. 2024, "FRCSyn Challenge at
+    WACV 2024", arXiv:2311.10476.)
+    """
+    mean, deviation = float(np.mean(accuracies)), float(np.std(accuracies))
+    return mean, deviation, mean - deviation
 
 
 def group_metrics(
     pairs: ScoredPairs, groups: pd.Categorical, threshold: float, draws: MetricsParams, identities_known: bool = True
-) -> tuple[dict[str, float], list[str]]:
+) -> GroupMetrics:
     """Return FMR, FNMR and balanced accuracy of each group at a threshold, and how far groups are apart.
 
     `fmr_worst_to_best` and `fnmr_worst_to_best` are the highest rate over the lowest (ISO/IEC 19795-10), left out if
     the lowest is 0. `<rate>_of_group_<name>_low` and `_high` are the ends of its 95 % interval over people. Of the
-    accuracies, there are mean, standard deviation and trade-off. The trade-off, mean minus standard deviation, is
-    FRCSyn's (Melzi et al. 2024, "FRCSyn Challenge at WACV 2024", arXiv:2311.10476): a system that is good for some
-    groups alone has a low one.
+    accuracies, there are mean, standard deviation and trade-off, see `trade_off`. A group has an AUC and the FNMR at an
+    FMR of 0.01 too.
 
     Args:
         pairs: n pairs of both kinds.
@@ -125,8 +154,7 @@ def group_metrics(
         identities_known: whether `first` and `second` of the pairs are known; if not, there are no intervals.
 
     Returns:
-        Metrics by name, and a sentence on each group that is left out, for it has fewer than `MIN_PAIRS` pairs of a
-        kind. There are no metrics if fewer than two groups are left.
+        No group that has fewer than `MIN_PAIRS` pairs of a kind; nothing if fewer than two groups are left.
     """
     counts, right = _count_by_group(pairs, groups, threshold)
     enough = (counts >= MIN_PAIRS).all(axis=1)
@@ -137,12 +165,14 @@ def group_metrics(
         if not has_enough
     ]
     if enough.sum() < 2:
-        return {}, [*left_out, "metrics of groups need two groups with enough pairs"] if len(counts) else []
+        return GroupMetrics(
+            {}, [*left_out, "metrics of groups need two groups with enough pairs"] if len(counts) else [], {}
+        )
     accuracies = (right[enough] / counts[enough]).mean(axis=1)
-    mean, deviation = float(accuracies.mean()), float(accuracies.std())
     names = [f"accuracy_of_group_{group}" for group in groups.categories[enough]]
     metrics = dict(zip(names, accuracies.tolist(), strict=True))
-    metrics |= {"group_accuracy_mean": mean, "group_accuracy_std": deviation, "trade_off": mean - deviation}
+    of_all = ("group_accuracy_mean", "group_accuracy_std", "trade_off")
+    metrics |= dict(zip(of_all, trade_off(accuracies), strict=True))
     errors = dict(zip(("fmr", "fnmr"), (1 - right[enough] / counts[enough]).T, strict=True))
     for kind, rates in errors.items():
         metrics |= {
@@ -153,14 +183,23 @@ def group_metrics(
             metrics[f"{kind}_worst_to_best"] = float(rates.max() / rates.min())
         else:
             left_out.append(f"{kind}_worst_to_best needs an error in each group")
-    if draws.bootstrap and identities_known:
-        for place in np.flatnonzero(enough):
-            own = sort_descending(pairs.take(np.flatnonzero(groups.codes == place)))
+    curves = {}
+    for place in np.flatnonzero(enough):
+        group = str(groups.categories[place])
+        own = sort_descending(pairs.take(np.flatnonzero(groups.codes == place)))
+        curves[group] = curve = roc_curve_sorted(own.scores, own.same)
+        metrics[f"auc_of_group_{group}"] = area(curve)
+        name, impostors = f"fnmr_at_fmr_{FNMR_RATE:g}_of_group_{group}", int(curve.impostors[-1])
+        if is_measurable(FNMR_RATE, impostors):
+            metrics[name] = 1 - tar_at_far(curve, FNMR_RATE)
+        else:
+            left_out.append(describe_unmeasurable(name, FNMR_RATE, "impostor pairs", impostors))
+        if draws.bootstrap and identities_known:
             ends = error_rate_intervals(own, np.array([threshold]), draws.bootstrap, draws.seed)
             for kind, interval in zip(errors, ends or (), strict=False):
-                name = f"{kind}_of_group_{groups.categories[place]}"
+                name = f"{kind}_of_group_{group}"
                 metrics[f"{name}_low"], metrics[f"{name}_high"] = map(float, interval[0])
-    return metrics, left_out
+    return GroupMetrics(metrics, left_out, curves)
 
 
 def _count_by_group(

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from faces.evaluation.roc import Roc, tar_at_far
+from faces.evaluation.roc import Roc, Scores, tar_at_far
 from faces.evaluation.rule_of_30 import lowest_supported_rate
 from faces.evaluation.scored_pairs import ScoredPairs
 
@@ -36,10 +36,13 @@ def score_histogram(name: str, pairs: ScoredPairs, bins: int = HISTOGRAM_BINS) -
 
     Columns are set, kind, score (the centre of the bin) and share (of the pairs of that kind).
     """
+    scores, same = np.asarray(pairs.scores), np.asarray(pairs.same)
+    kinds = {"genuine": scores[same == 1], "impostor": scores[same == 0]}
+    return pd.concat([histogram(name, kind, of_kind, bins) for kind, of_kind in kinds.items()], ignore_index=True)
+
+
+def histogram(name: str, kind: str, scores: Scores, bins: int = HISTOGRAM_BINS) -> pd.DataFrame:
+    """Return the histogram of scores (n,) of one kind of pair, in the form of `score_histogram`."""
     edges = np.linspace(-1, 1, bins + 1)
-    tables = []
-    for kind, label in (("genuine", 1), ("impostor", 0)):
-        scores = np.asarray(pairs.scores)[np.asarray(pairs.same) == label]
-        share = np.histogram(scores, bins=edges)[0] / len(scores)
-        tables.append(pd.DataFrame({"set": name, "kind": kind, "score": (edges[:-1] + edges[1:]) / 2, "share": share}))
-    return pd.concat(tables, ignore_index=True)
+    share = np.histogram(scores, bins=edges)[0] / len(scores)
+    return pd.DataFrame({"set": name, "kind": kind, "score": (edges[:-1] + edges[1:]) / 2, "share": share})

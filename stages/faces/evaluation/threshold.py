@@ -147,11 +147,17 @@ def read_thresholds(path: Path = THRESHOLD_PATH) -> Thresholds:
     """Return the content of the file; StageError names the file, and the first key that is missing or wrong."""
     require_file(path)
     try:
-        return Thresholds.model_validate_json(path.read_bytes())
+        return parse_thresholds(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise StageError(f"{path} is missing; `dvc repro evaluate` makes it, `dvc pull` fetches it") from None
+
+
+def parse_thresholds(content: bytes, where: str) -> Thresholds:
+    """Return the content of a file that was read; StageError, beginning with `where`, names the first wrong key."""
+    try:
+        return Thresholds.model_validate_json(content)
     except ValidationError as error:
-        raise StageError(f"{path}: {_describe(error)}") from None
+        raise StageError(f"{where}: {_describe(error)}") from None
 
 
 def _describe(error: ValidationError) -> str:

@@ -24,12 +24,16 @@ from faces.core.image_size import IMAGE_SHAPE
 from faces.core.npy_files import write_npy_header
 from faces.core.terminal import progress, warn
 from faces.core.threads import available_cores, in_order
+from faces.external.frcsyn_files import Comparisons, describe_images, read_comparisons
 from faces.external.insightface_bin import read_bin
 from faces.external.pair_files import (
     NamedPair,
+    check_images,
     contiguous_folds,
     find_csv_images,
     find_lfw_images,
+    folds_by_label,
+    folds_by_people,
     image_names,
     image_subjects,
     people,
@@ -40,8 +44,10 @@ from faces.images.decoding import DecodingParams, ready_to_read
 from faces.images.detection import PhotosParams, check_installed
 from faces.images.packing import ReadFace, face_reader
 from faces.images.plausibility import SampledImage, spread, warn_about_sample
-from faces.images.rejection import Rejection
-from faces.tables.external_sets import PAIR_COLUMNS, ExternalSet, check_pairs
+from faces.images.rejection import Rejected, Rejection
+from faces.tables.external_sets import PAIR_COLUMNS, ExternalSet, check_pairs, rejected_table_path
+
+UNUSABLE = np.full(IMAGE_SHAPE, 128, dtype=np.uint8)  # stands in the array for an image that cannot be used
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,8 @@ class GatheredSet:
     sources: list[Path | bytes]
     paths: list[str]
     subjects: list[str]
-    pairs: pd.DataFrame  # PAIR_COLUMNS
-    named: bool  # whether the test set names the subjects; else genuine pairs connect the images of one
+    pairs: pd.DataFrame  # PAIR_COLUMNS, or those without `same`
+    named: bool  # whether the test set names the subjects; else genuine pairs, if known, connect the images of one
 
 
 def check_paths(name: str, entry: ExternalSet) -> None:
@@ -131,6 +137,55 @@ def read_bin_set(entry: ExternalSet) -> GatheredSet:
     return GatheredSet(list(places), list(places.values()), connected_subjects(table, len(places)), table, named=False)
 
 
+def read_frcsyn_set(entry: ExternalSet) -> GatheredSet:
+    """Return a test set of FRCSyn: a folder of images and a comparison file, labelled by people or by the file."""
+    path, folder = Path(entry.pairs), Path(entry.images)
+    comparisons = read_comparisons(path)
+    paths, a, b, _ = comparisons
+    if not entry.allow_missing:
+        check_images(folder, paths, [])
+    with errors_named(entry.pairs):
+        subjects, groups = describe_images(folder, paths, entry.paths, entry.group_by)
+    named = all(subjects)
+    people = pd.factorize(np.array(subjects, dtype=object))[0]
+    same = labels_of(comparisons, people if named else None, path)
+    columns = {"a": a, "b": b} if same is None else {"a": a, "b": b, "same": same}
+    table = pd.DataFrame(columns)
+    table["fold"] = 0
+    if same is not None:
+        table["fold"] = folds_by_people(people[a].data, people[b].data, same.data) if named else folds_by_label(same)
+    table["group"] = groups_of_comparisons(groups, a, b)
+    check_pairs(table, path)
+    if not named and same is not None:
+        subjects = connected_subjects(table, len(paths))
+    return GatheredSet([folder / name for name in paths], paths, subjects, table, named)
+
+
+def labels_of(comparisons: Comparisons, people: NDArray[np.int64] | None, path: Path) -> NDArray[np.int8] | None:
+    """Return 1 or 0 for each comparison, (n,), None if nothing tells; StageError if people and labels disagree.
+
+    `people` (N,) numbers who is on each image, if that is known; `path` is the file, for messages.
+    """
+    if people is None:
+        return comparisons.same
+    by_people = (people[comparisons.a] == people[comparisons.b]).astype(np.int8)
+    if comparisons.same is not None and len(wrong := np.flatnonzero(by_people != comparisons.same)):
+        place = wrong[0]
+        a, b = comparisons.paths[comparisons.a[place]], comparisons.paths[comparisons.b[place]]
+        raise StageError(
+            f"{path}: line {place + 1}: the label is {comparisons.same[place]}, but {a} and {b} are of "
+            f"{'one person' if by_people[place] else 'two people'}, by their paths or attributes.csv"
+        )
+    return by_people
+
+
+def groups_of_comparisons(groups: list[str], a: NDArray[np.int64], b: NDArray[np.int64]) -> pd.Categorical:
+    """Return the group of each comparison of images a[i] and b[i]: that of both images, or "" if they differ."""
+    codes, names = pd.factorize(np.array(["", *groups], dtype=object))  # "" has the code 0
+    of_image = codes[1:].astype(np.int32)
+    return pd.Categorical.from_codes(np.where(of_image[a] == of_image[b], of_image[a], 0), categories=pd.Index(names))
+
+
 def number_pairs(pairs: list[NamedPair], path: Path, names: list[str] | None = None) -> tuple[list[str], pd.DataFrame]:
     """Return the names of images and the pairs as a table with `PAIR_COLUMNS`, a and b being positions of names.
 
@@ -152,10 +207,12 @@ def connected_subjects(pairs: pd.DataFrame, images: int) -> list[str]:
 
 def warn_about_pairs(path: str, gathered: GatheredSet) -> None:
     """Warn about pairs of an image with itself and impostor pairs within a subject; the protocol keeps them."""
-    pairs, subjects = gathered.pairs, np.array(gathered.subjects)
+    pairs, subjects = gathered.pairs, pd.factorize(np.array(gathered.subjects, dtype=object))[0]
     selves = pairs["a"] == pairs["b"]
     if selves.any():
         warn(f"{path}: {selves.sum()} pairs are of an image with itself; the first is pair {selves.argmax() + 1}")
+    if "same" not in pairs:
+        return
     torn = (pairs["same"] == 0) & (subjects[pairs["a"]] == subjects[pairs["b"]]) & ~selves
     if torn.any():
         warn(
@@ -181,39 +238,63 @@ def read_or_reject(source: Path | bytes, read: ReadFace) -> NDArray[np.uint8] | 
         return rejection
 
 
-def write_pixels(gathered: GatheredSet, where: str, read: ReadFace, workers: int, target: BinaryIO, title: str) -> None:
+def write_pixels(
+    gathered: GatheredSet, where: str, read: ReadFace, workers: int, target: BinaryIO, title: str, allow_missing: bool
+) -> list[Rejected]:
     """Write all images as one .npy file; StageError names all that cannot be read, each after `where`.
 
-    The bytes do not depend on the number of `workers`, 0 for one per core.
+    The bytes do not depend on the number of `workers`, 0 for one per core. With `allow_missing`, grey stands for such
+    an image, and they are returned; StageError if there is no other.
     """
     write_npy_header(target, np.uint8, (len(gathered.sources), *IMAGE_SHAPE))
-    workers, problems = workers or available_cores(), []
+    workers, rejected = workers or available_cores(), []
     with ready_to_read(), ThreadPoolExecutor(workers) as pool:
         results = in_order(pool, partial(read_or_reject, read=read), gathered.sources, ahead=8 * workers)
         bar = progress(results, title, total=len(gathered.sources), unit="image")
         for path, result in zip(gathered.paths, bar, strict=True):
             if isinstance(result, Rejection):
-                problems.append(f"{where}{path}: {result.reason}: {result.detail}")
-            else:
-                target.write(result.data)
-    if problems:
-        raise StageError("\n".join(problems))
+                rejected.append(result.row(path))
+                result = UNUSABLE
+            target.write(result.data)
+    if rejected and not allow_missing:
+        raise StageError("\n".join(f"{where}{row.path}: {row.reason}: {row.detail}" for row in rejected))
+    if len(rejected) == len(gathered.sources):
+        first = rejected[0]
+        raise StageError(f"{where}{first.path}: {first.reason}: {first.detail}; the other images cannot be used either")
+    return rejected
 
 
-def warn_about_images(name: str, entry: ExternalSet, gathered: GatheredSet, pixels: NDArray[np.uint8]) -> None:
-    """Warn if a sample of a test set's images looks like photos where faces should be, or has channels swapped."""
-    sample = [SampledImage(gathered.paths[row], gathered.sources[row], pixels[row]) for row in spread(len(pixels))]
+def warn_about_images(
+    name: str, entry: ExternalSet, gathered: GatheredSet, pixels: NDArray[np.uint8], rejected: list[Rejected]
+) -> None:
+    """Warn of rejected images, and if a sample of the others looks like photos of no crop, or has channels swapped."""
+    if rejected:
+        warn(
+            f"{name}: {len(rejected)} of {len(gathered.paths)} images cannot be used; {rejected_table_path(name)} "
+            "lists each, and their comparisons fail"
+        )
+    usable = np.flatnonzero(~np.isin(gathered.paths, [row.path for row in rejected]))
+    rows = usable[spread(len(usable))]
+    sample = [SampledImage(gathered.paths[row], gathered.sources[row], pixels[row]) for row in rows]
     warn_about_sample(name, sample, "test set", entry.channels, "faces: photos" if entry.faces == "aligned" else "")
 
 
-def file_states(entry: ExternalSet, gathered: GatheredSet) -> list[FileState]:
-    """Return the state of every file of a test set."""
+def file_states(entry: ExternalSet, gathered: GatheredSet) -> list[FileState | None]:
+    """Return the state of every file of a test set; None for one that is not there."""
     files = [Path(entry.pairs), *(source for source in gathered.sources if isinstance(source, Path))]
-    return [file_state(status) for status in map(os.stat, files)]
+    return [_state(file) for file in files]
+
+
+def _state(file: Path) -> FileState | None:
+    try:
+        return file_state(os.stat(file))
+    except OSError:
+        return None
 
 
 READERS: dict[str, Callable[[ExternalSet], GatheredSet]] = {
     "lfw": read_lfw_set,
     "csv": read_csv_set,
     "bin": read_bin_set,
+    "frcsyn": read_frcsyn_set,
 }

@@ -1,4 +1,6 @@
-"""The pairs of an external test set as their publisher wrote them, in two formats; insightface_bin.py reads a third.
+"""The pairs of an external test set as their publisher wrote them, in two formats.
+
+insightface_bin.py reads a third, frcsyn_files.py a fourth.
 
 `lfw`: the pairs.txt of Labeled Faces in the Wild (http://vis-www.cs.umass.edu/lfw/), whose first line is
 `<sets> <n>`, or `<n>` for one set, as in its pairsDevTest.txt. Then, for each set, n lines `<name> <i> <j>`, images i
@@ -14,8 +16,9 @@ import difflib
 import os
 import stat
 import unicodedata
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -57,39 +60,43 @@ def contiguous_folds(pairs: int) -> list[int]:
     return [fold for fold in range(FOLDS) for _ in range(pairs // FOLDS + (fold < pairs % FOLDS))]
 
 
-def folds_by_label(same: Sequence[int]) -> list[int]:
-    """Return the fold of each pair, by its label: the pairs of either label are cut into runs, in order.
+def folds_by_label(same: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the fold of each pair, (n,), by its label: the pairs of either label are cut into runs, in order.
 
     There are ten folds, or as many as there are pairs of the rarer label, so that each has pairs of both.
     """
-    count = max(1, min(FOLDS, sum(same), len(same) - sum(same)))
-    folds = [0] * len(same)
-    for label in (0, 1):
-        places = [place for place, kind in enumerate(same) if kind == label]
-        for number, place in enumerate(places):
-            folds[place] = number * count // len(places)
+    genuine = np.asarray(same) == 1
+    count = max(1, min(FOLDS, genuine.sum(), (~genuine).sum()))
+    folds = np.zeros(len(genuine), dtype=np.int64)
+    for kind in (~genuine, genuine):
+        places = np.flatnonzero(kind)
+        folds[places] = np.arange(len(places)) * count // max(1, len(places))
     return folds
 
 
-def folds_by_people(pairs: Sequence[NamedPair]) -> list[int]:
-    """Return the fold of each pair, whose subjects are known: a person's genuine pairs are all in one fold.
+def folds_by_people(first: Sequence[Hashable], second: Sequence[Hashable], same: Sequence[int]) -> NDArray[np.int64]:
+    """Return the fold of each pair, (n,), whose subjects are known: a person's genuine pairs are all in one fold.
 
     People are cut into runs, in order of their first genuine pair, with about as many such pairs in each: into ten, or
     as many as there are people. An impostor pair goes to that fold of its two people which has fewer of them so far.
+
+    Args:
+        first: who is on the first image of each pair, by name or number.
+        second: who is on the second.
+        same: 1 for a genuine pair, 0 for an impostor pair.
     """
-    genuine = Counter(pair.subject_a for pair in pairs if pair.same)  # in order of first use
-    count = max(1, min(FOLDS, len(genuine), len(pairs) - genuine.total()))
+    genuine = Counter(person for person, kind in zip(first, same, strict=True) if kind)  # in order of first use
+    count = max(1, min(FOLDS, len(genuine), len(same) - genuine.total()))
     ends = np.cumsum(list(genuine.values()))
     middles = ends - np.array(list(genuine.values())) / 2
     fold_of = dict(zip(genuine, (middles * count // max(1, genuine.total())).astype(int).tolist(), strict=True))
-    impostors = Counter(dict.fromkeys(range(count), 0))
-    folds = []
-    for pair in pairs:
-        choices = [fold_of[name] for name in (pair.subject_a, pair.subject_b) if name in fold_of]
+    impostors, folds = [0] * count, array("q")
+    for one, other, kind in zip(first, second, same, strict=True):
+        choices = [fold_of[person] for person in (one, other) if person in fold_of]
         fold = min(choices or range(count), key=lambda choice: (impostors[choice], choice))
-        impostors[fold] += not pair.same
+        impostors[fold] += not kind
         folds.append(fold)
-    return folds
+    return np.unique(np.array(folds, dtype=np.int64), return_inverse=True)[1]  # one person may fill several folds
 
 
 def image_names(pairs: Iterable[NamedPair]) -> list[str]:
@@ -188,7 +195,7 @@ def find_lfw_images(folder: Path, names: Iterable[str]) -> list[str]:
         if len(files) > 1:
             problems.append(f"{name}: is several files: {', '.join(files)}")
         found.append(f"{person}/{files[0]}" if files else f"{name}.*")
-    _check_images(folder, found, problems)
+    check_images(folder, found, problems)
     return found
 
 
@@ -213,8 +220,12 @@ def read_csv_pairs(path: Path) -> list[NamedPair]:
     _check_subjects(pairs, [row.where for row in rows])
     if not rows or "fold" in rows[0]:
         return pairs
-    folds = folds_by_people(pairs) if SUBJECTS[0] in rows[0] else folds_by_label([pair.same for pair in pairs])
-    return [pair._replace(fold=fold) for pair, fold in zip(pairs, folds, strict=True)]
+    same = [pair.same for pair in pairs]
+    if SUBJECTS[0] in rows[0]:
+        folds = folds_by_people([pair.subject_a for pair in pairs], [pair.subject_b for pair in pairs], same)
+    else:
+        folds = folds_by_label(same)
+    return [pair._replace(fold=fold) for pair, fold in zip(pairs, folds.tolist(), strict=True)]
 
 
 def image_subjects(pairs: Iterable[NamedPair]) -> dict[str, str]:
@@ -240,7 +251,7 @@ def _check_subjects(pairs: list[NamedPair], where: list[str]) -> None:
 
 def _csv_pair(row: Row) -> NamedPair:
     """Return the pair in a row; its fold is 0 if the row has none."""
-    a, b = _inner_path(row, "a"), _inner_path(row, "b")
+    a, b = (inner_path(row[column], f"{row.where}: {column} is") for column in "ab")
     if a == b:
         raise StageError(f"{row.where}: pairs image {a} with itself")
     names = {column: row.get(column, "") for column in ("group", *SUBJECTS)}
@@ -255,22 +266,23 @@ def _csv_pair(row: Row) -> NamedPair:
     return NamedPair(a, b, row.number("same", below=2), fold, **names)
 
 
-def _inner_path(row: Row, column: str) -> str:
-    path = PurePosixPath(row[column])
+def inner_path(text: str, what: str) -> str:
+    """Return a path below the folder of images in its plain form; StageError, beginning with `what`, if it is none."""
+    path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or not path.name:
-        raise StageError(f"{row.where}: {column} is {row[column][:200]!r}; expected a path below the folder of images")
-    if "\r" in row[column]:
-        raise StageError(f"{row.where}: {column} {row[column][:200]!r} has a carriage return")
+        raise StageError(f"{what} {text[:200]!r}; expected a path below the folder of images")
+    if "\r" in text:
+        raise StageError(f"{what} {text[:200]!r}, which has a carriage return")
     return str(path)
 
 
 def find_csv_images(folder: Path, names: list[str]) -> list[str]:
     """Return the path of each image, which is its name; StageError names all that cannot be used."""
-    _check_images(folder, names, [])
+    check_images(folder, names, [])
     return names
 
 
-def _check_images(folder: Path, paths: list[str], problems: list[str]) -> None:
+def check_images(folder: Path, paths: list[str], problems: list[str]) -> None:
     """Raise StageError, with a line for each of `paths` that is not a file with content, and for each of `problems`."""
     reasons = {path: reason for path in paths if (reason := _why_unusable(folder / path))}
     unusable = [f"{path}: {reason}" for path, reason in reasons.items()]

@@ -1,14 +1,21 @@
 """The scores that experiments kept, read from DVC's cache, and the table of a comparison."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from faces.core.errors import StageError
-from faces.core.files import require_file
 from faces.core.params import PARAMS_FILE, parse_params
 from faces.reporting.differences import Difference, compare
-from faces.reporting.experiments import WORKSPACE, experiment_references, git, read_file_at, resolve_experiment
+from faces.reporting.experiments import (
+    WORKSPACE,
+    experiment_references,
+    git,
+    read_file_at,
+    read_output_at,
+    resolve_experiment,
+)
 from faces.reporting.tables import Table
 from faces.tables.kept_scores import (
     IDENTIFIED_PATH,
@@ -49,7 +56,10 @@ def read_scores(reference: str) -> KeptScores:
     params = parse_params(read_file_at(reference, str(PARAMS_FILE)).encode(), f"{reference}: {PARAMS_FILE}")
     listed = params.get("test_sets")
     kept = read_kept(_require(reference, PARTS_PATH), f"{reference}: {PARTS_PATH}")
-    if identified := _read(reference, IDENTIFIED_PATH):
+    identified = b""
+    with suppress(StageError):  # experiments of before kept none
+        identified = read_output_at(reference, IDENTIFIED_PATH)
+    if identified:
         kept.decisions.update(read_decisions(identified, f"{reference}: {IDENTIFIED_PATH}"))
     for name in listed if isinstance(listed, dict) else ():
         path = test_set_path(str(name))
@@ -59,28 +69,10 @@ def read_scores(reference: str) -> KeptScores:
 
 def _require(reference: str, path: Path) -> bytes:
     """Return the content of a file that DVC keeps; StageError if the commit has none, or it is in no cache."""
-    content = _read(reference, path)
-    if content is None:
-        raise StageError(
-            f"{reference}: has no {path}; `dvc repro` makes it there, `dvc pull` fetches it. Experiments keep scores "
-            "since `evaluate` writes this file"
-        )
-    return content
-
-
-def _read(reference: str, path: Path) -> bytes | None:
-    """Return the content of a file that DVC keeps; None if the commit has none, or it is in no cache."""
-    if reference == WORKSPACE:
-        require_file(path)
-        return path.read_bytes() if path.is_file() else None
-    from dvc.api import read  # takes a second to import
-    from dvc.exceptions import DvcException
-
     try:
-        content: bytes = read(path.as_posix(), rev=reference, mode="rb")
-    except (DvcException, OSError):
-        return None
-    return content
+        return read_output_at(reference, path)
+    except StageError as error:
+        raise StageError(f"{error}. Experiments keep scores since `evaluate` writes this file") from None
 
 
 class Comparison(NamedTuple):

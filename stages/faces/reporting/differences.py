@@ -34,7 +34,7 @@ from faces.evaluation.roc import area, equal_error, roc_curve_sorted, tar_at_far
 from faces.evaluation.rule_of_30 import is_measurable
 from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
 from faces.evaluation.verification import accuracy
-from faces.tables.kept_scores import KeptPairs, KeptScores
+from faces.tables.kept_scores import MAX_PAIRS, KeptPairs, KeptScores
 
 BETTER, WORSE, UNDECIDED, NO_INTERVAL = "better", "worse", "not told apart", "no interval"
 ERRORS = ("eer", "loss", "fmr", "fnmr", "cllr", "failure_to_enrol")  # parts of names of metrics of which less is better
@@ -106,7 +106,10 @@ def compare(
     if any(one.embeddings == other.embeddings for one, other in zip(first, second, strict=True)):
         said.append("the embeddings are the same, so all cosines are: only thresholds and votes can differ")
     for name in names:
-        every, drawn = ([kept.sets[name][kind] for kept in everything] for kind in (0, 1))
+        every, drawn = ([_part(kept.sets[name][kind]) for kept in everything] for kind in (0, 1))
+        if not all(len(pairs.same) for pairs in every):
+            said.append(f"{name}: has no labels, so no figures")
+            continue
         common = pairs_of_one_kind(every)
         if common.dropped:
             said.append(
@@ -118,7 +121,7 @@ def compare(
             continue
         said.append(f"{name}: {_how_many(common, every, 'pairs in common,')}")
         of_drawn = pairs_of_one_kind(drawn)
-        if any(one is not other for one, other in zip(every, drawn, strict=True)):
+        if any(kept.sets[name].every is not kept.sets[name].drawn for kept in everything):
             lacking = "" if of_drawn.both_kinds else "; it is left out, since these are not of both kinds"
             said.append(f"{name}: accuracy: {_how_many(of_drawn, drawn, 'drawn pairs in common')}{lacking}")
         if of_drawn.both_kinds:
@@ -157,6 +160,12 @@ def _compare_decisions(
             ]
             found += _differences(name, scored[: len(first)], scored[len(first) :], common.people)
     return found, said
+
+
+def _part(pairs: KeptPairs) -> KeptPairs:
+    """Return the first `MAX_PAIRS` pairs; of FRCSyn's sets more are kept."""
+    columns = {column: getattr(pairs, column)[:MAX_PAIRS] for column in ("a", "b", "same", "scores")}
+    return pairs if len(pairs.a) <= MAX_PAIRS else pairs._replace(**columns)
 
 
 def _how_many(common: CommonPairs, sides: Sequence[KeptPairs], what: str) -> str:

@@ -1,10 +1,14 @@
-"""Files of an experiment: a DVC experiment, a branch, a tag or a commit, read from Git; or those of the workspace."""
+"""Files of an experiment: a DVC experiment, a branch, a tag or a commit, read from Git; or those of the workspace.
+
+What a stage writes is read from DVC's cache, or from the workspace.
+"""
 
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from faces.core.errors import StageError
+from faces.core.files import require_file
 from faces.core.json_files import parse_json
 
 WORKSPACE = "workspace"
@@ -52,3 +56,21 @@ def read_file_at(commit: str, path: str) -> str:
     if not there:
         raise StageError(f"{commit}: has no {path}; run `dvc repro` there first, from the root of the project")
     return Path(path).read_text(encoding="utf-8") if commit == WORKSPACE else git("show", f"{commit}:{path}")
+
+
+def read_output_at(commit: str, path: Path) -> bytes:
+    """Return what a stage of a commit wrote; StageError if it wrote no such file, or the file is in no cache."""
+    missing = StageError(f"{commit}: has no {path}; `dvc repro` makes it there, `dvc pull` fetches it")
+    if commit == WORKSPACE:
+        require_file(path)
+        if not path.is_file():
+            raise missing
+        return path.read_bytes()
+    from dvc.api import read  # takes a second to import
+    from dvc.exceptions import DvcException
+
+    try:
+        content: bytes = read(path.as_posix(), rev=commit, mode="rb")
+    except (DvcException, OSError):
+        raise missing from None
+    return content

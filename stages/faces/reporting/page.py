@@ -13,18 +13,18 @@ from faces.evaluation.threshold import read_thresholds
 from faces.reporting.comparison import as_table, compare_experiments
 from faces.reporting.differences import less_is_better
 from faces.reporting.experiments import WORKSPACE, git, read_file_at, read_json_at, resolve_experiment
-from faces.reporting.plots import curves, picture
+from faces.reporting.plots import curves, det_by_group, picture
 from faces.reporting.tables import (
     METRICS,
     NOTE_MEANS,
     Table,
     exports_table,
+    labelled_test_sets,
     thresholds_table,
     training_data_tables,
     verification_table,
     worst_groups,
 )
-from faces.tables.external_sets import load_test_sets
 from faces.tables.sources import load_sources
 
 COMPARED = ("metrics/evaluate.json", "metrics/identify.json", "metrics/train.json")
@@ -168,8 +168,9 @@ def body(against: str | None) -> str:
     sections["Verification"] = (
         f"<p>With 95 % intervals over people. {NOTE_MEANS}</p>{in_html(verification_table(details))}"
     )
-    if test_sets := {name: read_json(METRICS / f"score@{name}.json") for name in load_test_sets()}:
-        sections["Other test sets"] = in_html(verification_table(test_sets))
+    if test_sets := labelled_test_sets():
+        plots = "".join(det_by_group(name) for name, metrics in test_sets.items() if "trade_off" in metrics)
+        sections["Other test sets"] = in_html(verification_table(test_sets)) + f'<div class="plots">{plots}</div>'
     sections["Thresholds"] = (
         f"<p>Errors on every pair of {thresholds.measured_on} images.</p>{in_html(thresholds_table(thresholds))}"
     )

@@ -110,6 +110,12 @@ def read_curve(path: Path, **options: Any) -> pd.DataFrame:
     return pd.read_csv(path, **options)
 
 
+def det_by_group(name: str) -> str:
+    """Return an HTML figure of the DET of each group of a test set."""
+    table = read_curve(METRICS / f"score/{name}_groups.csv", dtype={"set": str}, keep_default_na=False)
+    return plot(draw_lines(table[table["fnmr"] > 0], "fmr", "fnmr", "xy"), f"DET of {name} by group")
+
+
 def curves(threshold: float) -> Iterator[str]:
     """Yield an HTML figure for each curve that the stages wrote: ROC, DET, scores, CMC, training, t-SNE."""
     roc = read_curve(METRICS / "evaluate/roc.csv")

@@ -10,6 +10,7 @@ from faces.core.json_files import read_json
 from faces.evaluation.metrics import FNMR_RATES
 from faces.evaluation.rule_of_30 import is_supported
 from faces.evaluation.threshold import ErrorRates, Thresholds
+from faces.tables.external_sets import load_test_sets
 from faces.tables.sources import load_sources
 
 METRICS = Path("metrics")
@@ -77,6 +78,12 @@ def training_data_tables() -> tuple[Table, Table]:
         Table(["source", "images", "people", "rejected", "failure to enrol"], rows),
         Table(["part", "what it is", "images", "people"], parts),
     )
+
+
+def labelled_test_sets() -> dict[str, Metrics]:
+    """Return the metrics of each test set by name; those without labels have none to show, and are left out."""
+    scores = {name: read_json(METRICS / f"score@{name}.json") for name in load_test_sets()}
+    return {name: metrics for name, metrics in scores.items() if "accuracy" in metrics}
 
 
 def metric_labels(details: Metrics) -> dict[str, str]:

@@ -1,17 +1,19 @@
 """The section `test_sets:` of params.yaml, and the files that `gather` and `embed_test` write for each test set.
 
-For a test set <name>, data/tests has <name>.npy, the pixels of its images, <name>.images.csv, where each came from, and
-<name>.pairs.csv, its pairs in the order of the protocol, by image number.
+For a test set <name>, data/tests has <name>.npy, the pixels of its images, <name>.images.csv, where each came from,
+<name>.rejected.csv, which of them could not be used, and <name>.pairs.csv, its pairs in the order of the protocol, by
+image number.
 """
 
 import argparse
+from array import array
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import RootModel, model_validator
+from pydantic import Field, RootModel, model_validator
 
 from faces.core.csv_files import csv_rows, read_csv
 from faces.core.errors import StageError
@@ -24,8 +26,11 @@ NAME_HELP = "a name from the section `test_sets:` of params.yaml"
 IMAGE_COLUMNS = {"subject": str, "path": str}
 
 # a, b: image numbers; same: 1 for two images of one person, else 0; fold: 0..F-1, as in cross-validation; group: the
-# protocol's own name for a kind of pair, may be empty.
+# protocol's own name for a kind of pair, may be empty. A test set without labels has no column `same`.
 PAIR_COLUMNS = {"a": np.int64, "b": np.int64, "same": np.int64, "fold": np.int64, "group": str}
+UNLABELLED_COLUMNS = {column: kind for column, kind in PAIR_COLUMNS.items() if column != "same"}
+REJECTED_COLUMNS = {"path": str, "reason": str, "detail": str}
+OF_FRCSYN = ("paths", "group_by", "allow_missing")
 
 
 class ExternalSet(Params):
@@ -33,18 +38,32 @@ class ExternalSet(Params):
 
     Images are aligned faces, or photos in which faces are found. `channels` of `bgr` are images that were written with
     red and blue swapped.
+
+    The others are of format `frcsyn`, see faces/external/frcsyn_files.py. `paths` is a pattern that says what a path
+    tells, such as {race}/{subject}/{image}. `group_by` names what of that, or of attributes.csv, makes the groups.
+    `allow_missing` has the stage go on without images that are missing or cannot be used.
     """
 
-    format: Literal["lfw", "bin", "csv"]
+    format: Literal["lfw", "bin", "csv", "frcsyn"]
     images: FilePath
     pairs: FilePath
     faces: Literal["aligned", "photos"] = "aligned"
     channels: Channels = "rgb"
+    paths: str = ""
+    group_by: list[Annotated[str, Field(min_length=1)]] = []
+    allow_missing: bool = False
 
     @model_validator(mode="after")
     def _one_bin(self) -> "ExternalSet":
         if self.format == "bin" and self.images != self.pairs:
             raise ValueError("images and pairs should be the same .bin file, which holds both")
+        return self
+
+    @model_validator(mode="after")
+    def _of_frcsyn(self) -> "ExternalSet":
+        wrong = [key for key in OF_FRCSYN if key in self.model_fields_set]
+        if wrong and self.format != "frcsyn":
+            raise ValueError(f"{', '.join(wrong)}: of format frcsyn alone, and this is {self.format}")
         return self
 
 
@@ -88,8 +107,13 @@ def image_table_path(name: str) -> Path:
 
 
 def pair_table_path(name: str) -> Path:
-    """Return where the table of a test set's pairs is; it has `PAIR_COLUMNS`."""
+    """Return where the table of a test set's pairs is; it has `PAIR_COLUMNS`, or those without `same`."""
     return TESTS / f"{name}.pairs.csv"
+
+
+def rejected_table_path(name: str) -> Path:
+    """Return where the table of a test set's images is that could not be used; it has `REJECTED_COLUMNS`."""
+    return TESTS / f"{name}.rejected.csv"
 
 
 def embeddings_path(name: str) -> Path:
@@ -118,24 +142,42 @@ def read_image_table(name: str, images: int) -> pd.DataFrame:
     return table
 
 
+def read_rejected(name: str, images: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which of a test set's images could not be used, (N,); `images` is their table."""
+    rejected = read_csv(rejected_table_path(name), REJECTED_COLUMNS, may_be_empty=["detail"])
+    return images["path"].isin(rejected["path"]).to_numpy()
+
+
 def read_test_pairs(name: str, images: int) -> pd.DataFrame:
     """Return a test set's pairs, in the order of the protocol; a pair may come twice, as in some protocols it does.
+
+    `group` is categorical. Without labels, there is no column `same`. A pair takes 36 bytes.
 
     StageError if the table is missing, cut short or has been edited into nonsense.
     """
     path = pair_table_path(name)
-    below = {"a": images, "b": images, "same": 2, "fold": None}
-    rows = [
-        (*(row.number(column, limit) for column, limit in below.items()), row["group"])
-        for row in csv_rows(path, list(PAIR_COLUMNS), complete=True)
-    ]
-    table = pd.DataFrame(rows, columns=list(PAIR_COLUMNS)).astype(PAIR_COLUMNS)
+    limits = {"a": images, "b": images, "same": 2, "fold": None}
+    numbers, codes, groups = dict[str, array](), array("i"), dict[str, int]()
+    for row in csv_rows(path, list(UNLABELLED_COLUMNS), ["same"], complete=True):
+        numbers = numbers or {column: array("q") for column in limits if column in row}
+        for column, kept in numbers.items():
+            kept.append(row.number(column, limits[column]))
+        codes.append(groups.setdefault(row["group"], len(groups)))
+    if not numbers:
+        raise StageError(f"{path}: has no pair")
+    table = pd.DataFrame({column: np.frombuffer(kept, np.int64) for column, kept in numbers.items()})
+    table["group"] = pd.Categorical.from_codes(np.frombuffer(codes, np.int32), categories=pd.Index(list(groups)))
     check_pairs(table, path)
     return table
 
 
 def check_pairs(table: pd.DataFrame, path: Path) -> None:
-    """Raise StageError, naming `path`, if pairs of one kind are missing, or a fold between the first and the last."""
+    """Raise StageError, naming `path`, if pairs of one kind are missing, or a fold between the first and the last.
+
+    Of a table without labels, neither can be told.
+    """
+    if "same" not in table:
+        return
     for same, kind in enumerate(("impostor", "genuine")):
         if not (table["same"] == same).any():
             raise StageError(f"{path}: has no {kind} pair")

@@ -3,7 +3,8 @@
 `evaluate` writes data/scores.npz for the test parts, and `score` writes data/tests/<name>.scores.npz for a test set.
 `identify` writes data/identified.npz: which probes it named rightly.
 Images and people are known by hashes of their names, so that experiments with other splits find the pairs that they
-have in common. At most `MAX_PAIRS` pairs of a set are kept: 25 MB.
+have in common. At most `MAX_PAIRS` pairs of a set are kept: 25 MB. Of a set of FRCSyn all are, in the order of its
+comparison file, since a submission has them all.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ class KeptPairs(NamedTuple):
         people: hash of the name of the person on each image, uint64 (n,); empty if the set does not name them.
         a: place of the first image of each pair, (m,).
         b: place of the second image, (m,).
-        same: 1 for a genuine pair, 0 for an impostor pair, (m,).
+        same: 1 for a genuine pair, 0 for an impostor pair, (m,); empty if the set has no labels.
         scores: cosines, (m,).
     """
 
@@ -97,14 +98,21 @@ class NamedImages(NamedTuple):
     people: Names
 
     def keep(
-        self, a: NDArray[np.integer], b: NDArray[np.integer], same: NDArray[Any], scores: NDArray[np.floating]
+        self,
+        a: NDArray[np.integer],
+        b: NDArray[np.integer],
+        same: NDArray[Any],
+        scores: NDArray[np.floating],
+        all_pairs: bool = False,
     ) -> KeptPairs:
-        """Return the first `MAX_PAIRS` pairs of images a[i] and b[i] with their scores."""
-        a, b = a[:MAX_PAIRS], b[:MAX_PAIRS]
-        used, places = np.unique(np.concatenate([a, b]), return_inverse=True)
-        first, second = places.reshape(2, -1).astype(np.int32)
+        """Return the pairs of images a[i] and b[i] with their scores: the first `MAX_PAIRS`, or all."""
+        most = None if all_pairs else MAX_PAIRS
+        a, b = a[:most], b[:most]
+        used = np.zeros(len(self.images), dtype=bool)
+        used[a] = used[b] = True
+        place = np.cumsum(used, dtype=np.int32) - np.int32(1)
         people = self.people[used] if len(self.people) else self.people
-        return KeptPairs(self.images[used], people, first, second, same[:MAX_PAIRS].astype(np.int8), scores[:MAX_PAIRS])
+        return KeptPairs(self.images[used], people, place[a], place[b], same[:most].astype(np.int8), scores[:most])
 
     def keep_probes(self, images: NDArray[np.integer], right: NDArray[np.bool_]) -> KeptPairs:
         """Return images as probes, and whether each was named rightly, both (n,)."""
@@ -204,8 +212,8 @@ def _read_pairs(arrays: dict[str, NDArray[Any]], prefix: str) -> KeptPairs:
         columns["a"], columns["b"] = (places.astype(np.int32) for places in np.triu_indices(len(people), k=1))
         columns["same"] = (people[columns["a"]] == people[columns["b"]]).astype(np.int8)
     pairs = KeptPairs(**columns)
-    sizes = {len(pairs.a), len(pairs.b), len(pairs.same), len(pairs.scores)}
-    if len(sizes) > 1 or len(pairs.people) not in (0, len(pairs.images)):
+    sizes = {len(pairs.a), len(pairs.b), len(pairs.scores)}
+    if len(sizes) > 1 or len(pairs.same) not in (0, len(pairs.a)) or len(pairs.people) not in (0, len(pairs.images)):
         raise ValueError(f"{prefix}: columns of different lengths")
     if max(pairs.a.max(), pairs.b.max()) >= len(pairs.images) or not np.isfinite(pairs.scores).all():
         raise ValueError(f"{prefix}: a pair of an image that is not there, or a score that is no number")

@@ -1,0 +1,252 @@
+"""A submission to FRCSyn: its bytes, its checks, and the rules of the sub-tasks."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from faces.commands import frcsyn_submission as submission
+from faces.commands.frcsyn_submission import (
+    System,
+    Used,
+    broken_rules,
+    check_submission,
+    images_used,
+    make_submission,
+    write_submission,
+)
+from faces.core.errors import StageError
+from faces.evaluation.threshold import read_thresholds
+from faces.tables.kept_scores import KeptPairs, KeptScores, KeptSet, hash_names, write_kept
+from faces.tables.kept_scores import test_set_path as scores_path
+from small_project import commit, dvc, git, run_command, write_params
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of pygtrie, which DVC uses
+
+NO_LABELS = np.empty(0, np.int8)
+
+
+def kept(name: str, pairs: list[tuple[str, str]], scores: list[float], threshold: float, embeddings: str) -> KeptScores:
+    images = sorted({image for pair in pairs for image in pair})
+    a, b = (np.array([images.index(pair[side]) for pair in pairs], np.int32) for side in (0, 1))
+    every = KeptPairs(hash_names(images), np.empty(0, np.uint64), a, b, NO_LABELS, np.array(scores))
+    return KeptScores(embeddings, threshold, {name: KeptSet(every, every)}, {})
+
+
+PAIRS = {"one": [("x.png", "y.png"), ("z.png", "x.png"), ("y.png", "z.png")], "two": [("x.png", "y.png")]}
+SCORES = {"one": [0.25, -0.5, 0.1234567891], "two": [1.0]}
+LINES = {"one": "0.25000000,1\n-0.50000000,0\n0.12345679,0\n", "two": "1.00000000,1\n"}
+
+
+def system(role: str, used: dict[str, Used] | None = None, **changes: Any) -> System:
+    thresholds = read_thresholds().model_copy(update={"threshold": 0.25, "chosen_on": "validation_unseen"})
+    scores = {name: kept(name, PAIRS[name], SCORES[name], 0.25, role) for name in PAIRS}
+    sets = {name: {"format": "frcsyn", "images": "faces", "pairs": f"{name}.txt"} for name in PAIRS}
+    made = System(role, f"my-{role}", sets, scores, thresholds, used or {"real": Used(100, 10)}, "models/from_scratch")
+    return made._replace(**changes)
+
+
+def both() -> tuple[System, System]:
+    return system("baseline"), system("proposed", {"real": Used(100, 10), "drawn": Used(500, 20)})
+
+
+@pytest.fixture
+def lists(project: Path) -> None:
+    for name, pairs in PAIRS.items():
+        Path(f"{name}.txt").write_text("".join(f"{a};{b}\n" for a, b in pairs))
+
+
+def test_lines_are_score_and_decision_in_order_and_bytes_repeat(lists: None) -> None:
+    archive = write_submission(both(), Path("out/mine"))
+    first = archive.read_bytes()
+    assert archive == Path("out/mine.zip")
+    for name, text in LINES.items():
+        for role in ("baseline", "proposed"):
+            assert Path(f"out/mine/{name}/{role}.txt").read_text() == text
+    with ZipFile(archive) as file:
+        assert file.namelist() == [f"{name}/{role}.txt" for name in PAIRS for role in ("baseline", "proposed")]
+        assert file.read("one/proposed.txt").decode() == LINES["one"]
+    check_submission(archive, {"one": 3, "two": 1})
+    assert write_submission(both(), Path("out/mine")).read_bytes() == first
+
+
+def test_a_folder_with_anything_else_is_left_alone(lists: None) -> None:
+    with pytest.raises(StageError, match=r"models: holds .*, which is of no submission; name another folder"):
+        write_submission(both(), Path("models"))
+    assert Path("models/threshold.json").exists()
+
+
+@pytest.mark.parametrize(
+    "name, text, said",
+    [
+        ("one/baseline.txt", LINES["one"][:-13], "one/baseline.txt: has 2 lines; expected 3"),
+        ("one/baseline.txt", LINES["one"][:-1], "line 3: '0.12345679,0'; expected such as '0.41235678,1'"),
+        ("one/baseline.txt", LINES["one"].replace("0.25000000", "nan"), "line 1: 'nan,1"),
+        ("one/baseline.txt", LINES["one"].replace("0.25000000", "0.25"), "line 1: '0.25,1"),
+        ("one/baseline.txt", LINES["one"].replace("0000,1", "0000,2"), "line 1: '0.25000000,2"),
+        ("two/proposed.txt", "0.30000000,0\n", "a score of 0.30000000 is rejected and one of 0.25000000 accepted"),
+        ("two/proposed.txt", None, "two/proposed.txt: is missing"),
+        ("three/proposed.txt", "", "three/proposed.txt: is of no test set"),
+    ],
+)
+def test_a_wrong_submission_is_named(lists: None, name: str, text: str | None, said: str) -> None:
+    with ZipFile(write_submission(both(), Path("sent"))) as file:
+        content = {member: file.read(member).decode() for member in file.namelist()}
+    content = {member: kept for member, kept in (content | {name: text}).items() if kept is not None}
+    with ZipFile("other.zip", "w") as file:
+        for member, kept_text in content.items():
+            file.writestr(member, kept_text)
+    with pytest.raises(StageError) as error:
+        check_submission(Path("other.zip"), {"one": 3, "two": 1})
+    assert said in str(error.value)
+
+
+# Rules: real images, people; synthetic images; what is broken, by sub-task
+REAL = {"real": Used(490_623, 10_572)}
+CASES = [
+    ("1.3", REAL, REAL | {"drawn": Used(500_000, 10_000)}, []),
+    ("2.3", REAL, REAL | {"drawn": Used(500_123, 9)}, ["500,123 synthetic images; 500,000 are allowed: 123 too many"]),
+    ("2.1", REAL, {"drawn": Used(500_001, 9)}, ["500,001 synthetic images; 500,000 are allowed: 1 too many"]),
+    ("1.2", REAL, {"drawn": Used(1_200_000, 60_000)}, []),
+    ("2.2", REAL, REAL | {"drawn": Used(5, 1)}, ["490,623 real images: none are allowed"]),
+    ("1.1", REAL | {"drawn": Used(7, 1)}, {"drawn": Used(5, 1)}, ["7 synthetic images: none are allowed"]),
+    ("1.2", REAL, REAL, ["490,623 real images: none are allowed", "no synthetic images: one is needed at least"]),
+    (
+        "2.3",
+        {"real": Used(600_000, 10_600)},
+        {"drawn": Used(5, 1)},
+        [
+            "600,000 images of real sources; CASIA-WebFace, all that is allowed, has 494,414: 105,586 too many",
+            "10,600 people of real sources; CASIA-WebFace, all that is allowed, has 10,575: 25 too many",
+        ],
+    ),
+    (
+        "2.3",
+        {"real": Used(5, 1), "other": Used(5, 1)},
+        {"drawn": Used(5, 1)},
+        ["2 sources of real images, real, other: one is allowed"],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sub_task, baseline, proposed, said", CASES)
+def test_which_rule_is_broken_and_by_how_much(
+    project: Path, sub_task: str, baseline: dict[str, Used], proposed: dict[str, Used], said: list[str]
+) -> None:
+    systems = system("baseline", baseline), system("proposed", proposed)
+    found = broken_rules(*systems, sub_task, ["real", "other"])
+    assert len(found) == len(said)
+    for sentence, part in zip(found, said, strict=True):
+        assert sentence.startswith(f"sub-task {sub_task}: ") and part in sentence
+
+
+def test_images_that_only_test_are_not_counted() -> None:
+    table = pd.DataFrame(
+        {
+            "source": ["real"] * 5 + ["drawn"],
+            "label": [0, 0, 1, 0, 9, 2],
+            "part": ["train", "validation", "validation_unseen", "test_seen", "test_unseen", "train"],
+        }
+    )
+    assert images_used(table.to_csv(index=False).encode()) == {"real": Used(3, 2), "drawn": Used(1, 1)}
+
+
+def changed(role: str, name: str, **changes: Any) -> System:
+    made = system(role)
+    every = made.scores[name].sets[name].every._replace(**changes)
+    made.scores[name] = made.scores[name]._replace(sets={name: KeptSet(every, every)}, {})
+    return made
+
+
+@pytest.mark.parametrize(
+    "proposed, real, said",
+    [
+        (lambda: changed("proposed", "one", scores=np.zeros(2)), ["real"], "2 scores of one, but one.txt has 3"),
+        (lambda: changed("proposed", "one", a=np.array([0, 0, 1])), ["real"], "one: score 2 is of other images than"),
+        (lambda: system("proposed", sets={}), ["real"], "test set one: baseline (my-baseline) has {"),
+        (lambda: system("proposed"), ["casia"], "--real casia: no such source; known: real"),
+        (
+            lambda: system("proposed", thresholds=system("x").thresholds.model_copy(update={"threshold": 0.5})),
+            ["real"],
+            "proposed (my-proposed): the threshold of one is 0.250000, that of models/threshold.json 0.500000",
+        ),
+    ],
+)
+def test_scores_that_are_not_those_of_the_lists_are_named(
+    lists: None, proposed: Callable[[], System], real: list[str], said: str
+) -> None:
+    with pytest.raises(StageError) as error:
+        submission.check_systems(system("baseline"), proposed(), real)
+    assert said in str(error.value)
+
+
+def test_what_no_count_shows_is_warned_of(lists: None, capsys: pytest.CaptureFixture[str]) -> None:
+    one = system("baseline")
+    train = one.thresholds.model_copy(update={"chosen_on": "train"})
+    other = system("proposed", thresholds=train, initial_weights="celeb.weights.h5", scores=one.scores)
+    submission.check_systems(one, other, ["real"])
+    said = capsys.readouterr().err
+    assert "proposed (my-proposed): the threshold was chosen on people that it was trained on" in said
+    assert "training began with celeb.weights.h5; what that was trained on is not counted here" in said
+    assert "have the same embeddings: they are one system" in said
+
+
+# From experiments
+
+
+@pytest.fixture
+def experiments(project: Path) -> Path:
+    """Two commits of the small project with the scores of a set in DVC's cache, tagged `first` and `second`."""
+    Path("one.txt").write_text("".join(f"{a};{b}\n" for a, b in PAIRS["one"]))
+    sets = {"one": {"format": "frcsyn", "images": "images", "pairs": "one.txt"}}
+    git(project, "init", "--quiet")
+    dvc(project, "init", "--quiet")
+    threshold = read_thresholds().threshold
+    outputs = [str(scores_path("one")), "models/threshold.json", "data/split.csv"]
+    for name, source, scores in (("first", "drawn", [0.9, -0.3, 0.0]), ("second", "made", [0.8, -0.4, 0.1])):
+        write_params(project, test_sets=sets)
+        write_kept(scores_path("one"), kept("one", PAIRS["one"], scores, threshold, name))
+        split = pd.read_csv("data/split.csv", dtype=str, keep_default_na=False)
+        split.assign(source=source).to_csv("data/split.csv", index=False)
+        Path("metrics/score@one.json").write_text(json.dumps({"comparisons": 3}))
+        dvc(project, "add", "--quiet", *outputs)
+        commit(project, name)
+        git(project, "tag", name)
+    return project
+
+
+def test_two_experiments_make_a_submission(
+    experiments: Path, capsys: pytest.CaptureFixture[str], fails_with: Callable[..., str]
+) -> None:
+    arguments = ["submit", "--baseline", "first", "--proposed", "second", "--sub-task", "2.1", "--real", "drawn"]
+    run_command("frcsyn", *arguments)
+    printed = capsys.readouterr().out
+    assert "submission.zip and submission/: sub-task 2.1, one 3 comparisons" in printed
+    assert "one: has no labels, so no figures" in printed and "baseline (first): " in printed
+    first, second = (Path(f"submission/one/{role}.txt").read_text().split() for role in ("baseline", "proposed"))
+    threshold = read_thresholds().threshold
+    assert first == [f"{score:.8f},{int(score >= threshold)}" for score in (0.9, -0.3, 0.0)]
+    assert second == [f"{score:.8f},{int(score >= threshold)}" for score in (0.8, -0.4, 0.1)]
+    assert "other are not all among them; of format frcsyn: one" in fails_with(
+        "faces", "frcsyn", *arguments, "--sets", "other"
+    )
+    Path("submission.zip").unlink()
+    broken = fails_with("faces", "frcsyn", *arguments[:-3], "2.2", "--real", "drawn", "made")
+    assert "error: sub-task 2.2: proposed (second): " in broken and "real images: none are allowed" in broken
+    assert not Path("submission.zip").exists()
+
+
+def test_an_experiment_without_a_set_of_frcsyn_is_named(project: Path) -> None:
+    with pytest.raises(StageError, match="workspace: params.yaml: test_sets: lists none of format frcsyn"):
+        make_submission("workspace", "workspace", "2.1", [], Path("submission"))
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["test_sets"] = {"one": {"format": "frcsyn", "images": "images", "pairs": "one.txt"}}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(StageError, match=r"workspace: has no data/tests/one.scores.npz; `dvc repro` makes it"):
+        make_submission("workspace", "workspace", "2.1", [], Path("submission"))
