@@ -23,6 +23,7 @@ Where to look, in faces/training:
     training_step.py  gradient of a batch
     loop.py           epochs, checkpoints
     validation.py     metrics after an epoch, choice of the best one
+    back_end.py       joint_bayesian.py's map of embeddings, put into the last layer after the last epoch
 """
 
 from pathlib import Path
@@ -41,6 +42,7 @@ from faces.network.weight_files import differences
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import SPLIT_PATH, count_training_classes, image_labels, read_split
 from faces.training.augmentation import AugmentParams, PhotoAugmenter
+from faces.training.back_end import BackEndParams, learn_back_end
 from faces.training.batches import Batches, BatchParams, image_groups
 from faces.training.distribution import (
     Devices,
@@ -60,7 +62,7 @@ MIN_STEPS = 200  # after 30 steps, a network for 12 people still guessed; after 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
-class TrainParams(LoopParams, BatchParams, ModelParams):
+class TrainParams(LoopParams, BatchParams, ModelParams, BackEndParams):
     """The section `train:`; each module of faces/training declares the parameters that it reads."""
 
 
@@ -156,6 +158,10 @@ def train(params: TrainParams, augment: AugmentParams, worker: Worker) -> None:
         ) from None
     model.devices.broadcast(None)  # no process ends before the chief has saved its last checkpoint
     if folder and trained:
+        if params.back_end == "joint_bayesian":
+            learn_back_end(model.backbone, model.embed, data.batches, params)
+            measured = data.validation.measure(model.embed)
+            trained.metrics.update({f"back_end_{name}": value for name, value in measured.items()})
         write_outputs(model, trained, params, folder)
 
 
