@@ -87,6 +87,7 @@ def main() -> None:
         (folder / "data/packed").symlink_to(Path("data/packed").resolve())
         shutil.copy("data/split.csv", folder / "data")
         shutil.copy("models/from_scratch", folder / "models")
+        shutil.copy("models/no_teacher", folder / "models")
         for _ in range(ROUNDS):
             for name, way in WAYS.items():
                 short, long = (epoch_seconds(folder, steps, way) for steps in (SHORT, LONG))

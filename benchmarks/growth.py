@@ -36,6 +36,7 @@ def new_project(folder: Path, factor: int) -> Path:
     params["train"]["epochs"] = params["similarity"]["epochs"] = 1
     (folder / "models").mkdir(parents=True)
     shutil.copy("models/from_scratch", folder / "models")
+    shutil.copy("models/no_teacher", folder / "models")
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     return folder
 

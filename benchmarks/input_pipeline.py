@@ -58,8 +58,8 @@ def print_share(model: TrainingModel, batches: Batches, width: float) -> None:
             model.train_on_batch(images, labels, (0,))
         fixed.append(time.perf_counter() - began)
         began = time.perf_counter()
-        for step, batch in enumerate(batches.epoch(epoch)):
-            model.train_on_batch(*batch, (0,))
+        for step, (fresh, of_them) in enumerate(batches.epoch(epoch)):
+            model.train_on_batch(fresh, of_them, (0,))
             if step + 1 == STEPS:
                 break
         fed.append(time.perf_counter() - began)

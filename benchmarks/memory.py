@@ -50,6 +50,7 @@ def new_project(folder: Path, images: int) -> Path:
     params["sources"] = {"synthetic": {"path": "images"}}
     (folder / "models").mkdir(parents=True)
     shutil.copy("models/from_scratch", folder / "models")
+    shutil.copy("models/no_teacher", folder / "models")
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     draw_images(folder / "images", images)
     return folder

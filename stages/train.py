@@ -1,6 +1,6 @@
 """Train MobileFaceNet with ArcFace on the `train` part of the split.
 
-Reads   data/packed, data/split.csv, and the file that train.initial_weights names
+Reads   data/packed, data/split.csv, and the files that train.initial_weights and train.teacher name
 Writes  models/backbone.{json,weights.h5}, metrics/train.json, metrics/train/ (curves per epoch)
 Run     python stages/train.py
 
@@ -19,13 +19,17 @@ Where to look, in faces/training:
     augmentation.py   changes to images, parameters in `augment:`
     model.py          backbone, head and optimizer, built from faces/network
     losses.py         the loss; add another one here
+    teacher.py        embeddings of another network, which this one learns to match
     training_step.py  gradient of a batch
     loop.py           epochs, checkpoints
     validation.py     metrics after an epoch, choice of the best one
+    back_end.py       joint_bayesian.py's map of embeddings, put into the last layer after the last epoch
 """
 
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from faces.core.checkpoints import checkpoint_folder, finish_checkpoints, work_fingerprint
 from faces.core.errors import StageError
@@ -38,10 +42,19 @@ from faces.network.weight_files import differences
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import SPLIT_PATH, count_training_classes, image_labels, read_split
 from faces.training.augmentation import AugmentParams, PhotoAugmenter
+from faces.training.back_end import BackEndParams, learn_back_end
 from faces.training.batches import Batches, BatchParams, image_groups
-from faces.training.distribution import Worker, check_same_work, check_sharing, lost_worker_reported, this_worker
+from faces.training.distribution import (
+    Devices,
+    Worker,
+    check_same_work,
+    check_sharing,
+    lost_worker_reported,
+    this_worker,
+)
 from faces.training.loop import LoopParams, Trained, Training, train_as_chief, train_as_worker
 from faces.training.model import FROM_SCRATCH, ModelParams, TrainingModel, build_model, extract_architecture
+from faces.training.teacher import NO_TEACHER, Teacher, TeacherParams, ask_teacher, check_teacher
 from faces.training.validation import Diverged, Validation, check_choice
 
 CURVES = Path("metrics/train")
@@ -49,7 +62,7 @@ MIN_STEPS = 200  # after 30 steps, a network for 12 people still guessed; after 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
-class TrainParams(LoopParams, BatchParams, ModelParams):
+class TrainParams(LoopParams, BatchParams, ModelParams, BackEndParams):
     """The section `train:`; each module of faces/training declares the parameters that it reads."""
 
 
@@ -108,8 +121,18 @@ def read_data(params: TrainParams, augment: AugmentParams) -> Data:
         )
     validation = Validation(images, split, params)
     check_choice(validation.set_aside and validation.has_both, params)
-    files = [SPLIT_PATH, Path(params.initial_weights), *images.paths]
+    files = [SPLIT_PATH, Path(params.initial_weights), Path(params.teacher), *images.paths]
     return Data(batches, validation, count_training_classes(split), files)
+
+
+def be_taught(params: TrainParams, batches: Batches, worker: Worker, devices: Devices) -> Teacher:
+    """Return the teacher's embeddings; the chief asks it, and the other processes get them by broadcast."""
+    own = TeacherParams(**params.model_dump(include=set(TeacherParams.model_fields)))
+    numbers = np.sort(np.concatenate(batches.groups))
+    embeddings = np.zeros((len(numbers), params.embedding_size), np.float32)
+    if worker.is_chief:
+        embeddings = ask_teacher(own, batches.images, numbers, batches.labels)
+    return Teacher(numbers, devices.broadcast_array(embeddings))
 
 
 def train(params: TrainParams, augment: AugmentParams, worker: Worker) -> None:
@@ -120,6 +143,8 @@ def train(params: TrainParams, augment: AugmentParams, worker: Worker) -> None:
     fingerprint = folder.name if folder else work_fingerprint("train", params, data.files, **key)
     model = build_model(params, data.classes, worker)
     check_same_work(model.devices, fingerprint)
+    if Path(params.teacher) != NO_TEACHER:
+        data.batches.teacher = be_taught(params, data.batches, worker, model.devices)
     training = Training(model, data.batches, data.validation, params)
     trained = None
     try:
@@ -133,6 +158,10 @@ def train(params: TrainParams, augment: AugmentParams, worker: Worker) -> None:
         ) from None
     model.devices.broadcast(None)  # no process ends before the chief has saved its last checkpoint
     if folder and trained:
+        if params.back_end == "joint_bayesian":
+            learn_back_end(model.backbone, model.embed, data.batches, params)
+            measured = data.validation.measure(model.embed)
+            trained.metrics.update({f"back_end_{name}": value for name, value in measured.items()})
         write_outputs(model, trained, params, folder)
 
 
@@ -151,6 +180,7 @@ def main() -> None:
     """Check the parameters, then train, alone or with other processes."""
     params, augment = load_params("train", TrainParams), load_params("augment", AugmentParams)
     check_initial_weights(params)
+    check_teacher(params)
     worker = this_worker()
     check_sharing(params, worker)
     with fixed_threads(load_threads()), lost_worker_reported(worker):

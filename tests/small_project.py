@@ -116,6 +116,7 @@ def new_project(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "models").mkdir()
     shutil.copy(ROOT / "models/from_scratch", folder / "models")
+    shutil.copy(ROOT / "models/no_teacher", folder / "models")
     draw_images(folder / "images")
     write_params(folder)
     return folder

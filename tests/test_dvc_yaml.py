@@ -81,7 +81,8 @@ params = yaml.safe_load(Path("params.yaml").read_text())
 stage = yaml.safe_load(home.read_text())["stages"][name]
 for key, value in {"${key}": sys.argv[-1], "${item.path}": params["sources"]["synthetic"]["path"],
                    "${item.images}": "external/images", "${item.pairs}": "external/pairs.txt",
-                   "${train.initial_weights}": params["train"]["initial_weights"]}.items():
+                   "${train.initial_weights}": params["train"]["initial_weights"],
+                   "${train.teacher}": params["train"]["teacher"]}.items():
     stage = yaml.safe_load(yaml.safe_dump(stage).replace(key, value))
 stage = stage.get("do", stage)
 read = [params if isinstance(key, dict) else params[key.split(".")[0]] for key in stage["params"]]
@@ -203,7 +204,14 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"stages/{name}.py").write_text(STAND_IN, encoding="utf-8")
     (folder / "data/synthetic").mkdir(parents=True)
     (folder / "models").mkdir()
-    for path in ("data/synthetic/dvc.yaml", "dvc.yaml", "params.yaml", "models/from_scratch", ".dvcignore"):
+    for path in (
+        "data/synthetic/dvc.yaml",
+        "dvc.yaml",
+        "params.yaml",
+        "models/from_scratch",
+        "models/no_teacher",
+        ".dvcignore",
+    ):
         shutil.copy(ROOT / path, folder / path)
     (folder / "README.md").touch()
     (folder / "external/images").mkdir(parents=True)

@@ -111,10 +111,12 @@ def raise_all(checks: Iterable[Callable[[], object]]) -> None:
 
 
 def check_weights() -> None:
-    """Raise StageError if training cannot start from its initial weights."""
+    """Raise StageError if training cannot start from its initial weights, or its teacher cannot teach."""
     params = check_section("train")
     if not left_to_dvc(Path(params.initial_weights)):
         script("train").check_initial_weights(params)
+    if not left_to_dvc(Path(params.teacher)):
+        script("train").check_teacher(params)
 
 
 def check_epoch_choice() -> None:
@@ -137,6 +139,7 @@ def named_paths() -> Iterator[tuple[str, str]]:
         yield f"test_sets.{name}.pairs", entry.pairs
     with suppress(StageError):  # of the section, which a check of its own names
         yield "train.initial_weights", check_section("train").initial_weights
+        yield "train.teacher", check_section("train").teacher
 
 
 def check_queues() -> None:

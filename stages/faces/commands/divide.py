@@ -1,10 +1,12 @@
 """Divide a folder of people into some to train on and others to test on, as the studies in experiments/ need them.
 
     faces divide <folder> [--test-people 22] [--seed 0]
+    faces divide <folder> --pairs <folder>/pairs.txt [--folds 4 5]
 
 It writes data/real/train/<person>/<image> and data/real/test/<person>/<image>, links to the images or copies, and
-data/real/test.csv, pairs of the test people drawn at random: a, b, same. Git ignores data/real, since the pictures show
-people.
+data/real/test.csv, pairs of the test people drawn at random: a, b, same. With a list of pairs in LFW's format, the test
+people are those of its folds, or of the named ones, counted from 1, and test.csv has their pairs: a, b, same, fold. Git
+ignores data/real, since the pictures show people.
 """
 
 import os
@@ -19,6 +21,7 @@ import pandas as pd
 
 from faces.commands.arguments import parser
 from faces.core.errors import StageError
+from faces.external.pair_files import NamedPair, read_lfw_pairs
 
 REAL = Path("data/real")
 MAX_GENUINE, MAX_IMPOSTOR = 5_000, 20_000
@@ -48,29 +51,61 @@ def draw_pairs(images: list[str], seed: int) -> pd.DataFrame:
     return pd.DataFrame(drawn, columns=["a", "b", "same"])
 
 
+def choose_people(people: list[str], wanted: int, seed: int) -> set[str]:
+    """Return `wanted` of the people at random."""
+    if not 2 <= wanted <= len(people) - 2:
+        raise StageError(f"--test-people {wanted}: there are {len(people)}; leave two to train on")
+    shuffled = sorted(people)
+    random.Random(seed).shuffle(shuffled)
+    return set(shuffled[:wanted])
+
+
+def read_folds(path: Path, folds: list[int]) -> list[NamedPair]:
+    """Return the pairs of the folds, counted from 1, of a list in LFW's format; of all folds if none is named."""
+    pairs = read_lfw_pairs(path)
+    known = {pair.fold + 1 for pair in pairs}
+    if unknown := set(folds) - known:
+        raise StageError(f"--folds {min(unknown)}: {path} has {len(known)}, counted from 1")
+    return [pair for pair in pairs if not folds or pair.fold + 1 in folds]
+
+
+def listed_pairs(pairs: list[NamedPair], images: list[str], path: Path) -> pd.DataFrame:
+    """Return pairs of images <person>/<name> without an ending as pairs of those with one; StageError if one lacks."""
+    whole = {image.rpartition(".")[0]: image for image in images}
+    for pair in pairs:
+        for name in (pair.a, pair.b):
+            if name not in whole:
+                raise StageError(f"{path}: names {name}, and there is no such image")
+    rows = [(whole[pair.a], whole[pair.b], pair.same, pair.fold) for pair in pairs]
+    return pd.DataFrame(rows, columns=["a", "b", "same", "fold"])
+
+
 def main(arguments: Sequence[str]) -> int:
     """Divide the folder that the command line names."""
     known = parser("divide", __doc__)
     known.add_argument("folder", type=Path, help="<folder>/<person>/<image>")
-    known.add_argument("--test-people", type=int, default=22)
-    known.add_argument("--seed", type=int, default=0)
+    known.add_argument("--test-people", type=int, default=22, help="how many, drawn at random (%(default)s)")
+    known.add_argument("--seed", type=int, default=0, help="of the draw")
+    known.add_argument("--pairs", type=Path, help="a pairs.txt in LFW's format, whose people are tested on instead")
+    known.add_argument("--folds", type=int, nargs="+", default=[], help="those of its folds, counted from 1; all")
     options = known.parse_args(arguments)
     if not options.folder.is_dir():
         raise StageError(f"{options.folder}: no such folder")
     if REAL.resolve() in (options.folder.resolve(), *options.folder.resolve().parents):
         raise StageError(f"{options.folder}: lies in {REAL}, which is made anew; move it elsewhere first")
-    people, wanted = sorted(path for path in options.folder.iterdir() if path.is_dir()), options.test_people
-    if not 2 <= wanted <= len(people) - 2:
-        raise StageError(f"--test-people {wanted}: {options.folder} has {len(people)}; leave two to train on")
-    random.Random(options.seed).shuffle(people)
+    people = sorted(path for path in options.folder.iterdir() if path.is_dir())
+    listed = read_folds(options.pairs, options.folds) if options.pairs else []
+    if listed:
+        tested = {name.partition("/")[0] for pair in listed for name in (pair.a, pair.b)}
+    else:
+        tested = choose_people([person.name for person in people], options.test_people, options.seed)
+    files = {person: sorted(path for path in person.iterdir() if path.is_file()) for person in people}
+    images = [f"{person.name}/{path.name}" for person in people if person.name in tested for path in files[person]]
+    pairs = listed_pairs(listed, images, options.pairs) if listed else draw_pairs(sorted(images), options.seed)
     shutil.rmtree(REAL, ignore_errors=True)
-    for number, person in enumerate(people):
-        part = "test" if number < options.test_people else "train"
-        place(sorted(path for path in person.iterdir() if path.is_file()), REAL / part / person.name)
-    test = REAL / "test"
-    images = sorted(path.relative_to(test).as_posix() for path in test.glob("*/*"))
-    pairs = draw_pairs(images, options.seed)
+    for person, own in files.items():
+        place(own, REAL / ("test" if person.name in tested else "train") / person.name)
     pairs.to_csv(REAL / "test.csv", index=False, lineterminator="\n")
-    print(f"{REAL}: {len(people) - options.test_people} people to train on, {options.test_people} to test on")
+    print(f"{REAL}: {len(people) - len(tested)} people to train on, {len(tested)} to test on")
     print(f"{REAL / 'test.csv'}: {pairs['same'].sum()} genuine pairs, {(1 - pairs['same']).sum()} impostor pairs")
     return 0

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,11 @@ from faces.core.threads import available_cores, in_order
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import TRAIN, part_images
 from faces.training.augmentation import PhotoAugmenter
+from faces.training.teacher import Teacher
 
 MAX_LOADERS = 4  # threads that make batches; more wait for each other (docs/scale.md)
 
+Batch = tuple[NDArray[Any], ...]
 BatchSize = Annotated[int, Field(ge=2)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -57,6 +59,7 @@ class Batches:
         augmenter: Changes the images of a batch.
         share: Given the size of a batch, the rows that this process loads.
         devices: Devices of all processes, which share each batch; `batch_size` is a multiple of it.
+        teacher: Whose embeddings the images of a batch come with; None: nobody's.
     """
 
     images: PackedImages
@@ -66,6 +69,7 @@ class Batches:
     augmenter: PhotoAugmenter
     share: Callable[[int], slice] = whole_batch
     devices: int = 1
+    teacher: Teacher | None = None
 
     @property
     def image_count(self) -> int:
@@ -86,16 +90,17 @@ class Batches:
     def _images_per_group(self) -> int:
         return max(1, (self.params.epoch_images or self.image_count) // len(self.groups))
 
-    def epoch(self, epoch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch while threads make the next ones.
 
         A batch of B images is float32 (n, 112, 112, 3), 0..255, this process's share, and labels (B,), those of all.
+        With a teacher, there are also its embeddings of the share, float32 (n, D).
         """
         order, loaders = self.order(epoch), min(MAX_LOADERS, available_cores())
         with ThreadPoolExecutor(loaders) as pool:
             yield from in_order(pool, lambda index: self.load(epoch, index, order), range(len(self)), ahead=loaders + 1)
 
-    def load(self, epoch: int, index: int, order: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def load(self, epoch: int, index: int, order: NDArray[np.int64]) -> Batch:
         """Return batch `index` of an epoch with this `order`, as `epoch` yields it."""
         chosen = order[index * self.params.batch_size :][: self.images_per_batch]
         share, seed = self.share(len(chosen)), (self.params.seed, epoch, index)
@@ -103,7 +108,8 @@ class Batches:
             pixels = self.augmenter(self.images[chosen], seed)[share]
         else:
             pixels = self.augmenter(self.images[chosen[share]], seed, share, len(chosen))
-        return pixels.astype(np.float32), self.labels[chosen]
+        batch = pixels.astype(np.float32), self.labels[chosen]
+        return (*batch, self.teacher.of(chosen[share])) if self.teacher else batch
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Return the image numbers of an epoch in order: `epoch_images` of them, or all; the groups alternate.

@@ -67,18 +67,18 @@ class Training:
 
 
 def train_epoch(model: TrainingModel, batches: Batches, epoch: int, params: LoopParams) -> dict[str, float]:
-    """Do the steps of an epoch; return the means of loss and accuracy; Diverged if the loss is not finite."""
+    """Do the steps of an epoch; return the means of their metrics; Diverged if the loss is not finite."""
     title = f"epoch {epoch + 1}/{params.epochs}"
-    losses, accuracies = [], []
-    for step, batch in enumerate(progress(batches.epoch(epoch), title, len(batches), "batch")):
+    history: dict[str, list[float]] = {}
+    for step, (images, labels, *taught) in enumerate(progress(batches.epoch(epoch), title, len(batches), "batch")):
         model.trained.optimizer.learning_rate = learning_rate_at(epoch + (step + 1) / len(batches), params)
-        metrics = model.train_on_batch(*batch, (params.seed, epoch, step))
-        losses.append(metrics["loss"])
-        accuracies.append(metrics["accuracy"])
-    loss = float(np.mean(losses))
+        for name, value in model.train_on_batch(images, labels, (params.seed, epoch, step), *taught).items():
+            history.setdefault(name, []).append(value)
+    means = {name: float(np.mean(values)) for name, values in history.items()}
+    loss, accuracy = means.pop("loss"), means.pop("accuracy")
     if not math.isfinite(loss):
         raise Diverged(f"the loss of epoch {epoch + 1} is {loss}")
-    return {"loss": loss, "train_accuracy": float(np.mean(accuracies))}
+    return {"loss": loss, "train_accuracy": accuracy, **means}
 
 
 def is_over(history: list[dict[str, float]], params: LoopParams) -> bool:

@@ -16,11 +16,12 @@ from faces.network.architecture import Architecture
 from faces.training.batches import Seed
 from faces.training.distribution import ALONE, Devices, SharingParams, Worker, check_batch, make_strategy
 from faces.training.losses import LossParams, make_loss
+from faces.training.teacher import TeacherParams
 
 FROM_SCRATCH = Path("models/from_scratch")  # names no weights: the network starts from random ones
 
 
-class ModelParams(Architecture, LossParams, SharingParams):
+class ModelParams(TeacherParams, LossParams, SharingParams):
     """Parameters of the network and its optimizer, part of the section `train:`."""
 
     initial_weights: str = Field(min_length=1)
@@ -46,7 +47,7 @@ class TrainingModel(NamedTuple):
 
     backbone: Any
     trained: Any
-    step: Callable[[NDArray[np.float32], NDArray[np.int64]], dict[str, float]]
+    step: Callable[..., dict[str, float]]
     embed: Callable[[NDArray[np.uint8]], Any]
     sampled: Any
     devices: Devices
@@ -58,12 +59,19 @@ class TrainingModel(NamedTuple):
         return [*self.trained.variables, *self.trained.optimizer.variables, *outside]
 
     def train_on_batch(
-        self, images: NDArray[np.float32], labels: NDArray[np.int64], seed: tuple[int, ...]
+        self,
+        images: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        seed: tuple[int, ...],
+        *taught: NDArray[np.float32],
     ) -> dict[str, float]:
-        """Do a step on this process's share of the images and the labels of the whole batch; return loss, accuracy."""
+        """Do a step on this process's share of the images and the labels of the whole batch; return its metrics.
+
+        `taught` are the teacher's embeddings of the share (n, D), if there is one.
+        """
         if self.sampled:
             labels = self.sampled.draw(labels, seed)
-        metrics = self.step(images, labels[self.devices.share(len(labels))])
+        metrics = self.step(images, labels[self.devices.share(len(labels))], *taught)
         if self.sampled:
             self.sampled.put_back()
         return metrics
@@ -108,7 +116,8 @@ def build_model(params: ModelParams, classes: int, worker: Worker = ALONE) -> Tr
         model.compile(keras.optimizers.SGD(params.learning_rate, momentum=params.momentum))
         model.optimizer.build(model.trainable_variables)
     sampled = _sample(params, classes, head, model.optimizer)
-    step = TrainingStep(model, make_loss(params), devices, params.jit_compile, params.batch_norm == "synchronized")
+    synchronized = params.batch_norm == "synchronized"
+    step = TrainingStep(model, make_loss(params), devices, params.jit_compile, synchronized, params.teacher_weight)
     embed = runtime.tf.function(lambda images: backbone(images, training=False), reduce_retracing=True)
     return TrainingModel(backbone, model, step, embed, sampled, devices)
 

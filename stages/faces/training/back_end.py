@@ -1,0 +1,63 @@
+"""The back end: after the last epoch, a map of embeddings that is learnt from those of the training people."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.core.params import Params
+from faces.core.terminal import say, warn
+from faces.core.threads import load_threads
+from faces.training.batches import Batches, BatchSize, Seed
+from faces.training.joint_bayesian import fit_joint_bayesian, linear_map
+
+MAX_IMAGES = 50_000  # that it learns from, of people drawn at random: some 400 MB with 512 numbers
+
+
+class BackEndParams(Params):
+    """Parameters of the back end, part of the section `train:`."""
+
+    back_end: Literal["none", "joint_bayesian"]
+    batch_size: BatchSize
+    seed: Seed
+
+
+def learn_back_end(
+    backbone: Any, embed: Callable[[NDArray[np.uint8]], Any], batches: Batches, params: BackEndParams
+) -> None:
+    """Put joint Bayesian's map into the last layer of a trained backbone; without a genuine pair, warn and keep it.
+
+    It learns from means over image and mirror image of the training images, unchanged. `embed` runs the backbone.
+    """
+    from faces.network.last_layer import map_embeddings
+
+    numbers = choose_images(np.concatenate(batches.groups), batches.labels, params.seed)
+    if len(np.unique(labels := batches.labels[numbers])) == len(labels):
+        warn("params.yaml: train.back_end: joint_bayesian: no training person has two images; it is left out")
+        return
+
+    def load(batch: NDArray[np.int64]) -> NDArray[np.float64]:
+        pixels = batches.images[batch]
+        one, mirrored = (np.asarray(embed(faces), dtype=np.float64) for faces in (pixels, pixels[:, :, ::-1]))
+        return (one + mirrored) / 2
+
+    parts = np.split(numbers, range(params.batch_size, len(numbers), params.batch_size))
+    with ThreadPoolExecutor(load_threads()) as pool:
+        embeddings = np.concatenate(list(pool.map(load, parts)))
+    model = fit_joint_bayesian(embeddings, labels)
+    map_embeddings(backbone, model.mean, linear_map(model))
+    say(f"joint Bayesian of {len(np.unique(labels))} people with {len(labels)} images is in the last layer")
+
+
+def choose_images(numbers: NDArray[np.int64], labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return the images `numbers` (n,), ascending; of more than MAX_IMAGES, those of people drawn at random.
+
+    `labels` are of all images (N,).
+    """
+    numbers = np.sort(numbers)
+    people, images = np.unique(labels[numbers], return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(people))
+    fitting = np.searchsorted(np.cumsum(images[order]), MAX_IMAGES, side="right")
+    return numbers[np.isin(labels[numbers], people[order[:fitting]])]

@@ -1,0 +1,65 @@
+"""The back end of a training: what it learns from, and what it does to the network."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faces.network.backbone import load_backbone
+from faces.tables.packed_images import PackedImages
+from faces.tables.split_table import TRAIN, image_labels, part_images, read_split
+from faces.training import back_end
+from faces.training.back_end import choose_images, learn_back_end
+from faces.training.joint_bayesian import fit_joint_bayesian, linear_map
+from small_project import run_stage, write_params
+from training_projects import project_batches, train_params
+
+WEIGHTS = Path("models/backbone.weights.h5")
+
+
+def embeddings_of(numbers: np.ndarray) -> np.ndarray:
+    backbone, pixels = load_backbone(), PackedImages(read_split())[numbers].astype(np.float32)
+    both = (np.asarray(backbone(faces, training=False), np.float64) for faces in (pixels, pixels[:, :, ::-1]))
+    return np.asarray(sum(both)) / 2
+
+
+def test_it_maps_what_the_network_would_give_without_it_and_repeats(project: Path) -> None:
+    split = read_split()
+    training, others = part_images(split, TRAIN), part_images(split, "test_unseen")
+    plain = json.loads(Path("metrics/train.json").read_text())
+    embedded, tested = embeddings_of(training), embeddings_of(others)
+    model = fit_joint_bayesian(embedded, image_labels(split)[training])
+    expected = (tested - model.mean) @ linear_map(model)
+
+    write_params(project, train={"back_end": "joint_bayesian"})
+    run_stage("train")
+    np.testing.assert_allclose(embeddings_of(others), expected, rtol=1e-2, atol=1e-2 * np.abs(expected).max())
+    metrics = json.loads(Path("metrics/train.json").read_text())
+    assert {name: metrics[name] for name in plain} == plain
+    assert set(metrics) - set(plain) == {"back_end_validation_auc", "back_end_validation_eer"}
+    first = WEIGHTS.read_bytes()
+    run_stage("train")
+    assert WEIGHTS.read_bytes() == first
+
+
+def test_without_a_genuine_pair_the_network_stays_and_a_warning_says_so(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batches = project_batches()
+    labels = batches.labels[part_images(read_split(), TRAIN)]
+    batches.groups = [part_images(read_split(), TRAIN)[np.unique(labels, return_index=True)[1]]]
+    learn_back_end(None, print, batches, train_params(back_end="joint_bayesian"))
+    assert "train.back_end: joint_bayesian: no training person has two images" in capsys.readouterr().err
+
+
+def test_of_many_images_those_of_whole_people_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.random.default_rng(0).integers(0, 30, 400)
+    numbers = np.random.default_rng(1).permutation(400)[:300]
+    np.testing.assert_array_equal(choose_images(numbers, labels, seed=0), np.sort(numbers))
+    monkeypatch.setattr(back_end, "MAX_IMAGES", 100)
+    chosen = choose_images(numbers, labels, seed=0)
+    assert 80 < len(chosen) <= 100 and np.all(np.diff(chosen) > 0)
+    people = set(labels[chosen])
+    assert len(chosen) == sum(labels[number] in people for number in numbers)
+    assert people != set(labels[choose_images(numbers, labels, seed=1)])
