@@ -160,7 +160,7 @@ def test_images_that_only_test_are_not_counted() -> None:
 def changed(role: str, name: str, **changes: Any) -> System:
     made = system(role)
     every = made.scores[name].sets[name].every._replace(**changes)
-    made.scores[name] = made.scores[name]._replace(sets={name: KeptSet(every, every)}, {})
+    made.scores[name] = made.scores[name]._replace(sets={name: KeptSet(every, every)})
     return made
 
 
