@@ -102,7 +102,13 @@ def test_a_wider_teacher_is_matched_more_closely_than_without_it(project: Path) 
     target = np.asarray(wide(pixels)) + np.asarray(wide(pixels[:, :, ::-1]))
     found = {}
     for name in ("models/no_teacher", "wide.weights.h5"):
-        changes = {"teacher": name, "epochs": 25, "learning_rate": 0.02, "warmup_epochs": 0.0}
+        changes = {
+            "teacher": name,
+            "epochs": 8,
+            "learning_rate": 0.02,
+            "warmup_epochs": 0.0,
+            "batch_norm_momentum": 0.5,
+        }
         write_params(project, train=changes, augment=NO_CHANGE.model_dump())
         run_stage("train")
         student = mobilefacenet.build(0.125, 16, "linear", "symmetric")
