@@ -13,6 +13,8 @@ Run     python stages/export.py
 The stage fails if an embedding of a format has a cosine to Keras's below the format's limit.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 import json
 from pathlib import Path
 from typing import Any

@@ -18,6 +18,8 @@ its subjects has no intervals, since those are over people.
 To add a metric, see faces/evaluation/metrics.py.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 
 import numpy as np

@@ -24,6 +24,8 @@ Where to look, in faces/training:
     validation.py     metrics after an epoch, choice of the best one
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 from typing import Any, NamedTuple
 
