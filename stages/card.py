@@ -8,6 +8,8 @@ Nothing in it is written by hand but the section `card:` of params.yaml. (Mitche
 Reporting", arXiv:1810.03993, has the headings.)
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 import hashlib
 from pathlib import Path
 

@@ -10,6 +10,8 @@ place. The stage runs each time, since sources change without params.yaml. Its f
 stage run. `faces check` does the same by hand.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 
 from faces.commands.check import check_project

@@ -13,6 +13,8 @@ metrics have `images_searched: 0` and no other count. `split.drop_copies` drops 
 It also deletes the packed files of sources that params.yaml no longer lists.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 import shutil
 import tempfile
 from pathlib import Path

@@ -8,6 +8,8 @@ Run     python stages/embed.py
 An interrupted run goes on from its last finished chunk of images.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 import shutil
 from pathlib import Path
 

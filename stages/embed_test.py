@@ -7,6 +7,8 @@ Run     python stages/embed_test.py <name>
 It reads the section `embed:` of params.yaml. An interrupted run goes on from its last finished chunk of images.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 import shutil
 from pathlib import Path
 

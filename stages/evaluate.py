@@ -22,6 +22,8 @@ notebook keep its names, and are computed from the drawn `test_seen` pairs: `sim
 To add a metric, see faces/evaluation/metrics.py.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 from typing import NamedTuple
 

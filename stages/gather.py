@@ -19,6 +19,8 @@ A protocol is used as a whole: if an image is missing or broken, the stage fails
 nothing. A set of format `frcsyn` may say `allow_missing: true`: such an image is then grey, and listed.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 
 import pandas as pd

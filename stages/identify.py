@@ -17,6 +17,8 @@ are given twice: with `train` enrolled, `test_seen` as probes and `test_unseen` 
 The metrics are computed in faces/evaluation/identification.py.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 from typing import NamedTuple
 

@@ -13,6 +13,8 @@ piece and one block.
 The search is in faces/search: mining.py makes comparisons, index.py chooses the index, lsh.py is the default one.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from collections.abc import Iterator
 from pathlib import Path
 

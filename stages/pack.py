@@ -29,6 +29,8 @@ models/checkpoints, as hard links to data/packed where the file system has hard 
 the last finished subject, unless a file of that shard has changed since.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 import argparse
 from collections import Counter
 from collections.abc import Iterator

@@ -9,6 +9,8 @@ Unlike in the notebook, an image is never paired with itself and no unordered pa
 positives than `pairs.positives` gets fewer negatives in proportion, so that both labels keep their weight.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 
 import numpy as np

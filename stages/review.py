@@ -12,6 +12,8 @@ The images are those of `test_unseen`, people that training never saw, or of `te
 two people.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 
 import numpy as np

@@ -22,6 +22,8 @@ not be used. Its score is -1, the lowest cosine: it is judged to be of two peopl
 To add a metric, see faces/evaluation/metrics.py.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 
 import numpy as np

@@ -10,6 +10,8 @@ same embedding for the same view, each image here gets a few augmented views, em
 An interrupted run resumes after its last finished epoch, or its last finished chunk of views.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 from typing import Any, NamedTuple
 

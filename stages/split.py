@@ -14,6 +14,8 @@ Every choice depends on a hash of the seed and the names, not on a position in a
 others to another part only as far as the shares require.
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 
 from faces.core.csv_files import write_csv

@@ -12,6 +12,8 @@ the number of workers, and more identities or images leave the others unchanged.
 finished identities. (Without AVX2, one pixel value in 10,000 differs, by one or two of 255.)
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 import json
 import shutil
 import time

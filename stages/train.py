@@ -26,6 +26,8 @@ Where to look, in faces/training:
     back_end.py       joint_bayesian.py's map of embeddings, put into the last layer after the last epoch
 """
 
+import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
+
 from pathlib import Path
 from typing import Any, NamedTuple
 

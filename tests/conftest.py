@@ -1,5 +1,7 @@
 """The small project in which every stage has run, and what a failing stage looks like to its user."""
 
+import faces.core.portable  # noqa: F401  as in every script
+
 import ctypes
 import gc
 import os

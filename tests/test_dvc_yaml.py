@@ -30,6 +30,7 @@ RERUN = {
     "pack.max_images_per_subject": f"pack duplicates split {AFTER_SPLIT}",
     "decoding.min_side": f"pack gather duplicates split {AFTER_SPLIT}",
     "runtime.threads": f"pack gather duplicates split {AFTER_SPLIT}",
+    "runtime.portable": f"synthesize pack gather duplicates split {AFTER_SPLIT}",
     "external/pairs.txt": "gather embed_test score card",
     "duplicates.neighbours": f"duplicates split {AFTER_SPLIT}",
     "split.test_size": f"split {AFTER_SPLIT}",

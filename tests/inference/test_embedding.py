@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faces.inference import embedding
+from faces.inference import embedder, embedding
 from faces.inference.embedder import Embedder
 from faces.inference.embedding import embed_in_chunks
 from faces.inference.litert import convert
@@ -16,6 +16,13 @@ NOISE = np.random.default_rng(0).integers(0, 256, (7, 112, 112, 3))
 IMAGES = (NOISE * np.linspace(0, 1, 7)[:, None, None, None]).astype(np.uint8)  # from black to noise
 
 
+@pytest.fixture(params=[False, True], ids=["fast", "portable"])
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to run a model."""
+    monkeypatch.setattr(embedder, "portable", lambda: request.param)
+
+
+@pytest.mark.usefixtures("mode")
 @pytest.mark.parametrize("width", [0.125, 1.0])
 def test_parity_with_keras(width: float) -> None:
     network = mobilefacenet.build(width, 16, batch_norm_momentum=0.0)
@@ -35,6 +42,7 @@ def test_parity_with_keras(width: float) -> None:
     assert np.abs(by_keras[0] - by_keras[-1]).max() > 100 * np.abs(by_keras - by_litert).max()
 
 
+@pytest.mark.usefixtures("mode")
 def test_neither_workers_nor_neighbours_change_a_byte() -> None:
     content = convert(mobilefacenet.build(0.125, 16))
     one = Embedder(content, 1)
@@ -44,6 +52,7 @@ def test_neither_workers_nor_neighbours_change_a_byte() -> None:
     np.testing.assert_array_equal(Embedder(content, 2)(IMAGES[::-1]), alone[::-1])
 
 
+@pytest.mark.usefixtures("mode")
 def test_flipped_it_is_the_mean_of_an_image_and_its_mirror_image() -> None:
     content = convert(mobilefacenet.build(0.125, 16))
     plain = Embedder(content, 2)

@@ -68,9 +68,24 @@ def test_statistics_stand_still_outside_training_and_when_frozen(trainable: bool
         np.testing.assert_array_equal(old, new)
 
 
+def test_vectors_are_normalized_as_maps_of_one_pixel() -> None:
+    """By hand in float64: n = 8 values a channel, unbiased variance = biased * 8 / 7; new weights change nothing."""
+    layer = BatchNormalization(momentum=MOMENTUM)
+    inputs = np.random.default_rng(5).normal(1.5, 2, size=(8, 3)).astype(np.float32)
+    outputs = layer(inputs, training=True)
+    batch = inputs.astype(np.float64)
+    by_hand = (batch - batch.mean(axis=0)) / np.sqrt(batch.var(axis=0) + 1e-3)
+    np.testing.assert_allclose(outputs, by_hand, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layer.moving_mean, (1 - MOMENTUM) * batch.mean(axis=0), rtol=1e-5)
+    moving = MOMENTUM + (1 - MOMENTUM) * batch.var(axis=0) * 8 / 7
+    np.testing.assert_allclose(layer.moving_variance, moving, rtol=1e-5)
+    _, _, mean, variance = layer.get_weights()
+    np.testing.assert_allclose(layer(inputs), (batch - mean) / np.sqrt(variance + 1e-3), rtol=1e-5, atol=1e-6)
+
+
 def test_what_the_kernel_cannot_do_is_left_to_keras() -> None:
     fused, stock = BatchNormalization(), keras.layers.BatchNormalization()
-    inputs = np.random.default_rng(5).normal(size=(8, 3)).astype(np.float32)
+    inputs = np.random.default_rng(5).normal(size=(8, 5, 3)).astype(np.float32)
     np.testing.assert_array_equal(fused(inputs, training=True), stock(inputs, training=True))
     np.testing.assert_array_equal(fused.moving_variance, stock.moving_variance)
 

@@ -1,25 +1,15 @@
 """Repeated runs give the same bytes: in another clone, under load and on one core. Each test prints a line."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from small_project import PIPELINE, dvc, environment_of, new_checkout, outcome, ran
 
 pytestmark = pytest.mark.slow
-
-# Makes each library compute as on a processor of ten years ago.
-OLDER_PROCESSOR = {
-    "ONEDNN_MAX_CPU_ISA": "AVX2",  # TensorFlow's kernels
-    "OPENBLAS_CORETYPE": "Haswell",  # NumPy's matrix products
-    "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR",
-    "FAISS_OPT_LEVEL": "AVX2",
-}
 
 
 def test_two_clones_and_a_forced_rerun_give_the_same_bytes(uninterrupted: Path, tmp_path: Path) -> None:
@@ -60,17 +50,3 @@ def test_one_core_gives_the_bytes_of_all(uninterrupted: Path, tmp_path: Path) ->
     assert process.wait() == 0
     assert outcome(folder) == outcome(uninterrupted)
     print("\nrun on one core: the same bytes as on all")
-
-
-def test_another_processor_trains_nearly_alike(uninterrupted: Path, tmp_path: Path) -> None:
-    """LiteRT has no setting that imitates another processor, so embedding alone is not tested."""
-    folder = tmp_path / "other processor"
-    shutil.copytree(uninterrupted, folder, symlinks=True)
-    dvc(folder, "repro", "--force", **OLDER_PROCESSOR)
-    first, again = (
-        pd.read_csv(project / "metrics/train/plots/metrics/loss.tsv", sep="\t")["loss"]
-        for project in (uninterrupted, folder)
-    )
-    assert again[0] == pytest.approx(first[0], rel=1e-3)
-    pairs = (f"{there:.6g} for {here:.6g}" for here, there in zip(first, again, strict=True))
-    print(f"\nas on a processor without AVX-512: the losses of the epochs are {', '.join(pairs)}")

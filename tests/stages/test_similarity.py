@@ -12,6 +12,7 @@ from faces.core.npy_files import write_npy
 from faces.core.params import load_params
 from faces.evaluation.similarity_model import load_similarity
 from faces.network.backbone import load_backbone
+from faces.network.runtime import keras
 from faces.tables.packed_images import PackedImages
 from faces.tables.pair_table import COMPARISONS_PATHS
 from faces.tables.split_table import image_labels, part_images, read_split
@@ -39,11 +40,27 @@ def test_score_by_hand(project: Path) -> None:
     network = similarity.build_siamese(small, 3)
     embeddings = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     pairs = pd.DataFrame({"a": [0, 1, 2, 3], "b": [4, 5, 6, 7], "same": [1, 0, 1, 0]})
-    probability = np.asarray(network(np.hstack([embeddings[pairs["a"]], embeddings[pairs["b"]]])))[:, 0].astype(float)
+    log_odds = np.asarray(network(np.hstack([embeddings[pairs["a"]], embeddings[pairs["b"]]])))[:, 0].astype(float)
+    probability = 1 / (1 + np.exp(-log_odds))
     figures = similarity.score(similarity.to_numpy(network, small), pairs, embeddings, "test")
     assert figures["test_accuracy"] == np.mean((probability >= 0.5) == (pairs["same"] == 1))
     likelihood = [p if same else 1 - p for p, same in zip(probability, pairs["same"], strict=True)]
     assert figures["test_loss"] == pytest.approx(-np.mean(np.log(likelihood)), rel=1e-5)
+
+
+def test_a_step_is_that_of_keras_with_its_own_gelu_and_cross_entropy(project: Path) -> None:
+    small, random = params(hidden_units=4, features="concatenation"), np.random.default_rng(0)
+    ours = similarity.build_siamese(small, 3)
+    hidden = keras.layers.Dense(4, activation="gelu")
+    theirs = keras.Sequential([keras.Input((6,)), hidden, keras.layers.Dense(1, activation="sigmoid")])
+    theirs.compile(keras.optimizers.Adam(small.learning_rate), loss="binary_crossentropy")
+    theirs.set_weights(ours.get_weights())
+    features, same = random.normal(size=(32, 6)).astype(np.float32), random.integers(0, 2, 32).astype(np.float32)
+    for _ in range(3):
+        losses = [model.train_on_batch(features, same) for model in (ours, theirs)]
+        np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    for own, stock in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(own, stock, rtol=1e-4, atol=1e-6)
 
 
 def test_it_learns_which_embeddings_belong_together(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

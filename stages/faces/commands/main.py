@@ -38,6 +38,7 @@ def dispatch(arguments: Sequence[str]) -> int:
     """Run the command that the first argument names, with the other arguments; return its exit code."""
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if name in COMMANDS:
+        import_module("faces.core.portable")  # before NumPy and others, which read its settings
         try:
             code: int = import_module(f"faces.commands.{name}").main(rest)
             return code

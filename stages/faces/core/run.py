@@ -1,5 +1,7 @@
 """Running a stage: its exit codes, Ctrl-C, and one stage at a time in a project."""
 
+from faces.core.portable import warn_of_processor
+
 import argparse
 import errno
 import fcntl
@@ -52,6 +54,7 @@ def run(main: Callable[[], None], takes_arguments: bool = False, exclusive: Call
             description=sys.modules[main.__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         parser.parse_args()
+    warn_of_processor()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
     sys.unraisablehook = _resend_interrupt
     try:

@@ -20,11 +20,17 @@ class RuntimeParams(Params):
     """The section `runtime:` of params.yaml: settings of all stages."""
 
     threads: int = Field(ge=1, le=1024)
+    portable: bool
+
+
+def load_runtime() -> RuntimeParams:
+    """Return the section `runtime:`."""
+    return load_params("runtime", RuntimeParams)
 
 
 def load_threads() -> int:
     """Return `runtime.threads`: the threads of TensorFlow, NumPy and FAISS; their number changes how sums round."""
-    return load_params("runtime", RuntimeParams).threads
+    return load_runtime().threads
 
 
 def available_cores() -> int:

@@ -5,6 +5,8 @@ Neither a home folder nor the environment changes what is computed.
 Import this module before anything that imports TensorFlow or Keras.
 """
 
+from faces.core.portable import portable
+
 import gc
 import os
 import sys
@@ -27,18 +29,23 @@ CHANGE_RESULTS = (
     "NVIDIA_TF32",
 )
 SETTINGS = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull}  # no keras.json is read or written
+PORTABLE = {  # besides, where results must not depend on the processor
+    "TF_ENABLE_ONEDNN_OPTS": "1",  # by itself, TensorFlow has oneDNN's kernels on newer processors only
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # and oneDNN has others for AVX-512
+}
 
 
 def clean_environment() -> None:
-    """Take what changes results out of the environment, with a warning, and set `SETTINGS`."""
+    """Take what changes results out of the environment, with a warning, and set `SETTINGS`, and `PORTABLE` if asked."""
+    settings = SETTINGS | (PORTABLE if portable() else {})
     strange = [
-        name for name, value in os.environ.items() if name.startswith(CHANGE_RESULTS) and SETTINGS.get(name) != value
+        name for name, value in os.environ.items() if name.startswith(CHANGE_RESULTS) and settings.get(name) != value
     ]
     for name in strange:
         del os.environ[name]
     if strange:
         warn(f"ignored, since only params.yaml may change results: {', '.join(sorted(strange))} in the environment")
-    os.environ.update(SETTINGS)
+    os.environ.update(settings)
 
 
 clean_environment()

@@ -8,6 +8,8 @@ from typing import Any
 
 from faces.network.runtime import keras, tf
 
+SMALLEST_SQUARE = 1e-12  # of a length that is divided by, as in tf.math.l2_normalize
+
 
 @keras.saving.register_keras_serializable(package="faces")
 class CosineHead(keras.layers.Layer):
@@ -38,8 +40,8 @@ class CosineHead(keras.layers.Layer):
         )
 
     def call(self, embeddings: Any) -> Any:  # noqa: D102
-        unit_directions = tf.math.l2_normalize(tf.convert_to_tensor(self.directions), axis=1)
-        return tf.matmul(tf.math.l2_normalize(embeddings, axis=1), unit_directions, transpose_b=True)
+        unit_directions = _unit_length(tf.convert_to_tensor(self.directions))
+        return tf.matmul(_unit_length(embeddings), unit_directions, transpose_b=True)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:  # noqa: D102
         return (input_shape[0], self.classes)
@@ -47,6 +49,16 @@ class CosineHead(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         own = {"classes": self.classes, "regularizer": keras.regularizers.serialize(self.regularizer)}
         return {**super().get_config(), **own}
+
+
+def _unit_length(vectors: Any) -> Any:
+    """Return vectors (n, D) divided by their lengths; those of length 0 stay 0.
+
+    By a square root and a division, which are the same on all processors. `tf.math.l2_normalize` multiplies by `rsqrt`,
+    which they approximate differently, and so does a graph in which `/` divides by a square root.
+    """
+    squares = tf.reduce_sum(tf.square(vectors), axis=1, keepdims=True)
+    return tf.math.divide_no_nan(vectors, tf.sqrt(tf.maximum(squares, tf.cast(SMALLEST_SQUARE, vectors.dtype))))
 
 
 @keras.saving.register_keras_serializable(package="faces")

@@ -1,5 +1,6 @@
 """The Siamese head in training: features of a pair of embeddings -> probability that both show one person."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,22 @@ class SiameseParams(Params):
 
 
 def build_siamese(params: SiameseParams, embedding_size: int) -> Any:
-    """Return the compiled Keras model: features of a pair (n, F) -> probability of "same" (n, 1)."""
-    from faces.network.runtime import keras
+    """Return the compiled Keras model: features of a pair (n, F) -> log odds of "same" (n, 1).
+
+    Keras's own gelu and cross-entropy divide by approximate reciprocals, which differ between processors.
+    """
+    from faces.network.runtime import keras, tf
+
+    def gelu(x: Any) -> Any:
+        return x * (0.5 * (1 + tf.math.erf(x * math.sqrt(0.5))))
+
+    def cross_entropy(same: Any, log_odds: Any) -> Any:
+        return tf.nn.softplus(log_odds) - same * log_odds
 
     features = keras.Input((feature_count(embedding_size, params.features),), name="features")
-    hidden = keras.layers.Dense(params.hidden_units, activation="gelu")(features)
-    model = keras.Model(features, keras.layers.Dense(1, activation="sigmoid")(hidden), name="similarity")
-    model.compile(keras.optimizers.Adam(params.learning_rate), loss="binary_crossentropy")
+    hidden = keras.layers.Dense(params.hidden_units, activation=gelu)(features)
+    model = keras.Model(features, keras.layers.Dense(1)(hidden), name="similarity")
+    model.compile(keras.optimizers.Adam(params.learning_rate), loss=cross_entropy)
     model.optimizer.build(model.trainable_variables)
     return model
 
