@@ -125,19 +125,19 @@ def group_metrics(
         identities_known: whether `first` and `second` of the pairs are known; if not, there are no intervals.
 
     Returns:
-        Metrics by name, and a sentence on each group that is left out, for it has fewer than `MIN_PAIRS` pairs of a
+        Metrics by name, and those that are left out, with the reason: a group has fewer than `MIN_PAIRS` pairs of a
         kind. There are no metrics if fewer than two groups are left.
     """
     counts, right = _count_by_group(pairs, groups, threshold)
     enough = (counts >= MIN_PAIRS).all(axis=1)
     left_out = [
-        f"accuracy_of_group_{group} needs {MIN_PAIRS} genuine and {MIN_PAIRS} impostor pairs; "
-        f"there are {genuine:,} and {impostors:,}"
+        f"accuracy_of_group_{group} (needs {MIN_PAIRS} genuine and {MIN_PAIRS} impostor pairs, "
+        f"there are {genuine:,} and {impostors:,})"
         for group, (impostors, genuine), has_enough in zip(groups.categories, counts, enough, strict=True)
         if not has_enough
     ]
     if enough.sum() < 2:
-        return {}, [*left_out, "metrics of groups need two groups with enough pairs"] if len(counts) else []
+        return {}, [*left_out, "metrics of groups (need two groups with enough pairs)"] if len(counts) else []
     accuracies = (right[enough] / counts[enough]).mean(axis=1)
     mean, deviation = float(accuracies.mean()), float(accuracies.std())
     names = [f"accuracy_of_group_{group}" for group in groups.categories[enough]]
@@ -152,7 +152,7 @@ def group_metrics(
         if rates.min() > 0:
             metrics[f"{kind}_worst_to_best"] = float(rates.max() / rates.min())
         else:
-            left_out.append(f"{kind}_worst_to_best needs an error in each group")
+            left_out.append(f"{kind}_worst_to_best (needs an error in each group)")
     if draws.bootstrap and identities_known:
         for place in np.flatnonzero(enough):
             own = sort_descending(pairs.take(np.flatnonzero(groups.codes == place)))
