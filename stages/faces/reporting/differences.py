@@ -114,7 +114,10 @@ def compare(
                 "another"
             )
         if not common.both_kinds:
-            said.append(f"{name}: the experiments have no pairs of both kinds in common")
+            said.append(
+                f"{name}: the experiments were tested on different people or images: they have no genuine and impostor "
+                "pairs in common"
+            )
             continue
         said.append(f"{name}: {_how_many(common, every, 'pairs in common,')}")
         of_drawn = pairs_of_one_kind(drawn)
