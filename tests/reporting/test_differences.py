@@ -136,7 +136,7 @@ def test_accuracy_is_of_the_drawn_pairs_that_all_have() -> None:
     rows, said = compare([some_drawn(first, few)], [some_drawn(second, both)], 40, 0)
     assert said == [
         "test_unseen: 1,128 pairs in common, of 1,128",
-        "test_unseen: accuracy: 60 drawn pairs in common of 66",
+        "test_unseen: accuracy: 60 sampled pairs in common of 66",
     ]
     one, other = person[a[both]], person[b[both]]
     right = [(values[both] >= 0.5) == (one == other) for values in scores]
@@ -155,7 +155,7 @@ def test_accuracy_of_one_kind_is_left_out() -> None:
     impostors = np.flatnonzero(first.sets["test_unseen"].every.same == 0)
     rows, said = compare([some_drawn(first, impostors)], [some_drawn(second, impostors)], 20, 0)
     assert rows[0].figure == "auc"
-    assert said[-1].endswith("1,056 drawn pairs in common of 1,056; it is left out, since these are not of both kinds")
+    assert said[-1].endswith("1,056 sampled pairs in common of 1,056; it is left out, since these are not of both kinds")
 
 
 def test_an_interval_over_seeds_by_hand() -> None:

@@ -123,7 +123,7 @@ def compare(
         of_drawn = pairs_of_one_kind(drawn)
         if any(one is not other for one, other in zip(every, drawn, strict=True)):
             lacking = "" if of_drawn.both_kinds else "; it is left out, since these are not of both kinds"
-            said.append(f"{name}: accuracy: {_how_many(of_drawn, drawn, 'drawn pairs in common')}{lacking}")
+            said.append(f"{name}: accuracy: {_how_many(of_drawn, drawn, 'sampled pairs in common')}{lacking}")
         if of_drawn.both_kinds:
             scored = [
                 _accuracy("accuracy", _take(pairs, rows), kept.threshold, draws, seed)
