@@ -155,7 +155,8 @@ def test_accuracy_of_one_kind_is_left_out() -> None:
     impostors = np.flatnonzero(first.sets["test_unseen"].every.same == 0)
     rows, said = compare([some_drawn(first, impostors)], [some_drawn(second, impostors)], 20, 0)
     assert rows[0].figure == "auc"
-    assert said[-1].endswith("1,056 sampled pairs in common of 1,056; it is left out, since these are not of both kinds")
+    lacking = "it is left out, since these are not of both kinds"
+    assert said[-1].endswith(f"1,056 sampled pairs in common of 1,056; {lacking}")
 
 
 def test_an_interval_over_seeds_by_hand() -> None:
