@@ -87,11 +87,13 @@ def plot(table: pd.DataFrame) -> None:
     for axes, column, label in zip(
         both, ("seconds", "gigabytes"), ("seconds", "own memory at the peak, GB"), strict=True
     ):
+        axes.set_prop_cycle(color=plt.get_cmap("tab20")([*range(0, 20, 2), *range(1, 20, 2)]))
         for (stage, rows), marker in zip(table.groupby("stage", sort=False), "osv^D*PX<>hd", strict=True):
             axes.loglog(rows["images"], rows[column], marker=marker, label=str(stage))
         images = np.array([table["images"].min(), table["images"].max()])
         if column == "seconds":
-            axes.loglog(images, images * (10 / images[0]), "k:", label="in proportion")
+            axes.loglog(images, images * (10 / images[0]), "k:", label="slope of a cost proportional to images")
+            axes.legend(handles=axes.lines[-1:], loc="upper left")
         axes.set_xticks(sorted(table["images"].unique()), [f"{count:,}" for count in sorted(table["images"].unique())])
         axes.minorticks_off()
         axes.set_xlabel("images")

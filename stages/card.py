@@ -54,24 +54,24 @@ def limits(details: Metrics) -> list[str]:
     """Return warnings that follow from the metrics, and those that hold for every model."""
     split, found = read_json(METRICS / "split.json"), []
     if set(load_sources()) == {"synthetic"}:
-        found.append("It has seen no real face: all images are drawn. How it does on real ones is not measured here.")
+        found.append("It has seen no real face: all images are synthetic. Errors on real faces are not measured here.")
     if split["subjects_train"] < FEW_PEOPLE:
         found.append(f"{split['subjects_train']} people are few to learn from; public training sets have thousands.")
     if "test_unseen" not in details:
-        found.append("No people were held out: nothing here says how it does on people whom it has not seen.")
+        found.append("No people were held out: errors on people whom it has not seen are not measured here.")
     else:
         part = details["test_unseen"]
         missing = [rate for rate in ("0.001", "0.0001") if not is_supported(float(rate), part["impostor_pairs"])]
         if missing:
-            found.append(f"Few impostor pairs are behind figures at an FMR of {' or '.join(missing)}.")
+            found.append(f"Figures at an FMR of {' or '.join(missing)} rest on few impostor pairs.")
     if copies := split.get("copies_test_seen", 0) + split.get("copies_test_unseen", 0):
-        found.append(f"{copies} test images are copies of training images, or nearly.")
+        found.append(f"{copies} test images are copies, or near copies, of training images.")
     if repeats := split.get("repeats_test_seen", 0) + split.get("repeats_test_unseen", 0):
-        found.append(f"{repeats} test images are copies of another image of their part, or nearly.")
+        found.append(f"{repeats} test images are copies, or near copies, of another image of the same part.")
     found += [
         "Faces must be cropped and aligned to the 112 x 112 template as its training images were.",
-        "It tells nothing about whether a face is alive, and it was not tried against attacks.",
-        "Errors differ between groups of people; without attributes of images they are not measured.",
+        "It does not detect presentation attacks (photos, masks).",
+        "Errors differ between groups of people. They are measured only where images have attributes.",
     ]
     return found
 
@@ -84,8 +84,8 @@ def md5(path: Path) -> str:
 
 def reproduction(weights: str) -> str:
     """Return the commands that find the commit of the weights with this MD5, and make them again."""
-    return f"""`{WEIGHTS}` has the MD5 {weights}, by which `dvc.lock` knows it. The first commit that has it there,
-once there is one, and what makes everything again:
+    return f"""`{WEIGHTS}` has the MD5 {weights}, which `dvc.lock` lists. To reproduce it, check out the first commit
+that contains these weights (once they are committed) and run the pipeline:
 
     commit=$(git log --all --reverse --format=%h -S {weights} -- dvc.lock | head -n 1)
     git checkout $commit && make repro"""
@@ -113,8 +113,8 @@ def sections(params: CardParams) -> dict[str, str]:
         "Use": params.use,
         "The model": describe_network(whole),
         "Trained on": "\n\n".join(map(str, training_data_tables())),
-        "How well it does": "Verification, with 95 % intervals over people. The threshold is the most accurate on "
-        f"`{thresholds.chosen_on}` pairs. {NOTE_MEANS}\n\n{verification_table(details)}",
+        "How well it does": "Verification, with 95 % intervals over people. The threshold has the highest accuracy "
+        f"on `{thresholds.chosen_on}` pairs. {NOTE_MEANS}\n\n{verification_table(details)}",
         "Thresholds": f"Errors on every pair of `{thresholds.measured_on}`.\n\n{thresholds_table(thresholds)}",
         "Identification": str(
             Table(
@@ -132,7 +132,8 @@ def sections(params: CardParams) -> dict[str, str]:
     if (groups := worst_groups()).rows:
         found["Where it fails most"] = str(groups)
     return found | {
-        "Formats": str(exports_table(read_json(METRICS / "export.json"))),
+        "Formats": f"Accuracy and AUC are of {whole['export']['compared_pairs']} pairs at most: differences of a few "
+        f"hundredths are noise.\n\n{exports_table(read_json(METRICS / 'export.json'))}",
         "Limits": "\n".join(f"- {sentence}" for sentence in limits(details)),
         "Recipe": str(Table(["parameter", "value"], recipe)),
         "To reproduce it": reproduction(md5(WEIGHTS)),

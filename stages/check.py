@@ -27,7 +27,7 @@ def main() -> None:
     """Check the project in the current folder."""
     check_project()
     write_text(CHECKED, TEXT)
-    say("nothing is wrong in params.yaml and what it names")
+    say("params.yaml, sources and test sets: no errors found")
 
 
 if __name__ == "__main__":

@@ -149,8 +149,8 @@ def main() -> None:
     delete_files_of_removed_sources(sources)
     if several := counts.get("groups_of_several_subjects"):
         warn(
-            f"{several} group(s) of copies lie under several people, so at least one name is wrong; {ACROSS_PEOPLE} "
-            "lists them: correct the folders"
+            f"{several} group(s) of copies are filed under different people, so at least one name is wrong; "
+            f"{ACROSS_PEOPLE} lists them: correct the folders"
         )
     say(found)
 

@@ -37,7 +37,7 @@ from faces.core.errors import StageError
 from faces.core.files import write_metrics
 from faces.core.params import load_params
 from faces.core.run import run
-from faces.core.terminal import say, warn
+from faces.core.terminal import say, say_left_out, warn
 from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.calibration import fit_calibration, reliability
 from faces.evaluation.choosing import Choice, measure_thresholds
@@ -75,9 +75,11 @@ from faces.tables.split_table import (
 )
 
 MAX_LOST_BY_THRESHOLD = 0.05  # of accuracy, without a warning
+MAX_APART = 0.3  # FMR and FNMR at the threshold, without a warning
 WHY = {  # a threshold may not suit other people
-    TRAIN: ", as when training knows its own by heart; `split.validation_subjects` sets people aside to choose it on",
-    VALIDATION_UNSEEN: ": too few people are set aside, or people of other kinds (`split.validation_sources`)",
+    TRAIN: "The network has probably memorised the training people. Set `split.validation_subjects` (such as 0.1) to "
+    "choose the threshold on others",
+    VALIDATION_UNSEEN: "Too few people are set aside, or people unlike these (`split.validation_sources`)",
 }
 HEADLINES = ("accuracy", "auc", "eer")  # of each part
 TEST_HEADLINES = tuple(f"fnmr_at_fmr_{rate:g}" for rate in FNMR_RATES)  # of the test parts, too
@@ -157,9 +159,10 @@ def evaluate_part(
 ) -> tuple[PartMetrics, Roc]:
     """Return the metrics of every pair of a part and of its `drawn` pairs, and the ROC; say what is left out."""
     folds = assign_folds(every, metrics.folds, metrics.seed)
-    found = verification_metrics(every, folds, drawn, choice.threshold, metrics, choice.calibration)
-    for sentence in found.left_out:
-        say(f"{part}: {sentence}")
+    found = verification_metrics(
+        every, folds, drawn, choice.threshold, metrics, choice.calibration, help_with_folds="lower metrics.folds"
+    )
+    say_left_out(part, found.left_out)
     tables = roc_points(part, found.curve), score_histogram(part, every), reliability(part, every, choice.calibration)
     return PartMetrics(found.flat(), *tables), found.curve
 
@@ -228,17 +231,23 @@ def keep_scores(
     return KeptScores(hash_embeddings(images.embeddings), threshold, sets, decisions)
 
 
-def warn_of_threshold(metrics: dict[str, float], chosen_on: str) -> None:
-    """Warn if the threshold suits a part badly, so that its accuracy says less than its AUC."""
+def warn_of_threshold(parts: dict[str, dict[str, float]], chosen_on: str) -> None:
+    """Warn if the threshold suits a part badly, so that its accuracy says less than its AUC.
+
+    It does if it loses much of the accuracy that another one reaches, or if it makes one kind of error much more
+    frequent than the other. `parts` has the metrics of each part.
+    """
     for part in (TEST_SEEN, TEST_UNSEEN):
-        if f"eer_{part}" not in metrics:
+        if part not in parts:
             continue
-        reached, within_reach = metrics[f"accuracy_{part}"], 1 - metrics[f"eer_{part}"]
-        if within_reach - reached > MAX_LOST_BY_THRESHOLD:
+        metrics = parts[part]
+        reached, within_reach = metrics["accuracy"], 1 - metrics["eer"]
+        fmr, fnmr = metrics["fmr_at_threshold"], metrics["fnmr_at_threshold"]
+        if within_reach - reached > MAX_LOST_BY_THRESHOLD or abs(fnmr - fmr) > MAX_APART:
             warn(
-                f"`{part}`: accuracy is {reached:.3f} at the threshold of `{chosen_on}` pairs, but {within_reach:.3f} "
-                f"where both error rates are equal. That threshold does not suit these people{WHY[chosen_on]}. Compare "
-                "experiments by AUC and EER"
+                f"`{part}`: at the threshold chosen on `{chosen_on}` pairs, accuracy is {reached:.3f} (FMR {fmr:.3f}, "
+                f"FNMR {fnmr:.3f}); at the threshold where FMR and FNMR are equal, it is {within_reach:.3f}. "
+                f"{WHY[chosen_on]}. Compare experiments by AUC and EER"
             )
 
 
@@ -268,7 +277,7 @@ def main() -> None:
     write_metrics(Path("metrics/evaluate/verification.json"), details)
     write_thresholds(thresholds)
     write_metrics(Path("metrics/evaluate.json"), metrics)
-    warn_of_threshold(metrics, choice.chosen_on)
+    warn_of_threshold(details, choice.chosen_on)
     say(", ".join(f"{name}: {value:.3f}" for name, value in metrics.items() if "accuracy" in name))
 
 

@@ -32,12 +32,13 @@ from faces.core.files import write_metrics
 from faces.core.params import load_params
 from faces.core.run import run
 from faces.core.sampling import sample_at_most
-from faces.core.terminal import say, warn
+from faces.core.terminal import say, say_left_out, warn
 from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.identification import (
     GalleryScorer,
     IdentificationParams,
     choose_enrolled,
+    describe_easy_ranks,
     identification_metrics,
     knn_vote,
     rank_probes,
@@ -136,7 +137,8 @@ def identify(
     metrics, curve, left_out = identification_metrics(
         ranked, labels[search.probes], len(gallery.identities), params, draws
     )
-    for sentence in left_out:
+    say_left_out(search.name, left_out)
+    for sentence in describe_easy_ranks(params.ranks, len(gallery.identities)):
         say(f"{search.name}: {sentence}")
     table = pd.DataFrame({"set": search.name, "rank": np.arange(1, len(curve) + 1), "rate": curve})
     named, known = {_suffixed(name, search.suffix): value for name, value in metrics.items()}, ranked.rank > 0

@@ -26,7 +26,7 @@ from faces.core.csv_files import write_csv
 from faces.core.files import replacing, write_metrics
 from faces.core.params import Params, load_params
 from faces.core.run import run
-from faces.core.terminal import say
+from faces.core.terminal import say, say_left_out
 from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.every_pair import EveryPair, every_pair
 from faces.evaluation.groups import errors_by_attribute, group_metrics, groups_of_pairs
@@ -142,8 +142,7 @@ def main() -> None:
         groups = groups_of_pairs(every, attributes, params.group_by)
         by_group = group_metrics(every.pairs, groups, threshold, load_params("metrics", MetricsParams))
         metrics |= by_group.values
-        for sentence in by_group.left_out:
-            say(f"{part}: {sentence}")
+        say_left_out(part, by_group.left_out)
     sheet = draw_sheet(every, PackedImages(split), subjects, threshold, params.worst_pairs)
 
     write_csv(FOLDER / "tsne.csv", without_markup(points))
@@ -151,7 +150,7 @@ def main() -> None:
     with replacing(FOLDER / "worst_pairs.png") as temporary:
         sheet.save(temporary)
     write_metrics(Path("metrics/review.json"), metrics)
-    say(f"{part}: {FOLDER}/worst_pairs.png, {attributes.shape[1]} attributes")
+    say(f"{part}: {FOLDER}/worst_pairs.png, and errors by {attributes.shape[1]} attributes in attributes.csv")
 
 
 if __name__ == "__main__":

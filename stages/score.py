@@ -36,7 +36,7 @@ from faces.core.errors import StageError
 from faces.core.files import write_metrics
 from faces.core.params import Params, load_params
 from faces.core.run import run
-from faces.core.terminal import say, warn
+from faces.core.terminal import say, say_left_out, warn
 from faces.core.threads import fixed_threads, load_threads
 from faces.evaluation.calibration import reliability
 from faces.evaluation.groups import group_metrics, to_categories
@@ -125,9 +125,9 @@ def drop_or_warn(name: str, pairs: pd.DataFrame, leaked: pd.Series, counts: dict
     """Return the pairs to score, with a warning if some leaked; StageError if none of a kind are left."""
     if leaked.any():
         warn(
-            f"{name}: {counts['leaked_pairs']} pairs have what training has seen: {counts['shared_subjects']} people "
-            f"by name, {counts['copies_of_training']} images as copies; "
-            f"{'they are dropped' if drop else 'they are scored too; `score.drop_leaked: true` drops them'}"
+            f"{name}: {counts['leaked_pairs']} pairs contain people or images seen in training: "
+            f"{counts['shared_subjects']} people by name, {counts['copies_of_training']} images as copies; "
+            f"{'these pairs are dropped' if drop else 'they are scored too; `score.drop_leaked: true` drops them'}"
         )
     if drop:
         pairs = pairs[~leaked].reset_index(drop=True)
@@ -216,8 +216,7 @@ def main() -> None:
     found = verification_metrics(scored, folds, scored, threshold, metrics_params, calibration, identities_known)
     groups = to_categories(pairs["group"].iloc[order])
     by_group = group_metrics(scored, groups, threshold, metrics_params, identities_known)
-    for sentence in [*found.left_out, *by_group.left_out]:
-        say(f"{name}: {sentence}")
+    say_left_out(name, [*found.left_out, *by_group.left_out])
     metrics = found.flat() | {"threshold": threshold} | by_group.values | counts
     with fixed_threads(load_threads()):
         metrics |= pixel_metrics(open_pixels(name), pairs, split)

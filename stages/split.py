@@ -61,12 +61,12 @@ def warn_about_names(people: People, params: SplitParams) -> None:
 
 def warn_about_copies(splitting: Splitting, params: SplitParams) -> None:
     """Warn of copies that stay in the test parts, or say how many were dropped."""
-    found = {"copies of training images": splitting.copies, "copies of another image of their part": splitting.repeats}
+    found = {"training images": splitting.copies, "another image of the same part": splitting.repeats}
     for text, counts in found.items():
         if counts and params.drop_copies:
-            say(f"{counts.total()} test images were {text}, or nearly; dropped")
+            say(f"{counts.total()} test images were copies, or near copies, of {text}; they are dropped")
         elif counts:
-            warn(f"{counts.total()} test images are {text}, or nearly; `split.drop_copies` drops them")
+            warn(f"{counts.total()} test images are copies, or near copies, of {text}; `split.drop_copies` drops them")
 
 
 def main() -> None:

@@ -156,7 +156,7 @@ def main() -> None:
     started = time.monotonic()
     folder = checkpoint_folder("synthesize", params, ignored={"workers"})
     if done := len(list(folder.glob("*.json"))):
-        say(f"going on after {done} of {params.subjects} identities, from {folder}")
+        say(f"resuming after {done} of {params.subjects} identities, from {folder}")
     drawn = progress(draw_subjects(params, folder), "synthesize", params.subjects, "identity")
     table = pd.DataFrame([row for rows in drawn for row in rows])
     write_contact_sheet(params, folder / "images")

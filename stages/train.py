@@ -118,8 +118,8 @@ def read_data(params: TrainParams, augment: AugmentParams) -> Data:
     batches = Batches(images, image_groups(split, params), image_labels(split), params, PhotoAugmenter(augment))
     if 0 < (steps := len(batches) * params.epochs) < MIN_STEPS:
         warn(
-            f"{batches.image_count} images in batches of {params.batch_size} make {steps} steps "
-            f"in all: too few to learn much; raise train.epochs, or set train.epoch_images"
+            f"{len(batches)} batches of {params.batch_size} images x {params.epochs} epochs = {steps} steps: too few "
+            "to learn much; raise train.epochs, or set train.epoch_images"
         )
     validation = Validation(images, split, params)
     check_choice(validation.set_aside and validation.has_both, params)

@@ -31,18 +31,22 @@ def headline() -> Table:
     """Return the five figures of README, each with what it means."""
     details, found = read_json(METRICS / "evaluate/verification.json")[UNSEEN], read_json(METRICS / "identify.json")
     rows = [
-        ["accuracy", format_metric(details, "accuracy"), "share of pairs judged right, half of them genuine"],
+        [
+            "accuracy",
+            format_metric(details, "accuracy"),
+            "share of pairs classified correctly; half of all pairs are genuine",
+        ],
         ["AUC", format_metric(details, "auc"), "probability that a genuine pair scores above an impostor pair"],
-        ["EER", format_metric(details, "eer"), "error rate at the threshold where both kinds of error are equal"],
+        ["EER", format_metric(details, "eer"), "error rate at the threshold where FMR and FNMR are equal"],
         [
             "TAR at FAR 0.01",
             format_metric(details, "tar_at_far_0.01"),
-            "share of genuine pairs accepted where 1 % of impostor pairs are",
+            "share of genuine pairs accepted at the threshold that accepts 1 % of impostor pairs",
         ],
         [
             "rank 1",
             format_metric(found, "rank_1_unseen"),
-            f"right person first among {found['enrolled_unseen']} enrolled",
+            f"share of probes whose own person ranks first among {found['enrolled_unseen']} enrolled people",
         ],
     ]
     return Table(["figure", "people never seen", "what it means"], rows)

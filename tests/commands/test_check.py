@@ -86,7 +86,7 @@ def test_weights_that_training_replaces_are_refused(project: Path, fails_with: C
 
 def test_one_folder_under_two_names_is_refused(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, sources={"one": {"path": "images"}, "two": {"path": "models/../images"}})
-    assert "sources.two.path: 'models/../images': is packed already as 'one'" in fails_with("faces", "check")
+    assert "sources.two.path: 'models/../images': the source 'one' has the same folder" in fails_with("faces", "check")
 
 
 def test_every_source_that_is_wrong_is_named_at_once(project: Path, fails_with: Callable[..., str]) -> None:

@@ -88,7 +88,7 @@ def test_a_run_of_a_study_has_its_seeds(
     experiments: Path, capsys: pytest.CaptureFixture[str], fails_with: Callable[..., str]
 ) -> None:
     said = ask(capsys, "study-run", "study-run")
-    assert said.startswith("seeds 0, 1 of both: intervals are over seeds and people")
+    assert said.startswith("seeds 0, 1 of both experiments: intervals are over seeds and people")
     both = list(csv.DictReader(io.StringIO(ask(capsys, "study-run", "study-run", "--format", "csv"))))
     single = [
         list(csv.DictReader(io.StringIO(ask(capsys, f"study-run-{n}", "first", "--format", "csv")))) for n in (0, 1)
@@ -117,7 +117,9 @@ def test_what_has_no_scores_is_named(experiments: Path, fails_with: Callable[...
     git(experiments, "commit", "--quiet", "--message", "without")
     (experiments / f"{PARTS_PATH}.dvc").unlink()
     said = fails_with("faces", "compare", "HEAD", "workspace")
-    assert "has no data/scores.npz; `dvc repro` makes it there, `dvc pull` fetches it" in said
-    assert "nowhere" in fails_with("faces", "compare", "nowhere", "workspace")
+    assert "data/scores.npz is not in DVC's cache; `dvc pull` fetches it, `dvc repro` at that commit makes it" in said
+    said = fails_with("faces", "compare", "nowhere", "workspace")
+    assert "error: nowhere: no experiment, branch, tag or commit of this name" in said
     PARTS_PATH.unlink()
-    assert "error: workspace: has no data/scores.npz" in fails_with("faces", "compare", "workspace", "first")
+    said = fails_with("faces", "compare", "workspace", "first")
+    assert "error: workspace: data/scores.npz is not in DVC's cache" in said

@@ -104,7 +104,7 @@ def test_verify_gives_the_cosine_the_threshold_and_its_errors(
     assert "10.00% (5.00% to 15.00%) of 20 impostor pairs" in said and "20.00% of 10 genuine pairs" in said
     assert "fewer than 30 false matches are behind this FMR" in said  # 2 of 20
     # A cosine of 1 has the log-likelihood ratio 10 - 5, and e ** 5 is 148.4.
-    meaning = "a likelihood ratio of 150: such a pair is 150 times as frequent among images of one person"
+    meaning = "a likelihood ratio of 150: this cosine is 150 times as frequent among images of one person as of two"
     assert meaning in said
     assert ask(capsys, "verify", one, one, "--model", exported)[1]["likelihood_ratio"] == pytest.approx(148.4, rel=1e-3)
 
@@ -112,13 +112,13 @@ def test_verify_gives_the_cosine_the_threshold_and_its_errors(
 @pytest.mark.parametrize(
     ("score", "ratio", "said"),
     [
-        (0.5, 1.0, "a likelihood ratio of 1: such a pair is equally frequent among both kinds"),
-        (0.4, np.exp(-1), "ratio of 1 / 2.7: such a pair is 2.7 times as frequent among images of different people"),
-        (0.1, np.exp(-3), "ratio of 1 / 20 or less: such a pair is at least 20 times as frequent among images of diff"),
+        (0.5, 1.0, "a likelihood ratio of 1: this cosine is as frequent among images of one person as of two"),
+        (0.4, np.exp(-1), "of 1 / 2.7: this cosine is 2.7 times as frequent among images of two people as of one"),
+        (0.1, np.exp(-3), "ratio of 1 / 20 or less: this cosine is at least 20 times as frequent among images of two"),
         (
             1.1,
             np.exp(6),
-            "a likelihood ratio of 400 or more: such a pair is at least 400 times as frequent among images",
+            "a likelihood ratio of 400 or more: this cosine is at least 400 times as frequent among images of one",
         ),
     ],
 )
@@ -137,7 +137,7 @@ def test_any_threshold_or_rate_can_be_asked_for(
     assert answer["fmr_interval"] == pytest.approx([0.325, 0.475]) and answer["same"] == (answer["score"] >= 0.45)
     for rate, threshold in (("1e-2", 0.999999), ("0.0799", 0.999999), ("0.08", 0.9), ("0.5", 0.9), ("0.6", 0.0)):
         assert ask(capsys, *ask_with, "--fmr", rate)[1]["threshold"] == threshold
-    assert "--fmr: an FMR of 0.005: the pairs of test_seen images support 0.01 at the lowest" in refused(
+    assert "--fmr: an FMR of 0.005: too few pairs of test_seen images; the lowest possible here is 0.01," in refused(
         capsys, *ask_with, "--fmr", "0.005"
     )
     for wrong in (("--fmr", "0"), ("--fmr", "1"), ("--fmr", "x"), ("--threshold", "2"), ("--threshold", "nan")):

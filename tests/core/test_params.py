@@ -103,7 +103,7 @@ def test_a_missing_key_section_or_file_is_named(params_file: Path) -> None:
 @pytest.mark.parametrize("date", ["2020-01-01", "2020-1-1 10:00:00", "2020-01-01T10:00:00Z"])
 def test_a_date_without_quotes_is_named_since_dvc_cannot_write_one(params_file: Path, date: str) -> None:
     params_file.write_text(f"card: {{contact: {date}}}\n", encoding="utf-8")
-    with pytest.raises(StageError, match=f"{date}.*: a date for DVC; quote it"):
+    with pytest.raises(StageError, match=f"{date}.*: YAML reads this as a date; put it in quotes"):
         read_params(params_file)
     params_file.write_text(f"card: {{contact: '{date}', name: 2020-01}}\n", encoding="utf-8")
     assert read_params(params_file) == {"card": {"contact": date, "name": "2020-01"}}

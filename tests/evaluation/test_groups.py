@@ -125,10 +125,10 @@ def test_groups_against_scikit_learn() -> None:
         }
     )
     assert left_out == [
-        "accuracy_of_group_few needs 30 genuine and 30 impostor pairs; there are 29 and 400",
-        "accuracy_of_group_one kind needs 30 genuine and 30 impostor pairs; there are 40 and 0",
-        "fnmr_at_fmr_0.01_of_group_high needs 100 impostor pairs; there are 90",
-        "fnmr_at_fmr_0.01_of_group_low needs 100 impostor pairs; there are 31",
+        "accuracy_of_group_few (needs 30 genuine and 30 impostor pairs, there are 29 and 400)",
+        "accuracy_of_group_one kind (needs 30 genuine and 30 impostor pairs, there are 40 and 0)",
+        "fnmr_at_fmr_0.01_of_group_high (needs 100 impostor pairs, there are 90)",
+        "fnmr_at_fmr_0.01_of_group_low (needs 100 impostor pairs, there are 31)",
     ]
 
 
@@ -186,7 +186,7 @@ def test_rates_of_groups_have_intervals_and_a_perfect_group_has_no_ratio() -> No
     pairs = pairs._replace(scores=np.where((names == "x") & (pairs.same == 0), -9.0, pairs.scores))
     groups, draws = to_categories(pd.Series(names)), NONE.model_copy(update={"bootstrap": 50})
     metrics, left_out, _ = group_metrics(pairs, groups, 0.5, draws)
-    assert left_out[0] == "fmr_worst_to_best needs an error in each group" and "fnmr_worst_to_best" in metrics
+    assert left_out[0] == "fmr_worst_to_best (needs an error in each group)" and "fnmr_worst_to_best" in metrics
     assert (metrics["fmr_of_group_x"], metrics["fmr_of_group_x_high"]) == (0, 3 / 60)  # the rule of 3
     assert metrics["fnmr_of_group_y_low"] < metrics["fnmr_of_group_y"] < metrics["fnmr_of_group_y_high"]
     unnamed = group_metrics(pairs, groups, 0.5, draws, identities_known=False).values

@@ -6,6 +6,7 @@ from faces.evaluation.identification import (
     ProbeRanks,
     choose_enrolled,
     cumulative_match_characteristic,
+    describe_easy_ranks,
     knn_vote,
     open_set_metrics,
     rank_probes,
@@ -73,7 +74,7 @@ def test_open_set_rates_against_every_threshold() -> None:
     rank = np.where(np.arange(700) < 400, 0, random.integers(1, 4, 700))
     rates, _, left_out = open_set_metrics(ProbeRanks(best, rank), np.arange(700), [0.1, 0.075, 0.0024], NONE)
     assert list(rates) == ["dir_at_far_0.1", "dir_at_far_0.075"]  # of 400 strangers, 0.0024 lets not even one in
-    assert left_out == ["dir_at_far_0.0024 needs 417 probes of strangers; there are 400"]
+    assert left_out == ["dir_at_far_0.0024 (needs 417 probes of strangers, there are 400)"]
     strangers, first = best[rank == 0], best[rank == 1]
     for rate, name in ((0.1, "dir_at_far_0.1"), (0.075, "dir_at_far_0.075")):
         allowed = [t for t in [*best, 2.0] if np.mean(strangers >= t) <= rate]
@@ -108,8 +109,17 @@ def test_without_strangers_it_is_said_that_open_set_rates_are_left_out() -> None
     assert open_set_metrics(found, np.arange(5), [0.1], NONE) == (
         {},
         {},
-        ["dir_at_far_0.1 needs 10 probes of strangers; there are 0"],
+        ["dir_at_far_0.1 (needs 10 probes of strangers, there are 0)"],
     )
+
+
+def test_ranks_that_chance_reaches_are_named() -> None:
+    assert describe_easy_ranks([1, 2, 10], 2) == [
+        "rank_1 would be 0.50 by chance, since only 2 people are enrolled",
+        "rank_2 is always 1, since only 2 people are enrolled",
+        "rank_10 is always 1, since only 2 people are enrolled",
+    ]
+    assert describe_easy_ranks([1, 5], 6) == []
 
 
 def test_half_of_the_people_are_enrolled() -> None:

@@ -51,8 +51,8 @@ def test_what_the_pairs_cannot_support_is_left_out_and_said() -> None:
         "tar_at_far_0.1"
     ]
     assert metrics.left_out[:2] == [
-        "tar_at_far_0.01 needs 100 impostor pairs; there are 99",
-        "fnmr_at_fmr_0.01 needs 100 impostor pairs; there are 99",
+        "tar_at_far_0.01 (needs 100 impostor pairs, there are 99)",
+        "fnmr_at_fmr_0.01 (needs 100 impostor pairs, there are 99)",
     ]
     assert "fold" in metrics.left_out[-1]
 
@@ -84,5 +84,5 @@ def test_without_subjects_there_are_no_intervals_and_it_is_said() -> None:
     assert known.intervals and not unknown.intervals and unknown.values == known.values
     assert unknown.left_out == [
         *known.left_out,
-        "intervals need the subjects of all images, by which they are drawn; the set does not name them",
+        "intervals (they are over people, and the set does not name the people on its images)",
     ]

@@ -77,11 +77,11 @@ def test_a_rate_between_two_digits_has_a_threshold_that_is_not_too_low(threshold
 
 def test_a_rate_that_the_pairs_cannot_support_is_refused_with_the_lowest(thresholds: Thresholds) -> None:
     with pytest.raises(
-        StageError, match=r"an FMR of 0\.005: the pairs of test_seen images support 0\.01 at the lowest"
+        StageError, match=r"an FMR of 0\.005: too few pairs of test_seen images; the lowest possible here is 0\.01,"
     ):
         thresholds.for_fmr(0.005)
     odd = thresholds.model_copy(update={"lowest_fmr": 0.000484})
-    with pytest.raises(StageError, match=r"support 0\.00049 at the lowest"):  # rounded up, so that it can be asked for
+    with pytest.raises(StageError, match=r"possible here is 0\.00049,"):  # rounded up, so that it can be asked for
         odd.for_fmr(0.0004)
 
 
@@ -113,7 +113,7 @@ def test_few_pairs_support_no_rate() -> None:
     choice = Choice(0.3, "train", curve, "test_seen", fit_calibration(pairs))
     found = measure_thresholds("test_unseen", *MEASURED, choice, [0.1], replicates=0, seed=0)
     assert found.at_fmr == {} and found.lowest_fmr == 1
-    with pytest.raises(StageError, match="support 1 at the lowest"):
+    with pytest.raises(StageError, match="possible here is 1,"):
         found.for_fmr(0.5)
 
 

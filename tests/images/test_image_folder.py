@@ -63,8 +63,8 @@ def test_subjects_without_an_ending_that_is_read_are_named(capsys: pytest.Captur
     put("d/x.png", b"")  # rejected, and listed as such
     list_and_warn(Path("faces"))
     printed = capsys.readouterr().err
-    assert "warning: 2 folder(s) of faces hold no image that is read, hence are no subjects: b, c; " in printed
-    assert "endings there: .heic, .jp2, none; read are .png" in printed
+    assert "warning: 2 folder(s) of faces hold no image of a known format, so they are not subjects: b, c; " in printed
+    assert "endings found: .heic, .jp2, none; known: .png" in printed
     for name in "bc":
         shutil.rmtree(f"faces/{name}")
     list_and_warn(Path("faces"))

@@ -250,7 +250,7 @@ def test_another_number_of_classes_is_a_warning(capsys: pytest.CaptureFixture[st
     assert "warning" not in capsys.readouterr().err
     write([image(0), image(1)], properties="3,96,112\n")
     assert len(listed()) == 2
-    assert "warning: rec/property tells of 3 classes, but train.rec has images of 2\n" in capsys.readouterr().err
+    assert "warning: rec/property names 3 classes, but train.rec has images of 2\n" in capsys.readouterr().err
 
 
 # What stops the stage, with the file and the line

@@ -96,7 +96,7 @@ def test_what_cannot_be_compared_is_said() -> None:
     assert {row.low for row in rows} == {None} and {row.verdict for row in rows} == {NO_INTERVAL}
     assert said[0].startswith("the embeddings are the same")
     apart = pairs._replace(images=pairs.images + np.uint64(500))
-    with pytest.raises(StageError, match="test_unseen: the experiments have no pairs of both kinds in common"):
+    with pytest.raises(StageError, match="test_unseen: the experiments were tested on different people"):
         compare([one], [one._replace(sets={"test_unseen": KeptSet(apart, apart)})], 20, 0)
     with pytest.raises(StageError, match="no test set in common"):
         compare([one], [one._replace(sets={})], 20, 0)
@@ -116,7 +116,7 @@ def test_pairs_that_are_genuine_in_one_experiment_alone_are_left_out() -> None:
     auc = {row.figure: row for row in rows}["auc"]
     assert auc.first == auc.second == pytest.approx(roc_auc_score(pairs.same[5:], pairs.scores[5:]))
     opposite = pairs._replace(same=(1 - pairs.same).astype(np.int8))
-    with pytest.raises(StageError, match="1,128 pairs are left out.*\n.*no pairs of both kinds"):
+    with pytest.raises(StageError, match="1,128 pairs are left out.*\n.*no genuine and impostor pairs in common"):
         compare([one], [one._replace(sets={"test_unseen": KeptSet(opposite, opposite)})], 20, 0)
 
 
@@ -136,7 +136,7 @@ def test_accuracy_is_of_the_drawn_pairs_that_all_have() -> None:
     rows, said = compare([some_drawn(first, few)], [some_drawn(second, both)], 40, 0)
     assert said == [
         "test_unseen: 1,128 pairs in common, of 1,128",
-        "test_unseen: accuracy: 60 drawn pairs in common of 66",
+        "test_unseen: accuracy: 60 sampled pairs in common of 66",
     ]
     one, other = person[a[both]], person[b[both]]
     right = [(values[both] >= 0.5) == (one == other) for values in scores]
@@ -155,7 +155,8 @@ def test_accuracy_of_one_kind_is_left_out() -> None:
     impostors = np.flatnonzero(first.sets["test_unseen"].every.same == 0)
     rows, said = compare([some_drawn(first, impostors)], [some_drawn(second, impostors)], 20, 0)
     assert rows[0].figure == "auc"
-    assert said[-1].endswith("1,056 drawn pairs in common of 1,056; it is left out, since these are not of both kinds")
+    lacking = "it is left out, since these are not of both kinds"
+    assert said[-1].endswith(f"1,056 sampled pairs in common of 1,056; {lacking}")
 
 
 def test_an_interval_over_seeds_by_hand() -> None:

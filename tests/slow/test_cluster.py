@@ -98,7 +98,7 @@ def test_a_killed_job_goes_on_when_it_is_started_again(cluster: Path) -> None:
     process.communicate()
     (folder / "params.yaml").write_text("half writt", encoding="utf-8")
     printed = end(start(cluster, "machine", *arguments))
-    assert "going on after epoch" in printed and "killed: done" in printed
+    assert "resuming after epoch" in printed and "killed: done" in printed
     print("\na job killed in the middle of training went on after its last epoch")
 
 

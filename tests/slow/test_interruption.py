@@ -150,7 +150,7 @@ def test_what_was_done_before_the_end_is_not_done_again(
     process = start_repro(folder)
     assert process.wait() == 0
     (of_stage,) = [text for text in log_of(folder).split("Running stage '") if text.split("'")[0].endswith(stage)]
-    (*_, line) = [line for line in of_stage.splitlines() if "going on after" in line]
+    (*_, line) = [line for line in of_stage.splitlines() if "resuming after" in line]
     assert outcome(folder) == outcome(long_project)
     print(f"\n{how.name} to dvc and {stage}; then: {line}; the bytes of a run never interrupted")
 

@@ -62,7 +62,7 @@ def test_a_killed_process_ends_the_other_and_training_goes_on(whole: Path, tmp_p
     if victim == "worker":
         assert other.returncode == 1 and "error: a process that shares the training is gone" in errors
         assert "Traceback" not in errors
-    assert "going on after epoch" in run_to_end(start_workers([folder, folder]))
+    assert "resuming after epoch" in run_to_end(start_workers([folder, folder]))
     assert outputs(folder) == outputs(whole)
 
 

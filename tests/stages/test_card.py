@@ -33,7 +33,7 @@ def test_figures_are_those_of_the_metrics(project: Path, capsys: pytest.CaptureF
         of_part = split[split["part"] == part]
         assert rows_of(text, part)[2:] == [str(len(of_part)), str(of_part["subject"].nunique())]
     thresholds = json.loads(Path("models/threshold.json").read_text())
-    cells = rows_of(text, "most accurate on `train` pairs")[1:]
+    cells = rows_of(text, "highest accuracy on `train` pairs")[1:]
     ends = {name: " ({:.4f} to {:.4f})".format(*thresholds[f"{name}_interval"]) for name in ("fmr", "fnmr")}
     assert cells == [f"{thresholds[name]:.4f}{ends.get(name, '')}" for name in ("threshold", "fmr", "fnmr")]
     exported = json.loads(Path("metrics/export.json").read_text())["int8"]
@@ -66,7 +66,7 @@ def test_limits_are_told_by_the_figures(project: Path, copies: int) -> None:
     assert "No people were held out" in said and "seen no real face" not in said
     write_params(project, sources={"synthetic": {"path": "images"}})
     said = " ".join(card.limits({"test_unseen": {"impostor_pairs": 299_999}}))
-    assert "seen no real face" in said and "Few impostor pairs are behind figures at an FMR of 0.0001." in said
+    assert "seen no real face" in said and "Figures at an FMR of 0.0001 rest on few impostor pairs." in said
 
 
 def test_a_missing_file_is_named(project: Path, fails_with: Callable[..., str]) -> None:

@@ -202,18 +202,26 @@ def test_without_unseen_subjects_the_rest_is_still_reported(project: Path) -> No
 
 
 def test_a_threshold_that_suits_others_badly_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
-    metrics = {
-        "accuracy_test_seen": 0.90,
-        "eer_test_seen": 0.06,
-        "accuracy_test_unseen": 0.653,
-        "eer_test_unseen": 0.167,
+    parts = {
+        "test_seen": {"accuracy": 0.90, "eer": 0.06, "fmr_at_threshold": 0.05, "fnmr_at_threshold": 0.15},
+        "test_unseen": {"accuracy": 0.653, "eer": 0.167, "fmr_at_threshold": 0.1, "fnmr_at_threshold": 0.6},
     }
-    warn_of_threshold(metrics, "train")
+    warn_of_threshold(parts, "train")
     (line,) = capsys.readouterr().err.splitlines()
-    assert "`test_unseen`: accuracy is 0.653 at the threshold of `train` pairs" in line
-    assert "0.833 where both error rates are equal" in line and "`split.validation_subjects` sets people aside" in line
-    warn_of_threshold(metrics, "validation_unseen")
-    assert "too few people are set aside" in capsys.readouterr().err
+    assert "`test_unseen`: at the threshold chosen on `train` pairs, accuracy is 0.653 (FMR 0.100, FNMR 0.600)" in line
+    assert "where FMR and FNMR are equal, it is 0.833. The network has probably memorised the training people" in line
+    assert "Set `split.validation_subjects` (such as 0.1)" in line
+    warn_of_threshold(parts, "validation_unseen")
+    assert "Too few people are set aside" in capsys.readouterr().err
+
+
+def test_a_threshold_that_is_too_high_for_people_who_are_hard_to_tell_apart_is_warned_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where even the best threshold reaches little, a bad one loses little accuracy: its two rates tell."""
+    rates = {"fmr_at_threshold": 0.055, "fnmr_at_threshold": 0.629}
+    warn_of_threshold({"test_unseen": {"accuracy": 0.658, "eer": 0.3} | rates}, "train")
+    assert "accuracy is 0.658 (FMR 0.055, FNMR 0.629)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

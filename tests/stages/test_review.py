@@ -146,6 +146,6 @@ def test_a_pipe_of_attributes_is_not_waited_for(project: Path, fails_with: Calla
 def test_rows_of_no_image_are_counted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("images/attributes.csv").write_text("path,hat\ngone.png,1\nsubject 2/3.png,7\nsubject 2/9.png,1\n")
     run_stage("pack", "drawn")
-    assert "attributes.csv: 2 of its 3 rows are of no image; the first is 'gone.png'" in capsys.readouterr().err
+    assert "attributes.csv: 2 of its 3 rows match no image; the first is 'gone.png'" in capsys.readouterr().err
     hats = pd.read_csv("data/attributes/drawn.csv", dtype=str, keep_default_na=False)["hat"]
     assert hats[hats != ""].to_dict() == {2 * 6 + 3: "7"}

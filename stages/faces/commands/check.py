@@ -1,9 +1,9 @@
 """Look for errors in params.yaml, the sources and the test sets, as the stage `check` does.
 
-It finds all errors that can be known before a stage runs, at once, while every output is in place. It also repairs what
-a DVC that was killed leaves behind, for which no stage could run.
+It finds all errors that can be known before a stage runs, at once, while every output is in place. It also removes a
+damaged lock file, which a killed DVC can leave behind and which would stop every stage.
 
-Exit code: 0 nothing is wrong; 1 something is, an `error:` line for each problem.
+Exit code: 0 if there are no errors; otherwise 1, with an `error:` line for each problem.
 """
 
 import fcntl
@@ -80,7 +80,8 @@ def check_sources() -> None:
     def check(name: str) -> None:
         source = sources[name]
         if (other := names.setdefault(Path(source.path).resolve(), name)) != name:
-            raise StageError(f"{PARAMS_FILE}: sources.{name}.path: {source.path!r}: is packed already as {other!r}")
+            key = f"sources.{name}.path"
+            raise StageError(f"{PARAMS_FILE}: {key}: {source.path!r}: the source {other!r} has the same folder")
         if not left_to_dvc(Path(source.path)):
             check_source(name, source)
 

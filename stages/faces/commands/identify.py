@@ -50,8 +50,9 @@ def identify(options: argparse.Namespace) -> Answer:
     lines += [f"  {score:.3f}  {subject}" for subject, score in ranked]
     lines += [
         describe_threshold(chosen),
-        f"these are rates of one comparison, and there were {images:,}, with the images of {people} people: were they "
-        f"independent, {percent(fpir)}{between} of strangers would be found (FPIR)",
+        f"these are rates of one comparison; with {images:,} comparisons, to the images of {people} people, "
+        f"{percent(fpir)}{between} of strangers would be wrongly identified as somebody (FPIR, if comparisons were "
+        "independent)",
     ]
     content = {
         "found": found,

@@ -6,13 +6,14 @@
 It works in a clone, <folder>/<name>, and pushes the experiment to the repository and to DVC's default remote.
 
 The second form runs a row of a file of experiments (`faces study`), as it is in the repository: with S seeds and R
-runs, the numbers 0 to S * R - 1, a whole seed before the next. Jobs run at the same time, on any machines, that can
-reach both; they share no folder but, if you like, DVC's cache. `dvc exp pull <repository> <name>` brings the results.
+runs, the numbers are 0 to S * R - 1: first all runs of the first seed, then those of the next. Jobs can run at the same
+time, on any machines that reach the repository and the remote. They need no common folder, but may share DVC's cache.
+`dvc exp pull <repository> <name>` fetches the results.
 
-A job that is started again goes on: if its experiment is in the repository, there is nothing to do; if the folder is
-still there, training goes on after its last epoch, and so does every stage that can. A branch that has moved meanwhile
-is another experiment: give --commit a hash where that may be. The folder is the job's own, one at a time, and what was
-changed in it by hand is lost.
+A job that is started again continues. If its experiment is in the repository, there is nothing to do. If the folder is
+still there, training continues after its last finished epoch, and other long stages likewise. If the branch may move
+between the two starts, give --commit a hash, since another commit is another experiment. Only one job at a time may use
+a folder, and changes made in it by hand are lost.
 """
 
 import argparse

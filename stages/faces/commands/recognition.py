@@ -154,7 +154,7 @@ def choose_threshold(thresholds: Thresholds, options: argparse.Namespace) -> dic
     StageError if `--fmr` is lower than the pairs support.
     """
     chosen: ErrorRates = thresholds
-    origin = f"the most accurate on pairs of {thresholds.chosen_on} images"
+    origin = f"chosen for the highest accuracy on pairs of {thresholds.chosen_on} images"
     if options.threshold is not None:
         chosen, origin = thresholds.curve.at(options.threshold), "as asked for"
     elif options.fmr is not None:
@@ -183,8 +183,8 @@ def describe_threshold(chosen: dict[str, Any]) -> str:
     return (
         f"threshold {chosen['threshold']:.3f}: {chosen['threshold_from']}\n"
         f"on {chosen['measured_on']} images, {_rate(chosen, 'fmr')} of {chosen['impostor_pairs']:,} impostor pairs "
-        f"were at or above it (FMR), and {_rate(chosen, 'fnmr')} of {chosen['genuine_pairs']:,} genuine pairs below it "
-        f"(FNMR){note}"
+        f"were wrongly accepted (FMR), and {_rate(chosen, 'fnmr')} of {chosen['genuine_pairs']:,} genuine pairs "
+        f"wrongly rejected (FNMR){note}"
     )
 
 
@@ -204,9 +204,9 @@ def describe_ratio(calibration: Calibration, score: float) -> tuple[float, str]:
     ratio = math.exp(abs(log_ratio))
     beyond = log_ratio in (calibration.lowest, calibration.highest)
     times = f"{float(f'{ratio:.2g}'):,.0f}" if ratio >= 10 else f"{ratio:.2g}"
-    kind = "one person" if log_ratio >= 0 else "different people"
+    kinds = "one person as of two" if log_ratio >= 0 else "two people as of one"
     named = f"{times}{' or more' if beyond else ''}" if log_ratio >= 0 else f"1 / {times}{' or less' if beyond else ''}"
-    meaning = f"such a pair is {'at least ' if beyond else ''}{times} times as frequent among images of {kind}"
+    meaning = f"this cosine is {'at least ' if beyond else ''}{times} times as frequent among images of {kinds}"
     if times == "1" and not beyond:
-        named, meaning = "1", "such a pair is equally frequent among both kinds"
+        named, meaning = "1", "this cosine is as frequent among images of one person as of two"
     return math.exp(log_ratio), f"a likelihood ratio of {named}: {meaning}"

@@ -4,7 +4,7 @@
 
 It reads what `dvc repro` left: metrics/, models/threshold.json, params.yaml and the stages' pictures. The page needs no
 other file and no network. `--against` names a DVC experiment, a branch, a tag or a commit. By default
-the page compares with the last commit that has other metrics. The pictures show faces: mind to whom you send it.
+the page compares with the last commit that has other metrics. The pictures show faces: consider who receives it.
 """
 
 from collections.abc import Sequence

@@ -6,12 +6,12 @@ After each run it writes experiments/<name>.csv, a row for each run and seed, an
 run with mean and standard deviation over the seeds.
 
 Each run is a `dvc exp run` on the committed params.yaml with changes, and stays as an experiment, <name>-<run>-<seed>.
-A study that was cut off goes on: DVC remembers which stages it has run. (Killed outright, it leaves params.yaml
-changed: `git checkout params.yaml` first.) The file has:
+Start an interrupted study again, and it continues: DVC remembers which stages it has run. (If it was killed, rather
+than stopped with Ctrl-C, params.yaml is still changed: call `git checkout params.yaml` first.) The file has:
 
     title: what the table is about
     seeds: [0, 1, 2]                    # of train.seed
-    like: other.yaml                    # another study, beside this one, whose `all` holds here too
+    like: other.yaml                    # another study in the same folder; its `all` applies here too
     all: {train.epochs: 15}             # parameters of every run, <section>.<key>; a whole section replaces it;
                                         # sources: [casia] takes only those of params.yaml, and so does test_sets
     runs:
@@ -146,7 +146,7 @@ def changed_params(text: str, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def expand_runs(study: Study) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Yield name, seed and changes of every run, a whole seed before the next, so that early rows are comparable."""
+    """Yield name, seed and changes of every run, seed by seed, so that early rows are comparable."""
     for seed in study.seeds:
         for name, own in study.runs.items():
             changes = study.all | {"train.seed": seed} | {key: own[key] for key in own if key != "after"}

@@ -2,8 +2,8 @@
 
     faces verify one.png other.png
 
-The answer has the score (a cosine, -1 to 1), its likelihood ratio, the threshold from which on it counts as the same
-person, the origin of that threshold, and the errors that were measured at it, with 95 % intervals over people.
+The answer has the score (a cosine, -1 to 1), its likelihood ratio, the threshold at or above which it counts as the
+same person, the origin of that threshold, and the errors that were measured at it, with 95 % intervals over people.
 """
 
 import argparse

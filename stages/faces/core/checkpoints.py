@@ -192,9 +192,9 @@ class EpochCheckpoints:
             try:
                 history = self._read(path, variables)
             except DAMAGES as error:
-                warn(f"{path} is damaged and passed over: {error}")
+                warn(f"{path} is damaged and ignored: {error}")
                 continue
-            say(f"going on after epoch {len(history)}, from {path}")
+            say(f"resuming after epoch {len(history)}, from {path}")
             return history
         return []
 

@@ -1,7 +1,7 @@
 """Messages and progress bars on stderr."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -20,6 +20,12 @@ def say(message: str) -> None:
 def warn(message: str) -> None:
     """Write `warning: <message>` to stderr, for a probable mistake of the user."""
     say(f"warning: {message}")
+
+
+def say_left_out(name: str, figures: Sequence[str]) -> None:
+    """Write one line on the figures of a set that are left out, each with its reason; nothing if there are none."""
+    if figures:
+        say(f"{name}: left out: {', '.join(figures)}")
 
 
 def progress(items: Iterable[Item], title: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:

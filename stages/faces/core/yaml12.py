@@ -51,7 +51,8 @@ def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Itera
 
 def _refuse_date(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> None:
     text = loader.construct_scalar(node)
-    raise yaml.constructor.ConstructorError(None, None, f"{text!r}: a date for DVC; quote it", node.start_mark)
+    problem = f"{text!r}: YAML reads this as a date; put it in quotes"
+    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)

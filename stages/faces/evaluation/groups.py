@@ -159,14 +159,14 @@ def group_metrics(
     counts, right = _count_by_group(pairs, groups, threshold)
     enough = (counts >= MIN_PAIRS).all(axis=1)
     left_out = [
-        f"accuracy_of_group_{group} needs {MIN_PAIRS} genuine and {MIN_PAIRS} impostor pairs; "
-        f"there are {genuine:,} and {impostors:,}"
+        f"accuracy_of_group_{group} (needs {MIN_PAIRS} genuine and {MIN_PAIRS} impostor pairs, "
+        f"there are {genuine:,} and {impostors:,})"
         for group, (impostors, genuine), has_enough in zip(groups.categories, counts, enough, strict=True)
         if not has_enough
     ]
     if enough.sum() < 2:
         return GroupMetrics(
-            {}, [*left_out, "metrics of groups need two groups with enough pairs"] if len(counts) else [], {}
+            {}, [*left_out, "metrics of groups (need two groups with enough pairs)"] if len(counts) else [], {}
         )
     accuracies = (right[enough] / counts[enough]).mean(axis=1)
     names = [f"accuracy_of_group_{group}" for group in groups.categories[enough]]
@@ -182,7 +182,7 @@ def group_metrics(
         if rates.min() > 0:
             metrics[f"{kind}_worst_to_best"] = float(rates.max() / rates.min())
         else:
-            left_out.append(f"{kind}_worst_to_best needs an error in each group")
+            left_out.append(f"{kind}_worst_to_best (needs an error in each group)")
     curves = {}
     for place in np.flatnonzero(enough):
         group = str(groups.categories[place])

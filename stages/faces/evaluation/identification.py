@@ -24,6 +24,7 @@ from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
 MAX_SCORES = 32_000_000  # of probes and gallery images, in memory at a time: 128 MB
 BELOW_ANY_COSINE = -2.0
 CMC_RANKS = 50  # to which the cumulative match characteristic goes
+FEW_ENROLLED = 5  # people, among whom chance alone finds the right one often
 
 
 class IdentificationParams(Params):
@@ -154,16 +155,16 @@ def open_set_metrics(
 def identification_metrics(
     found: ProbeRanks, labels: NDArray[np.int64], enrolled: int, params: IdentificationParams, draws: MetricsParams
 ) -> tuple[dict[str, float], NDArray[np.float64], list[str]]:
-    """Return the metrics of n ranked probes of the people `labels` (n,), their CMC, and sentences.
+    """Return the metrics of n ranked probes of the people `labels` (n,), their CMC, and what is left out.
 
-    Beside a metric are the ends of its 95 % interval over people, `<name>_low` and `<name>_high`. A sentence says what
-    is left out, or has no meaning for so few people. All is left out if no probe is of an enrolled person. To add a
-    metric, add it to `metrics` here. `enrolled` is the number of people in the gallery.
+    Each metric has the ends of its 95 % interval over people, `<name>_low` and `<name>_high`. The list names what is
+    left out, with the reason. All is left out if no probe shows an enrolled person. To add a metric, add it to
+    `metrics` here. `enrolled` is the number of people in the gallery.
     """
     known = found.rank > 0
     rank, people = found.rank[known], np.unique(labels, return_inverse=True)[1]
     if len(rank) == 0:
-        return {}, np.empty(0), ["nobody who is enrolled is among the probes"]
+        return {}, np.empty(0), ["all figures (no probe shows an enrolled person)"]
     metrics: dict[str, float] = {}
     for k in params.ranks:
         metrics[f"rank_{k}"] = float(np.mean(rank <= k))
@@ -174,12 +175,23 @@ def identification_metrics(
     open_set = open_set_metrics(found, people, params.false_accept_rates, draws)
     for name, value in open_set.values.items():
         metrics |= {name: value} | _ends(name, open_set.intervals.get(name))
-    left_out = open_set.left_out
-    left_out += [
-        f"rank_{k} is 1 whoever is found: {enrolled} people are enrolled" for k in params.ranks if k >= enrolled
-    ]
     metrics |= {"enrolled": enrolled, "probes": len(rank), "strangers": len(found.rank) - len(rank)}
-    return metrics, cumulative_match_characteristic(rank), left_out
+    return metrics, cumulative_match_characteristic(rank), open_set.left_out
+
+
+def describe_easy_ranks(ranks: list[int], enrolled: int) -> list[str]:
+    """Return a sentence on each rank that is high by chance alone: a random order puts k / `enrolled` among the best k.
+
+    Args:
+        ranks: k of each `rank_<k>`.
+        enrolled: people in the gallery, 1 or more.
+    """
+    said = [
+        f"rank_{k} would be {k / enrolled:.2f} by chance, since only {enrolled} people are enrolled"
+        for k in ranks
+        if k < enrolled < FEW_ENROLLED
+    ]
+    return said + [f"rank_{k} is always 1, since only {enrolled} people are enrolled" for k in ranks if k >= enrolled]
 
 
 def _ends(name: str, interval: Interval | None) -> dict[str, float]:

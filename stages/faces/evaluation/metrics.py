@@ -4,8 +4,8 @@ To add a metric: compute it in roc.py, if it is read off the ROC, or in verifica
 `verification_metrics`. Both stages then write it. If it is to have a bootstrap interval, add it to `_curve_metrics` in
 bootstrap.py as well. Identification has its metrics in identification.py.
 
-If a set is too small for a metric, the metric is left out, and a sentence says why. A figure at a false match rate that
-lets fewer than 30 false matches be expected is there, and tables note it (faces/evaluation/rule_of_30.py).
+If a set is too small for a metric, the metric is left out, and `left_out` says why. Tables mark a figure at a false
+match rate at which fewer than 30 false matches are expected (faces/evaluation/rule_of_30.py).
 """
 
 from typing import NamedTuple
@@ -58,7 +58,7 @@ class VerificationMetrics(NamedTuple):
     Attributes:
         values: metrics by name.
         intervals: 95 % intervals of some of them, by name.
-        left_out: a sentence on each metric that the set is too small for.
+        left_out: each metric that the set is too small for, with the reason in brackets.
         curve: the ROC.
     """
 
@@ -85,6 +85,7 @@ def verification_metrics(
     params: MetricsParams,
     calibration: Calibration,
     identities_known: bool = True,
+    help_with_folds: str = "",
 ) -> VerificationMetrics:
     """Return the metrics of one set; ValueError unless `every` is sorted and has both kinds of pair.
 
@@ -96,6 +97,7 @@ def verification_metrics(
         params: which rates, and how many bootstrap replicates.
         calibration: of likelihood ratios; fitted to other pairs.
         identities_known: whether `first` and `second` of the pairs are known; if not, there are no intervals.
+        help_with_folds: what the user can do if there is no k-fold accuracy.
     """
     curve = roc_curve_sorted(every.scores, every.same)
     values: dict[str, float] = {"accuracy": accuracy(drawn.scores, drawn.same, threshold)}
@@ -107,18 +109,16 @@ def verification_metrics(
     accuracies = None if folds is None else k_fold_accuracies(every.scores, every.same, folds)
     if accuracies is None:
         found = "there are none" if folds is None else describe_folds(every.same, folds)
+        advice = f"; {help_with_folds}" if help_with_folds else ""
         left_out.append(
-            f"k-fold accuracy needs pairs of both kinds in each of two or more folds; {found}. What may help: fewer "
-            "metrics.folds for a part of the split, another column `fold` for a csv"
+            f"k-fold accuracy (needs two or more folds, with genuine and impostor pairs in each; {found}{advice})"
         )
     else:
         values |= {"fold_accuracy": float(accuracies.mean()), "fold_accuracy_std": float(accuracies.std())}
         values["folds"] = len(accuracies)
     values |= {"genuine_pairs": int(curve.genuine[-1]), "impostor_pairs": int(curve.impostors[-1])}
     if params.bootstrap and not identities_known:
-        left_out.append(
-            "intervals need the subjects of all images, by which they are drawn; the set does not name them"
-        )
+        left_out.append("intervals (they are over people, and the set does not name the people on its images)")
     if not params.bootstrap or not identities_known:
         return VerificationMetrics(values, {}, left_out, curve)
     of_accuracy = accuracy_interval(drawn, threshold, params.bootstrap, params.seed)
@@ -139,7 +139,7 @@ def verification_metrics(
 
 
 def metrics_at_rates(curve: Roc, rates: list[float]) -> tuple[dict[str, float], list[str]]:
-    """Return the TAR at each FAR and the FNMR at each of `FNMR_RATES`, and a sentence on each that has no meaning."""
+    """Return the TAR at each FAR and the FNMR at each of `FNMR_RATES`, and those that are left out."""
     impostors = int(curve.impostors[-1])
     wanted = {f"tar_at_far_{rate:g}": (rate, tar_at_far(curve, rate)) for rate in rates}
     wanted |= {f"fnmr_at_fmr_{rate:g}": (rate, 1 - tar_at_far(curve, rate)) for rate in FNMR_RATES}

@@ -32,5 +32,5 @@ def is_measurable(rate: float, impostors: int) -> bool:
 
 
 def describe_unmeasurable(metric: str, rate: float, what: str, count: int) -> str:
-    """Return the sentence on a metric that is left out, as there are only `count` of `what` for its rate."""
-    return f"{metric} needs {1 / rate:,.0f} {what}; there are {count:,}"
+    """Return a metric that is left out, with the reason: there are only `count` of `what` for its rate."""
+    return f"{metric} (needs {1 / rate:,.0f} {what}, there are {count:,})"

@@ -129,8 +129,8 @@ class Thresholds(ErrorRates):
         if rate < self.lowest_fmr:
             lowest = next((known for known in RATES if known >= self.lowest_fmr), 1.0)
             raise StageError(
-                f"an FMR of {rate:g}: the pairs of {self.at_fmr_chosen_on} images support {lowest:g} at the lowest, at "
-                "which 30 false matches are to be expected"
+                f"an FMR of {rate:g}: too few pairs of {self.at_fmr_chosen_on} images; the lowest possible here is "
+                f"{lowest:g}, with 30 expected false matches"
             )
         return self.curve.for_fmr(rate)
 

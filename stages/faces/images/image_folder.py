@@ -138,8 +138,8 @@ def list_and_warn(root: Path, depth: int = 1) -> FolderListing:
         endings = ", ".join(sorted({ending or "none" for found in vanished.values() for ending in found}))
         names = ", ".join(list(vanished)[:MOST_NAMED]) + (", …" if len(vanished) > MOST_NAMED else "")
         warn(
-            f"{len(vanished)} folder(s) of {root} hold no image that is read, hence are no subjects: {names}; endings "
-            f"there: {endings}; read are {', '.join(ENDINGS)}"
+            f"{len(vanished)} folder(s) of {root} hold no image of a known format, so they are not subjects: {names}; "
+            f"endings found: {endings}; known: {', '.join(ENDINGS)}"
         )
     return listing
 
@@ -175,7 +175,7 @@ def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]
     try:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
-            raise Rejection("link", "leads to a folder that is packed under another name")
+            raise Rejection("link", "the link leads to a folder that is already packed under another name")
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             return list(entries)

@@ -168,7 +168,7 @@ def write_pixels(
     with ThreadPoolExecutor(workers) as pool, ResumableFile(path) as target:
         done = {subject for subject, *_ in target.notes}
         if done:
-            say(f"going on after {len(done)} subjects, from {path.parent}")
+            say(f"resuming after {len(done)} subjects, from {path.parent}")
         else:
             write_npy_header(target.file, np.uint8, (0, *IMAGE_SHAPE))
         bar.update(len(done))

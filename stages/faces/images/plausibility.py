@@ -56,7 +56,7 @@ def warn_about_sample(name: str, sample: Sequence[SampledImage], origin: str, ch
         warn(f"{name}: {found}; if they are photos, `{photos}` of the {origin} finds the faces in them")
     if swapped := describe_swapped(sample):
         other = "rgb" if channels == "bgr" else "bgr"
-        warn(f"{name}: {swapped}; `channels: {other}` of the {origin} puts them right")
+        warn(f"{name}: {swapped}; `channels: {other}` of the {origin} corrects them")
 
 
 def describe_no_crops(sample: Sequence[SampledImage]) -> str:

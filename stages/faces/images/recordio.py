@@ -172,7 +172,7 @@ def list_images(root: Path) -> RecordListing:
         subject_name(label): slice(start, end) for label, start, end in zip(found, starts.tolist(), ends, strict=False)
     }
     if len(subjects) != index.classes:
-        warn(f"{root / PROPERTY} tells of {index.classes} classes, but {REC} has images of {len(subjects)}")
+        warn(f"{root / PROPERTY} names {index.classes} classes, but {REC} has images of {len(subjects)}")
     return RecordListing(records, subjects, rejected, index.ignored, before)
 
 

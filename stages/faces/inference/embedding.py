@@ -37,7 +37,7 @@ def embed_in_chunks(embed: Embed, load: Load, total: int, title: str, checkpoint
     with ResumableFile(checkpoints / "embeddings.npy") as file, ThreadPoolExecutor(1) as worker:
         done = len(file.notes) * CHUNK_IMAGES
         if done:
-            say(f"going on after {min(done, total)} of {total} images, from {checkpoints}")
+            say(f"resuming after {min(done, total)} of {total} images, from {checkpoints}")
         starts = range(done, total, CHUNK_IMAGES)
         loaded = in_order(worker, lambda start: load(start, min(start + CHUNK_IMAGES, total)), starts, ahead=2)
         for start, images in zip(starts, progress(loaded, title, len(starts), "chunk"), strict=True):

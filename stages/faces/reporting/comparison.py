@@ -91,7 +91,7 @@ def compare_experiments(first: str, second: str, draws: int, seed: int) -> Compa
     scores = [[read_scores(side[one]) for one in seeds] for side in sides]
     differences, said = compare(scores[0], scores[1], draws, seed)
     if max(map(len, sides)) > 1:
-        said.insert(0, f"seeds {', '.join(map(str, seeds))} of both: intervals are over seeds and people")
+        said.insert(0, f"seeds {', '.join(map(str, seeds))} of both experiments: intervals are over seeds and people")
     return Comparison(differences, said)
 
 
@@ -108,7 +108,7 @@ def as_csv(comparison: Comparison) -> str:
 
 def as_table(comparison: Comparison, first: str, second: str) -> Table:
     """Return the table for a page or a terminal."""
-    header = ["set", "figure", first, second, "difference", "95 % interval", second]
+    header = ["set", "figure", first, second, "difference", "95 % interval", "verdict"]
     rows = []
     for row in comparison.differences:
         before, after = f"{row.first:.4f}", f"{row.second:.4f}"

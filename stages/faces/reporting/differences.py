@@ -117,13 +117,16 @@ def compare(
                 "another"
             )
         if not common.both_kinds:
-            said.append(f"{name}: the experiments have no pairs of both kinds in common")
+            said.append(
+                f"{name}: the experiments were tested on different people or images: they have no genuine and impostor "
+                "pairs in common"
+            )
             continue
         said.append(f"{name}: {_how_many(common, every, 'pairs in common,')}")
         of_drawn = pairs_of_one_kind(drawn)
         if any(kept.sets[name].every is not kept.sets[name].drawn for kept in everything):
             lacking = "" if of_drawn.both_kinds else "; it is left out, since these are not of both kinds"
-            said.append(f"{name}: accuracy: {_how_many(of_drawn, drawn, 'drawn pairs in common')}{lacking}")
+            said.append(f"{name}: accuracy: {_how_many(of_drawn, drawn, 'sampled pairs in common')}{lacking}")
         if of_drawn.both_kinds:
             scored = [
                 _accuracy("accuracy", _take(pairs, rows), kept.threshold, draws, seed)

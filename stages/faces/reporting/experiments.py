@@ -32,11 +32,16 @@ def experiment_references() -> dict[str, list[str]]:
 
 
 def resolve_experiment(experiment: str) -> str:
-    """Return the Git reference of an experiment; of a branch, a tag or a commit, its name."""
+    """Return the Git reference of an experiment; of a branch, a tag or a commit, its name; StageError if it is none."""
     named = experiment_references().get(experiment, [])
     if len(named) > 1:
         raise StageError(f"{experiment}: there are {len(named)} experiments of this name; give a commit")
-    return named[0] if named else experiment
+    reference = named[0] if named else experiment
+    try:
+        git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}")
+    except StageError:
+        raise StageError(f"{experiment}: no experiment, branch, tag or commit of this name") from None
+    return reference
 
 
 def read_json_at(commit: str, path: str) -> dict[str, Any]:

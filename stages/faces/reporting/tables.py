@@ -17,8 +17,8 @@ METRICS = Path("metrics")
 RATE = "tar_at_far_"  # begins the name of a metric; the rate follows
 MEANINGS = {
     "train": "images that the network was trained on",
-    "validation": "images of the training people that choose an epoch",
-    "validation_unseen": "people set aside, on whom thresholds are chosen",
+    "validation": "other images of the training people, to choose an epoch",
+    "validation_unseen": "people set aside, to choose thresholds",
     "test_seen": "other images of the training people",
     "test_unseen": "people that training never saw",
 }
@@ -117,7 +117,7 @@ def verification_table(details: Metrics) -> Table:
 
 def thresholds_table(thresholds: Thresholds) -> Table:
     """Return thresholds with the error rates measured at them."""
-    chosen: dict[str, ErrorRates] = {f"most accurate on `{thresholds.chosen_on}` pairs": thresholds}
+    chosen: dict[str, ErrorRates] = {f"highest accuracy on `{thresholds.chosen_on}` pairs": thresholds}
     chosen |= {f"FMR {rate} on `{thresholds.at_fmr_chosen_on}`": rates for rate, rates in thresholds.at_fmr.items()}
     rows = [
         [text, f"{r.threshold:.4f}", _with_ends(r.fmr, r.fmr_interval), _with_ends(r.fnmr, r.fnmr_interval)]
@@ -142,7 +142,7 @@ def exports_table(exports: Metrics) -> Table:
         ]
         for name, metrics in exports.items()
     ]
-    return Table(["format", "bytes", "lowest cosine to Keras", "accuracy", "AUC"], rows)
+    return Table(["format", "bytes", "lowest cosine with the Keras embedding", "accuracy", "AUC"], rows)
 
 
 def worst_groups() -> Table:

@@ -62,7 +62,7 @@ def check_rows(table: pd.DataFrame, known: Iterable[str]) -> None:
             f"{ATTRIBUTES}: none of its rows, {len(table)} in all, has an image's {key}, such as {example!r}"
         )
     if len(strange):
-        warn(f"{ATTRIBUTES}: {len(strange)} of its {len(table)} rows are of no image; the first is {strange.iloc[0]!r}")
+        warn(f"{ATTRIBUTES}: {len(strange)} of its {len(table)} rows match no image; the first is {strange.iloc[0]!r}")
 
 
 def match_attributes(table: pd.DataFrame | None, images: pd.DataFrame) -> pd.DataFrame:
