@@ -38,6 +38,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "width": 0.125,
         "embedding_size": 16,
         "epochs": 2,
+        "back_end": "none",
         "batch_size": 8,
         "devices": 1,
         "batch_norm": "synchronized",
