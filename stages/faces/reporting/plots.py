@@ -24,7 +24,7 @@ AXES = {  # what an axis says for a column of a table: words, and the unit or wh
     "observed": "likelihood ratio observed (logarithm to base 10)",
     "epoch": "epoch",
     "loss": "ArcFace loss (mean of the epoch)",
-    "validation_auc": "AUC on validation_unseen, validation or test_seen",
+    "validation_auc": "AUC (images that training does not use)",
 }
 TRAINING = {"loss": "loss", "validation_auc": "AUC"}  # the curves of a training that are drawn
 
