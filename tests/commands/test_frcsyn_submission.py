@@ -248,5 +248,7 @@ def test_an_experiment_without_a_set_of_frcsyn_is_named(project: Path) -> None:
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["test_sets"] = {"one": {"format": "frcsyn", "images": "images", "pairs": "one.txt"}}
     Path("params.yaml").write_text(yaml.safe_dump(params))
-    with pytest.raises(StageError, match=r"workspace: has no data/tests/one.scores.npz; `dvc repro` makes it"):
+    with pytest.raises(
+        StageError, match=r"workspace: data/tests/one.scores.npz is not in DVC's cache; `dvc pull` fetches it"
+    ):
         make_submission("workspace", "workspace", "2.1", [], Path("submission"))

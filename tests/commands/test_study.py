@@ -117,7 +117,7 @@ def test_dvc_is_given_the_changed_file_with_its_comments_and_may_use_what_it_has
     ]
     assert calls[3][0] == "git"  # params.yaml goes back to what is committed even after a failure
     assert yaml.safe_load(seen)["train"] == yaml.safe_load(text)["train"] | {"epochs": 99}
-    assert "# 0 (keep the initial weights) or more" in seen
+    assert "# 0 (keep the initial weights, but for the back end) or more" in seen
 
 
 @pytest.mark.parametrize(

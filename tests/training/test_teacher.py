@@ -91,6 +91,7 @@ def test_a_teacher_is_asked_once(project: Path, monkeypatch: pytest.MonkeyPatch)
         ask_teacher(params_of(name), *asked)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow  # it trains twice: 20 s
 def test_a_wider_teacher_is_matched_more_closely_than_without_it(project: Path) -> None:
     from faces.network.runtime import keras
 

@@ -60,6 +60,8 @@ def dispatch(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command line and exit: with the command's code, 1 after `error:` lines, 130 on Ctrl-C."""
+    if not {*sys.argv[1:2]} & {*COMMANDS}:  # help, which needs none of the imports below
+        sys.exit(dispatch(sys.argv[1:]))
     from faces.core.run import run_and_exit
 
     if not {*sys.argv[1:2]} & {*ANSWERING}:

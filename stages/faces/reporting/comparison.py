@@ -72,7 +72,7 @@ def _require(reference: str, path: Path) -> bytes:
     try:
         return read_output_at(reference, path)
     except StageError as error:
-        raise StageError(f"{error}. Experiments keep scores since `evaluate` writes this file") from None
+        raise StageError(f"{error}. Old commits may have no such file") from None
 
 
 class Comparison(NamedTuple):

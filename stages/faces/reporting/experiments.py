@@ -65,7 +65,9 @@ def read_file_at(commit: str, path: str) -> str:
 
 def read_output_at(commit: str, path: Path) -> bytes:
     """Return what a stage of a commit wrote; StageError if it wrote no such file, or the file is in no cache."""
-    missing = StageError(f"{commit}: has no {path}; `dvc repro` makes it there, `dvc pull` fetches it")
+    missing = StageError(
+        f"{commit}: {path} is not in DVC's cache; `dvc pull` fetches it, `dvc repro` at that commit makes it"
+    )
     if commit == WORKSPACE:
         require_file(path)
         if not path.is_file():
