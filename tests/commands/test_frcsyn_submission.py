@@ -205,6 +205,7 @@ def experiments(project: Path) -> Path:
     """Two commits of the small project with the scores of a set in DVC's cache, tagged `first` and `second`."""
     Path("one.txt").write_text("".join(f"{a};{b}\n" for a, b in PAIRS["one"]))
     sets = {"one": {"format": "frcsyn", "images": "images", "pairs": "one.txt"}}
+    sets["lfw"] = {"format": "lfw", "images": "images", "pairs": "pairs.txt"}
     git(project, "init", "--quiet")
     dvc(project, "init", "--quiet")
     threshold = read_thresholds().threshold
@@ -215,6 +216,7 @@ def experiments(project: Path) -> Path:
         split = pd.read_csv("data/split.csv", dtype=str, keep_default_na=False)
         split.assign(source=source).to_csv("data/split.csv", index=False)
         Path("metrics/score@one.json").write_text(json.dumps({"comparisons": 3}))
+        Path("metrics/score@lfw.json").write_text(json.dumps({"accuracy": 0.25}))
         dvc(project, "add", "--quiet", *outputs)
         commit(project, name)
         git(project, "tag", name)
@@ -229,6 +231,7 @@ def test_two_experiments_make_a_submission(
     printed = capsys.readouterr().out
     assert "submission.zip and submission/: sub-task 2.1, one 3 comparisons" in printed
     assert "one: has no labels, so no figures" in printed and "baseline (first): " in printed
+    assert "lfw" not in printed and "labels are known of 0 of 1 test sets" in printed
     first, second = (Path(f"submission/one/{role}.txt").read_text().split() for role in ("baseline", "proposed"))
     threshold = read_thresholds().threshold
     assert first == [f"{score:.8f},{int(score >= threshold)}" for score in (0.9, -0.3, 0.0)]

@@ -114,14 +114,16 @@ def submit(
 
     `only` names its test sets; without, it has all of format frcsyn.
     """
-    print(make_submission(baseline, proposed, sub_task, real, folder, only))
+    said, names = make_submission(baseline, proposed, sub_task, real, folder, only)
+    print(said)
     by_role = {}
     for role, experiment in ((BASELINE, baseline), (PROPOSED, proposed)):
         scored = read_test_set_metrics(experiment)
-        by_role[role] = {name: metrics for name, metrics in scored.items() if name in (only or scored)}
+        by_role[role] = {name: scored[name] for name in names}  # of other sets, such as LFW, AVG knows nothing
     print(describe(by_role))
-    rank = ("TO", "of each test set with groups") if sub_task.startswith("1") else ("accuracy", "of AVG")
-    print(f"sub-task {sub_task} is ranked by the {rank[0]} {rank[1]}, of proposed")
+    known = sum(bool(figures_of(metrics)) for metrics in by_role[PROPOSED].values())
+    rank = "TO" if sub_task.startswith("1") else "average accuracy over the test sets"
+    print(f"sub-task {sub_task} is ranked by proposed's {rank}; labels are known of {known} of {len(names)} test sets")
 
 
 def submit_from_command_line(arguments: Sequence[str]) -> int:

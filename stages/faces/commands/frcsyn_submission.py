@@ -302,8 +302,8 @@ def check_submission(archive: Path, counts: Mapping[str, int]) -> None:
 
 def make_submission(
     baseline: str, proposed: str, sub_task: str, real: Sequence[str], folder: Path, only: Sequence[str] = ()
-) -> str:
-    """Write a submission of two experiments, check it, and return a sentence on it.
+) -> tuple[str, list[str]]:
+    """Write a submission of two experiments, check it, and return a sentence on it and the names of its test sets.
 
     `only` names its test sets, or is empty: all. StageError, with nothing written, names each rule that is broken.
     """
@@ -320,4 +320,4 @@ def make_submission(
         for system in systems
     )
     sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    return f"{archive} and {folder}/: sub-task {sub_task}, {sizes} comparisons\n{trained}"
+    return f"{archive} and {folder}/: sub-task {sub_task}, {sizes} comparisons\n{trained}", list(counts)
