@@ -27,8 +27,7 @@ from faces.commands import frcsyn_submission
 from faces.commands.arguments import parser
 from faces.commands.frcsyn_submission import BASELINE, PROPOSED, SUB_TASKS, make_submission
 from faces.core.errors import StageError
-from faces.core.params import PARAMS_FILE, parse_params
-from faces.reporting.experiments import WORKSPACE, read_file_at, read_json_at, resolve_experiment
+from faces.reporting.experiments import WORKSPACE, read_json_at, read_params_at, resolve_experiment
 
 OWN, SCORES, UNSEEN = "metrics/evaluate.json", "metrics/score@", "test_unseen"
 FIGURES = {"accuracy": "accuracy", "auc": "AUC", "fnmr_at_fmr_0.01": "FNMR at FMR 1 %"}
@@ -43,7 +42,7 @@ def read_test_set_metrics(experiment: str) -> dict[str, dict[str, Any]]:
     StageError if they are not there. Metrics of test sets that are no longer listed may be there too, and do not count.
     """
     commit = WORKSPACE if experiment == WORKSPACE else resolve_experiment(experiment)
-    params = parse_params(read_file_at(commit, str(PARAMS_FILE)).encode(), f"{experiment}: {PARAMS_FILE}")
+    params = read_params_at(commit, experiment)
     if isinstance(test_sets := params.get("test_sets"), dict) and test_sets:
         return {str(name): read_json_at(commit, f"{SCORES}{name}.json") for name in test_sets}
     headline = read_json_at(commit, OWN)

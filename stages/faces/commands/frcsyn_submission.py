@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from faces.core.errors import StageError
 from faces.core.files import replacing
-from faces.core.params import PARAMS_FILE, parse_params
+from faces.core.params import PARAMS_FILE
 from faces.core.terminal import warn
 from faces.evaluation.roc import accept
 from faces.evaluation.threshold import THRESHOLD_PATH, Thresholds, parse_thresholds
 from faces.external.frcsyn_files import read_comparisons
-from faces.reporting.experiments import WORKSPACE, read_file_at, read_output_at, resolve_experiment
+from faces.reporting.experiments import WORKSPACE, read_output_at, read_params_at, resolve_experiment
 from faces.tables.kept_scores import KeptScores, hash_names, read_kept, test_set_path
 from faces.tables.split_table import SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN
 
@@ -96,7 +96,7 @@ def load_system(role: str, experiment: str, only: Sequence[str]) -> System:
     A file that no cache has is named.
     """
     commit = WORKSPACE if experiment == WORKSPACE else resolve_experiment(experiment)
-    params = parse_params(read_file_at(commit, str(PARAMS_FILE)).encode(), f"{experiment}: {PARAMS_FILE}")
+    params = read_params_at(commit, experiment)
     listed = params.get("test_sets") or {}
     sets = {str(name): entry for name, entry in listed.items() if entry.get("format") == "frcsyn"}
     if not sets or not {*only} <= {*sets}:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faces.core.errors import StageError
-from faces.core.params import PARAMS_FILE, parse_params
 from faces.reporting.differences import Difference, compare
 from faces.reporting.experiments import (
     WORKSPACE,
     experiment_references,
     git,
-    read_file_at,
     read_output_at,
+    read_params_at,
     resolve_experiment,
 )
 from faces.reporting.tables import Table
@@ -53,8 +52,7 @@ def seeds_of(experiment: str) -> dict[int, str]:
 
 def read_scores(reference: str) -> KeptScores:
     """Return all scores of a commit or of the workspace; StageError if it kept none, or they are in no cache."""
-    params = parse_params(read_file_at(reference, str(PARAMS_FILE)).encode(), f"{reference}: {PARAMS_FILE}")
-    listed = params.get("test_sets")
+    listed = read_params_at(reference, reference).get("test_sets")
     kept = read_kept(_require(reference, PARTS_PATH), f"{reference}: {PARTS_PATH}")
     identified = b""
     with suppress(StageError):  # experiments of before kept none

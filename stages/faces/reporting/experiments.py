@@ -10,6 +10,7 @@ from typing import Any
 from faces.core.errors import StageError
 from faces.core.files import require_file
 from faces.core.json_files import parse_json
+from faces.core.params import PARAMS_FILE, parse_params
 
 WORKSPACE = "workspace"
 
@@ -42,6 +43,11 @@ def resolve_experiment(experiment: str) -> str:
     except StageError:
         raise StageError(f"{experiment}: no experiment, branch, tag or commit of this name") from None
     return reference
+
+
+def read_params_at(commit: str, called: str) -> dict[str, Any]:
+    """Return params.yaml of a commit, which messages name as it is `called`; StageError if it has none or it is wrong."""
+    return parse_params(read_file_at(commit, str(PARAMS_FILE)).encode(), f"{called}: {PARAMS_FILE}")
 
 
 def read_json_at(commit: str, path: str) -> dict[str, Any]:

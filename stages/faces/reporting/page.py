@@ -8,11 +8,18 @@ from typing import Any
 
 from faces.core.errors import StageError
 from faces.core.json_files import read_json
-from faces.core.params import PARAMS_FILE, parse_params, read_params
+from faces.core.params import read_params
 from faces.evaluation.threshold import read_thresholds
 from faces.reporting.comparison import as_table, compare_experiments
 from faces.reporting.differences import less_is_better
-from faces.reporting.experiments import WORKSPACE, git, read_file_at, read_json_at, resolve_experiment
+from faces.reporting.experiments import (
+    WORKSPACE,
+    git,
+    read_file_at,
+    read_json_at,
+    read_params_at,
+    resolve_experiment,
+)
 from faces.reporting.plots import curves, det_by_group, picture
 from faces.reporting.tables import (
     METRICS,
@@ -81,22 +88,17 @@ def last_with_other_metrics() -> str | None:
         for commit in git("log", "--format=%h", "--", COMPARED[0]).split():
             if not git("ls-tree", "--name-only", commit, COMPARED[0]) or read_file_at(commit, COMPARED[0]) == here:
                 continue
-            if params_at(commit).get("sources") == sources:
+            if read_params_at(commit, commit).get("sources") == sources:
                 return commit
     except StageError:
         return None
     return None
 
 
-def params_at(commit: str) -> dict[str, Any]:
-    """Return params.yaml of a commit."""
-    return parse_params(read_file_at(commit, str(PARAMS_FILE)).encode(), f"{commit}: {PARAMS_FILE}")
-
-
 def comparison(other: str) -> str:
     """Return the parameters and metrics that differ from another experiment, as HTML."""
     commit = resolve_experiment(other)
-    theirs, ours = flat(params_at(commit)), flat(read_params())
+    theirs, ours = flat(read_params_at(commit, commit)), flat(read_params())
     parameters = [
         [key, str(theirs.get(key, "–")), str(ours.get(key, "–"))]
         for key in dict.fromkeys([*theirs, *ours])
