@@ -46,7 +46,7 @@ def resolve_experiment(experiment: str) -> str:
 
 
 def read_params_at(commit: str, called: str) -> dict[str, Any]:
-    """Return params.yaml of a commit, which messages name as it is `called`; StageError if it has none or it is wrong."""
+    """Return params.yaml of a commit, which messages call `called`; StageError if it has none, or a broken one."""
     return parse_params(read_file_at(commit, str(PARAMS_FILE)).encode(), f"{called}: {PARAMS_FILE}")
 
 
