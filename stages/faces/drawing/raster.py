@@ -68,14 +68,13 @@ def _nearest_triangles(w1: Array, w2: Array, low_x: Array, low_y: Array, extent:
         smallest = box
         if not len(chosen):
             continue
-        step = np.arange(box, dtype=np.float32)
-        px = low_x[chosen, None, None] + step[None, None, :]
-        py = low_y[chosen, None, None] + step[None, :, None]
-        first = w1[0, chosen, None, None] * px + (w1[1, chosen, None, None] * py + w1[2, chosen, None, None])
-        second = w2[0, chosen, None, None] * px + (w2[1, chosen, None, None] * py + w2[2, chosen, None, None])
+        step = np.arange(box, dtype=np.float32)[:, None]
+        # Arrays are (y, x, triangle): boxes are small and triangles many, and NumPy is fast along a long last axis.
+        px, py = (low_x[chosen] + step)[None], (low_y[chosen] + step)[:, None]
+        first = w1[0, chosen] * px + (w1[1, chosen] * py + w1[2, chosen])
+        second = w2[0, chosen] * px + (w2[1, chosen] * py + w2[2, chosen])
         inside = (np.minimum(first, second) >= -EDGE_TOLERANCE) & (first + second <= 1 + EDGE_TOLERANCE)
-        inside &= (px < size) & (py < size)
-        which, dy, dx = np.nonzero(inside)
+        dy, dx, which = np.unravel_index(np.flatnonzero(inside & (px < size) & (py < size)), inside.shape)
         triangle = chosen[which]
         pixel = (low_y[triangle].astype(np.int64) + dy) * size + low_x[triangle].astype(np.int64) + dx
         np.maximum.at(owner, pixel, triangle.astype(np.int32))
