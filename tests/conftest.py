@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from small_project import finished_project, run_command, run_stage, start_tensorflow
+from small_project import (
+    SHALLOW,
+    finished_project,
+    make_network_shallow,
+    run_command,
+    run_stage,
+    start_tensorflow,
+)
 
 # The files that take longest. Of two processes, each takes the next file in this order when it has finished one, and
 # neither has a long one left when the other has nothing more to do. The second and third need no `pristine`, which the
@@ -39,9 +46,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Start TensorFlow if a collected file has imported it: it takes seconds, which other files need not wait."""
+    """Start TensorFlow if a collected file has imported it: it takes seconds, which other files need not wait.
+
+    Networks in this process are shallow from here on.
+    """
     if "tensorflow" in sys.modules:
         start_tensorflow()
+        make_network_shallow()
+        gc.freeze()  # imports leave no garbage, and searches that visit all of it take a tenth of the time of the tests
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,6 +69,14 @@ def memory_returned(request: pytest.FixtureRequest) -> Iterator[None]:
         sys.modules["keras"].backend.clear_session()
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@pytest.fixture(scope="module")
+def whole_network() -> Iterator[None]:
+    """Have the whole MobileFaceNet in a file's tests: those of the network itself, and of stages in other processes."""
+    SHALLOW.undo()
+    yield
+    make_network_shallow()
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from training_projects import (
     trained_here,
 )
 
+pytestmark = pytest.mark.usefixtures("whole_network")  # as the processes that it starts
 NINE_STEPS: dict[str, Any] = {"precision": "float64", "epochs": 3, "epoch_images": 24}
 
 
