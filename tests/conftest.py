@@ -28,6 +28,7 @@ LONGEST_FIRST = (
     "test_train.py",
     "test_dvc_yaml.py",
     "test_weights.py",
+    "test_operations.py",
     "test_broken_inputs.py",
     "test_export.py",
     "test_distribution.py",
