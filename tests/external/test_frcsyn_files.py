@@ -144,6 +144,19 @@ def test_groups_by_race_of_the_paths_and_gender_of_the_attributes() -> None:
     assert describe_images(Path("faces"), FIRST_USE, PATHS, []).groups == [""] * 6
 
 
+def test_images_in_no_group_are_counted_and_the_first_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    attributes("subject,gender\n1,female\n2,\n9,male\n")
+    describe_images(Path("faces"), FIRST_USE, PATHS, ["race", "gender"])
+    printed = capsys.readouterr().err
+    # Images of subject 1 alone have a gender: the first two. Subject 9 is on no image.
+    said = "4 of 6 images are in no group, since a value is unknown: Asian/2/a.png, Indian/3/a.png, Indian/3/b.png, …"
+    assert f"warning: group_by: race, gender: {said}\n" in printed
+    assert "warning: attributes.csv: 1 of its 3 rows match no image; the first is '9'\n" in printed
+    attributes("subject,gender\n1,female\n2,male\n3,male\n4,male\n9,male\n")
+    describe_images(Path("faces"), FIRST_USE, PATHS, ["race", "gender"])
+    assert capsys.readouterr().err == ""
+
+
 def test_attributes_may_say_who_is_on_an_image() -> None:
     attributes("path,subject,race\nx.png,Al,Asian\ny.png,Bo,Asian\nz.png,Bo,Indian\n")
     assert describe_images(Path("faces"), ["y.png", "x.png"], "", ["race"]) == (["Bo", "Al"], ["Asian", "Asian"])
@@ -210,6 +223,15 @@ def test_labels_of_the_file_and_of_the_paths_are_the_same() -> None:
         assert images["subject"].tolist() == (["1", "1", "2", "3", "3", "4"] if entry else [""] * 6)
     assert pairs["group"].tolist() == ["Asian", "Asian", "", "Indian", "Indian", "Asian"]
     assert counts["subjects"] == 4 and counts["groups"] == 2
+    assert counts["ungrouped"] == 1  # of two races
+
+
+def test_comparisons_of_images_without_a_group_are_counted() -> None:
+    put_images()
+    attributes("subject,gender\n1,female\n2,female\n3,female\n")
+    _, pairs, counts = gathered(joined(LINES), paths=PATHS, group_by=["gender"])
+    assert pairs["group"].tolist() == ["female", "female", "female", "female", "", "female"]  # the fifth has subject 4
+    assert (counts["groups"], counts["ungrouped"]) == (1, 1)
 
 
 def test_it_is_the_same_test_set_as_a_csv_that_names_its_people() -> None:

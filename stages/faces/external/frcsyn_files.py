@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from faces.core.errors import StageError
 from faces.core.terminal import warn
 from faces.external.pair_files import inner_path
-from faces.tables.attributes import ATTRIBUTES, find_attributes, key_column, match_attributes
+from faces.tables.attributes import ATTRIBUTES, check_rows, find_attributes, key_column, match_attributes
 
+MOST_NAMED = 3  # images in a warning
 SUBJECT = "subject"
 BETWEEN_PARTS = "-"  # of a group by several attributes, such as African-female
 
@@ -106,8 +107,9 @@ class Described(NamedTuple):
 def describe_images(folder: Path, paths: list[str], pattern: str, group_by: list[str]) -> Described:
     """Return who is on each image, and its group, by the pattern and the folder's attributes.csv.
 
-    A group is the values of `group_by`, with - between them; it is "" if one is unknown. StageError if a name in
-    `group_by` is no attribute, if no image has a group, or if attributes.csv says only of some who is on them.
+    A group is the values of `group_by`, with - between them; it is "" if one is unknown, and a warning says so.
+    StageError if a name in `group_by` is no attribute, if no image has a group, or if attributes.csv says only of some
+    who is on them.
     """
     known, table = read_paths(paths, pattern), find_attributes(folder)
     where = folder / ATTRIBUTES
@@ -132,6 +134,10 @@ def describe_images(folder: Path, paths: list[str], pattern: str, group_by: list
         if not groups.any():
             raise StageError(f"group_by: {', '.join(group_by)}: no image has a value of each")
         warn_about_groups(subjects, groups)
+        if (groups == "").any():
+            warn_about_ungrouped(paths, groups, group_by)
+            if table is not None:
+                check_rows(table, paths if key_column(table) == "path" else subjects)
     return Described(subjects.tolist(), groups.tolist())
 
 
@@ -144,3 +150,12 @@ def warn_about_groups(subjects: pd.Series, groups: pd.Series) -> None:
         name = several["subject"].iloc[0]
         listed = ", ".join(of_people.loc[of_people["subject"] == name, "group"])
         warn(f"{several['subject'].nunique()} subject(s) are in several groups; the first, {name!r}, in {listed}")
+
+
+def warn_about_ungrouped(paths: list[str], groups: pd.Series, group_by: list[str]) -> None:
+    """Warn of images that are in no group, and name the first: no group's figures have their comparisons."""
+    ungrouped = [path for path, group in zip(paths, groups, strict=True) if not group]
+    warn(
+        f"group_by: {', '.join(group_by)}: {len(ungrouped)} of {len(paths)} images are in no group, since a value is "
+        f"unknown: {', '.join(ungrouped[:MOST_NAMED])}{', …' if len(ungrouped) > MOST_NAMED else ''}"
+    )
