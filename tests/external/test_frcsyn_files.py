@@ -131,6 +131,29 @@ def test_a_wrong_pattern_is_named(pattern: str, said: str) -> None:
     assert message.startswith(f"paths: {pattern!r}: ") and said in message
 
 
+@pytest.mark.parametrize(
+    "pattern, path, one, other",
+    [
+        ("{race}_{subject}/{image}", "East_Asian_7/a.png", ("East_Asian", "7", "a.png"), ("East", "Asian_7", "a.png")),
+        ("{x}{y}", "abc", ("ab", "c"), ("a", "bc")),
+        ("{number}_{subject}_{age}_{gender}.jpg", "1_Al_Roy_35_f.jpg", ("1_Al", "Roy", "35", "f"),
+         ("1", "Al", "Roy", "35_f")),
+    ],
+)  # fmt: skip
+def test_a_path_that_can_be_read_in_two_ways_is_named(
+    pattern: str, path: str, one: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    message = error_of(lambda: read_paths([path], pattern))
+    assert f"paths: {pattern!r}: the path {path!r} can be read in two ways: " in message
+    readings = message.split("two ways: ")[1].split(". Write")[0].split("; or ")
+    assert [tuple(part.split("'")[1] for part in reading.split(", ")) for reading in readings] == [one, other]
+
+
+def test_a_path_that_can_be_read_in_one_way_is_read() -> None:
+    found = read_paths(["East_Asian/7_1.png", "a_b/c_d"], "{a}_{b}/{c}_{d}")
+    assert found.to_numpy().tolist() == [["East", "Asian", "7", "1.png"], ["a", "b", "c", "d"]]
+
+
 def attributes(text: str) -> None:
     Path("faces").mkdir(exist_ok=True)
     Path("faces/attributes.csv").write_text(text)

@@ -71,12 +71,15 @@ def read_comparisons(path: Path) -> Comparisons:
     return Comparisons(list(numbers), np.frombuffer(first, np.int64), np.frombuffer(second, np.int64), same)
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Return a pattern such as `{race}/{subject}/{image}` as a regular expression; StageError if it is none."""
+def compile_pattern(pattern: str, name: str = "[^/]+") -> re.Pattern[str]:
+    """Return a pattern such as `{race}/{subject}/{image}` as a regular expression; StageError if it is none.
+
+    `name` is what a name in braces stands for, as a regular expression.
+    """
     parts = re.split(r"\{([^{}]*)\}", pattern)
     try:
         return re.compile(
-            "".join(f"(?P<{part}>[^/]+)" if place % 2 else re.escape(part) for place, part in enumerate(parts))
+            "".join(f"(?P<{part}>{name})" if place % 2 else re.escape(part) for place, part in enumerate(parts))
         )
     except re.error as error:
         raise StageError(f"paths: {pattern!r}: {error.msg}; expected such as {{race}}/{{subject}}/{{image}}") from None
@@ -85,16 +88,27 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 def read_paths(paths: list[str], pattern: str) -> pd.DataFrame:
     """Return what paths say, as text: a row a path, a column a name in the pattern; no column without a pattern.
 
-    StageError names a path that is not like the pattern.
+    StageError names a path that is not like the pattern, or that the pattern can read in two ways. The first name takes
+    the most letters in one of these ways, and the fewest in another: if both are the same, there is no other.
     """
     if not pattern:
         return pd.DataFrame(index=range(len(paths)))
-    expression, rows = compile_pattern(pattern), []
+    longest_first, shortest_first, rows = compile_pattern(pattern), compile_pattern(pattern, "[^/]+?"), []
     for path in paths:
-        if (match := expression.fullmatch(path)) is None:
+        match, other = longest_first.fullmatch(path), shortest_first.fullmatch(path)
+        if match is None or other is None:
             raise StageError(f"paths: {pattern!r}: the path {path[:200]!r} is not like that")
+        if match.groups() != other.groups():
+            raise StageError(
+                f"paths: {pattern!r}: the path {path[:200]!r} can be read in two ways: {_reading(match)}; or "
+                f"{_reading(other)}. Write a pattern that leaves one, or say who is on an image in {ATTRIBUTES}"
+            )
         rows.append(match.groups())
-    return pd.DataFrame(rows, columns=list(expression.groupindex), dtype=str)
+    return pd.DataFrame(rows, columns=list(longest_first.groupindex), dtype=str)
+
+
+def _reading(match: re.Match[str]) -> str:
+    return ", ".join(f"{name} {text!r}" for name, text in match.groupdict().items())
 
 
 class Described(NamedTuple):
