@@ -186,6 +186,29 @@ def test_attributes_may_say_who_is_on_an_image() -> None:
     assert "does not say who is on 'u.png'" in error_of(lambda: describe_images(Path("faces"), ["u.png"], "", []))
 
 
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("subject,race\n1,Asian\n3,African\n4,African\n", "race of 'Indian/3/a.png' is 'African', but its path says "
+         "'Indian'; 3 of 6 images are like that"),
+        ("path,race\nAsian/2/a.png,Indian\nIndian/3/a.png,\n", "race of 'Asian/2/a.png' is 'Indian', but its path says "
+         "'Asian'; 1 of 6 images are like that"),
+        ("path,subject\nAsian/1/a.png,1\nIndian/4/b.png,3\n", "subject of 'Indian/4/b.png' is '3', but its path says "
+         "'4'; 1 of 6 images are like that"),
+    ],
+)  # fmt: skip
+def test_attributes_and_paths_that_disagree_are_named(text: str, said: str) -> None:
+    attributes(text)
+    message = error_of(lambda: describe_images(Path("faces"), FIRST_USE, PATHS, ["race"]))
+    assert message == f"faces/attributes.csv: {said}"
+
+
+def test_attributes_and_paths_may_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    attributes("path,subject,race\nAsian/1/a.png,1,Asian\nIndian/4/b.png,4,\n")
+    found = describe_images(Path("faces"), FIRST_USE, PATHS, ["race"])
+    assert found == (["1", "1", "2", "3", "3", "4"], ["Asian"] * 3 + ["Indian"] * 3) and not capsys.readouterr().err
+
+
 def test_a_person_in_two_groups_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     describe_images(Path("faces"), ["Asian/1/a", "Indian/1/a", "Indian/2/a"], PATHS, ["race"])
     assert "1 subject(s) are in several groups; the first, '1', in Asian, Indian" in capsys.readouterr().err
@@ -273,6 +296,20 @@ def test_people_and_labels_that_disagree_are_named(fails_with: Callable[..., str
     configure(joined(LINES, [1, 0, 0, 1, 1, 1]), paths=PATHS)
     said = "list.txt: line 5: the label is 1, but Indian/3/b.png and Indian/4/b.png are of two people"
     assert said in fails_with("gather", "x")
+
+
+@pytest.mark.parametrize("kind, said", [(1, "each of the 3 comparisons is of one person"), (0, "is of two people")])
+def test_comparisons_of_one_kind_are_not_blamed_on_the_list(
+    kind: int, said: str, fails_with: Callable[..., str]
+) -> None:
+    put_images()
+    chosen = [line for line, same in zip(LINES, SAME, strict=True) if same == kind]
+    configure(joined(chosen), paths=PATHS)
+    message = fails_with("gather", "x")
+    assert said in message and "list.txt: by their paths or attributes.csv, " in message
+    configure(joined(chosen, [kind] * 3))
+    kind_missing = "impostor" if kind else "genuine"
+    assert f"list.txt: has no {kind_missing} pair" in fails_with("gather", "x")  # of labels, the list has to tell
 
 
 @pytest.mark.parametrize("allow", [True, False])

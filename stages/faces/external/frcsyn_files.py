@@ -122,19 +122,23 @@ def describe_images(folder: Path, paths: list[str], pattern: str, group_by: list
     """Return who is on each image, and its group, by the pattern and the folder's attributes.csv.
 
     A group is the values of `group_by`, with - between them; it is "" if one is unknown, and a warning says so.
-    StageError if a name in `group_by` is no attribute, if no image has a group, or if attributes.csv says only of some
-    who is on them.
+    StageError if a name in `group_by` is no attribute, if no image has a group, if attributes.csv says only of some who
+    is on them, or if it and a path disagree.
     """
     known, table = read_paths(paths, pattern), find_attributes(folder)
     where = folder / ATTRIBUTES
-    if table is not None and key_column(table) == "path" and SUBJECT in table and SUBJECT not in known:
-        known[SUBJECT] = pd.Series(paths).map(table.set_index("path")[SUBJECT]).fillna("")
-        if (known[SUBJECT] == "").any():
-            raise StageError(f"{where}: does not say who is on {paths[int((known[SUBJECT] == '').argmax())]!r}")
+    if table is not None and key_column(table) == "path" and SUBJECT in table:
+        named = pd.Series(paths).map(table.set_index("path")[SUBJECT]).fillna("")
+        if SUBJECT in known:
+            check_agreement(where, paths, known, pd.DataFrame({SUBJECT: named}))
+        elif (named == "").any():
+            raise StageError(f"{where}: does not say who is on {paths[int((named == '').argmax())]!r}")
+        known[SUBJECT] = known.get(SUBJECT, named)
     if table is not None and key_column(table) == SUBJECT and SUBJECT not in known:
         raise StageError(f"{where}: has a row for each subject; `paths` should say who is on an image")
     subjects = known[SUBJECT] if SUBJECT in known else pd.Series("", index=known.index)
     more = match_attributes(table, pd.DataFrame({"subject": subjects, "path": paths}))
+    check_agreement(where, paths, known, more)
     values = pd.concat([known, more.drop(columns=known.columns, errors="ignore")], axis=1)
     if unknown := [name for name in group_by if name not in values]:
         raise StageError(
@@ -153,6 +157,21 @@ def describe_images(folder: Path, paths: list[str], pattern: str, group_by: list
             if table is not None:
                 check_rows(table, paths if key_column(table) == "path" else subjects)
     return Described(subjects.tolist(), groups.tolist())
+
+
+def check_agreement(where: Path, paths: list[str], by_path: pd.DataFrame, by_table: pd.DataFrame) -> None:
+    """Raise StageError, with image and both values, if a path says one thing and attributes.csv, `where`, another.
+
+    The tables have a row for each image; "" is unknown.
+    """
+    for column in by_path.columns.intersection(by_table.columns):
+        wrong = (by_table[column] != "") & (by_table[column] != by_path[column])
+        if wrong.any():
+            place = int(wrong.argmax())
+            raise StageError(
+                f"{where}: {column} of {paths[place]!r} is {by_table[column][place]!r}, but its path says "
+                f"{by_path[column][place]!r}; {wrong.sum()} of {len(paths)} images are like that"
+            )
 
 
 def warn_about_groups(subjects: pd.Series, groups: pd.Series) -> None:
