@@ -217,8 +217,20 @@ def test_a_person_in_two_groups_is_warned_of(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     "pattern, group_by, text, said",
     [
-        (PATHS, ["age"], None, "group_by: 'age' is no attribute of the images; known: race, subject, image"),
-        ("", ["race"], None, "known: none: neither `paths` nor faces/attributes.csv says any"),
+        (
+            PATHS,
+            ["age"],
+            None,
+            "group_by: 'age' is no attribute of the images; known: race, subject, image; there is no "
+            "faces/attributes.csv, which could say more",
+        ),
+        ("", ["race"], None, "known: none; there is no faces/attributes.csv"),
+        (
+            PATHS,
+            ["age"],
+            "subject,gender\n1,male\n",
+            "known: race, subject, image, gender; faces/attributes.csv says no more",
+        ),
         (PATHS, ["gender"], "subject,gender\n7,male\n", "group_by: gender: no image has a value of each"),
         ("", [], "subject,gender\n1,male\n", "has a row for each subject; `paths` should say who is on an image"),
     ],

@@ -141,9 +141,10 @@ def describe_images(folder: Path, paths: list[str], pattern: str, group_by: list
     check_agreement(where, paths, known, more)
     values = pd.concat([known, more.drop(columns=known.columns, errors="ignore")], axis=1)
     if unknown := [name for name in group_by if name not in values]:
+        more_at = f"there is no {where}, which could say more" if table is None else f"{where} says no more"
         raise StageError(
-            f"group_by: {unknown[0]!r} is no attribute of the images; known: "
-            f"{', '.join(map(str, values)) or f'none: neither `paths` nor {where} says any'}"
+            f"group_by: {unknown[0]!r} is no attribute of the images; known: {', '.join(map(str, values)) or 'none'}; "
+            f"{more_at}"
         )
     groups = pd.Series("", index=known.index)
     if group_by:
