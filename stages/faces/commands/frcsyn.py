@@ -26,7 +26,8 @@ import pandas as pd
 
 from faces.commands import frcsyn_submission
 from faces.commands.arguments import parser
-from faces.commands.frcsyn_submission import BASELINE, PROPOSED, SUB_TASKS, make_submission, open_experiment
+from faces.commands.frcsyn_rules import BASELINE, PROPOSED, SUB_TASKS
+from faces.commands.frcsyn_submission import make_submission, open_experiment
 from faces.core.errors import StageError
 from faces.reporting.experiments import WORKSPACE, read_json_at
 

@@ -40,7 +40,8 @@ from ruamel.yaml import YAML, YAMLError
 
 from faces.commands.arguments import parser
 from faces.commands.frcsyn import SUBMISSION, submit
-from faces.commands.frcsyn_submission import SUB_TASKS, check_plan
+from faces.commands.frcsyn_rules import SUB_TASKS, check_plan
+from faces.commands.frcsyn_submission import check_target
 from faces.core.errors import StageError, errors_named
 from faces.core.files import require_file
 from faces.core.json_files import read_json
@@ -247,7 +248,8 @@ def check_submit(of: Submission, path: Path, contents: Mapping[str, Any]) -> Non
         planned[run] = parse_params(text.getvalue().encode(), f"{run}: {PARAMS}")
     with errors_named(str(path)):
         both = (of.baseline, planned[of.baseline]), (of.proposed, planned[of.proposed])
-        check_plan(*both, of.sub_task, of.real, SUBMISSION)
+        check_plan(*both, of.sub_task, of.real)
+        check_target(SUBMISSION)
 
 
 def run_study(study: Study, path: Path) -> None:
