@@ -106,7 +106,7 @@ def test_a_submission_has_the_test_sets_of_its_sub_task() -> None:
         (("BUPT", "agedb"), "2.3", "CFP-FP is missing; sub-task 2.3 is scored on BUPT, AgeDB, CFP-FP, ROF; of format "
          "frcsyn are BUPT, agedb"),
         ((), "1.1", "BUPT is missing; sub-task 1.1 is scored on BUPT; of format frcsyn are none"),
-        (("BUPT", "bupt"), "1.1", "BUPT and bupt are one test set; sub-task 1.1"),
+        (("BUPT", "bupt"), "1.1", "BUPT and bupt are names of one test set; sub-task 1.1"),
     ],
 )  # fmt: skip
 def test_a_test_set_that_a_sub_task_lacks_is_named(names: tuple[str, ...], sub_task: str, said: str) -> None:

@@ -22,7 +22,13 @@ FROM_SCRATCH = "models/from_scratch"
 
 
 class SubTask(NamedTuple):
-    """Its test sets, and what the proposed system may be trained on: real images, how many synthetic; None: any."""
+    """A sub-task.
+
+    Attributes:
+        sets: its test sets.
+        real: whether the proposed system may be trained on real images.
+        synthetic: how many synthetic images it may be trained on; None: any number.
+    """
 
     sets: tuple[str, ...]
     real: bool
@@ -74,7 +80,10 @@ class Trained(NamedTuple):
 
 
 def entries(params: Mapping[str, Any], section: str, where: str) -> dict[str, dict[str, Any]]:
-    """Return the entries of a section by name; none if it is missing. StageError, after `where`, if it has no such."""
+    """Return the entries of a section by name; none if it is missing. StageError names what has another shape.
+
+    Its message begins with `where`.
+    """
     found = params.get(section)
     if found is None:
         return {}
@@ -96,7 +105,7 @@ def sets_of(test_sets: Mapping[str, dict[str, Any]], sub_task: str, where: str) 
     for wanted in SUB_TASKS[sub_task].sets:
         names = [name for name in listed if _plain(name) == _plain(wanted)]
         if len(names) != 1:
-            problem = f"{' and '.join(names)} are one test set" if names else f"{wanted} is missing"
+            problem = f"{' and '.join(names)} are names of one test set" if names else f"{wanted} is missing"
             raise StageError(f"{where}: {problem}; {said}; of format frcsyn are {', '.join(listed) or 'none'}")
         found[names[0]] = check_params(test_sets[names[0]], ExternalSet, f"{where}.{names[0]}")
     return found
