@@ -53,8 +53,11 @@ from faces.tables.external_sets import (
 )
 
 
-def count_pairs(gathered: GatheredSet, rejected: list[Rejected]) -> dict[str, int]:
-    """Return the metrics: numbers of images, of those rejected, of subjects, pairs, folds and named groups."""
+def count_pairs(gathered: GatheredSet, rejected: list[Rejected], asked_for_groups: bool) -> dict[str, int]:
+    """Return the metrics: numbers of images, of those rejected, of subjects, pairs, folds and named groups.
+
+    If groups were asked for, `ungrouped` is the number of pairs in none: an image has none, or the two have others.
+    """
     pairs = gathered.pairs
     counts = {"images": len(gathered.paths), "rejected": len(rejected), "subjects": len(set(gathered.subjects) - {""})}
     if "same" in pairs:
@@ -62,7 +65,8 @@ def count_pairs(gathered: GatheredSet, rejected: list[Rejected]) -> dict[str, in
         counts |= {"folds": int(pairs["fold"].nunique())}
     else:
         counts |= {"unlabelled": len(pairs)}
-    return counts | {"groups": len(set(pairs["group"].unique()) - {""})}
+    counts |= {"groups": len(set(pairs["group"].unique()) - {""})}
+    return counts | ({"ungrouped": int((pairs["group"] == "").sum())} if asked_for_groups else {})
 
 
 def main() -> None:
@@ -85,7 +89,7 @@ def main() -> None:
         write_csv(image_table_path(name), images)
         write_csv(pair_table_path(name), gathered.pairs)
         write_csv(rejected_table_path(name), pd.DataFrame(rejected, columns=Rejected._fields))
-        counts = count_pairs(gathered, rejected)
+        counts = count_pairs(gathered, rejected, bool(entry.group_by))
         write_metrics(Path(f"metrics/gather@{name}.json"), counts)
     warn_about_images(name, entry, gathered, open_pixels(name), rejected)
     unnamed = "" if gathered.named else " (the test set names no subjects: genuine pairs connect the images of one)"

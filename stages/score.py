@@ -13,8 +13,8 @@ and images that are copies or near copies of training images. `score.drop_leaked
 
 `pixels_<metric>` is the baseline without a network: the correlation of pixels, at its best threshold on training pairs.
 
-If pairs have groups, there are FMR, FNMR and accuracy of each group, and FRCSyn's trade-off. A set that does not name
-its subjects has no intervals, since those are over people.
+If pairs have groups, there are FMR, FNMR and accuracy of each group, and FRCSyn's trade-off over the `groups_measured`
+groups that have enough pairs. A set that does not name its subjects has no intervals, since those are over people.
 
 A set without labels is scored, and the metrics that need them are left out. A comparison fails if an image of it could
 not be used. Its score is -1, the lowest cosine: it is judged to be of two people, as ISO/IEC 19795-1 counts it.
@@ -218,6 +218,8 @@ def main() -> None:
     by_group = group_metrics(scored, groups, threshold, metrics_params, identities_known)
     say_left_out(name, [*found.left_out, *by_group.left_out])
     metrics = found.flat() | {"threshold": threshold} | by_group.values | counts
+    if by_group.values:
+        metrics["groups_measured"] = len(by_group.curves)
     with fixed_threads(load_threads()):
         metrics |= pixel_metrics(open_pixels(name), pairs, split)
     curves = by_group.curves or {name: found.curve}

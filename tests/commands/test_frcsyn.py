@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from faces.commands.frcsyn import figures_table, read_test_set_metrics
+from faces.commands.frcsyn import describe, figures_table, read_test_set_metrics
 from faces.core.errors import StageError
 from small_project import commit, git, run_command
 
@@ -143,18 +143,67 @@ def test_groups_are_shown_and_sets_without_labels_named(
     monkeypatch.chdir(tmp_path)
     write(tmp_path, lfw=0.9, agedb=0.5)
     figures = {"accuracy": 0.9, "group_accuracy_mean": 0.85, "group_accuracy_std": 0.05, "trade_off": 0.8}
-    figures |= {"accuracy_of_group_Asian-male": 0.8, "fnmr_at_fmr_0.01_of_group_x": 0.25, "fmr_of_group_x": 0.5}
+    figures |= {"accuracy_of_group_Asian-male": 0.8, "accuracy_of_group_x": 0.9}
+    figures |= {"fnmr_at_fmr_0.01_of_group_x": 0.25, "fmr_of_group_x": 0.5}
     Path("metrics/score@lfw.json").write_text(json.dumps(figures))
     Path("metrics/score@agedb.json").write_text(json.dumps({"comparisons": 7}))
     run_command("frcsyn")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[1:] == [
         "lfw accuracy 0.9000",
-        "lfw AVG of groups 0.8500",
-        "lfw SD of groups 0.0500",
-        "lfw TO 0.8000",
+        "lfw AVG of 2 groups 0.8500",
+        "lfw SD of 2 groups 0.0500",
+        "lfw TO of 2 groups 0.8000",
         "lfw accuracy of Asian-male 0.8000",
+        "lfw accuracy of x 0.9000",
         "lfw FNMR at FMR 1 % of x 0.2500",
         "AVG accuracy 0.9000",
         "agedb: has no labels, so no figures",
+        "lfw: TO of workspace is over 2 groups; the challenge has 8",
     ]
+
+
+def test_a_trade_off_over_eight_groups_is_that_of_the_challenge() -> None:
+    eight = {f"accuracy_of_group_{number}": 0.75 for number in range(8)}
+    metrics = {"group_accuracy_mean": 0.75, "group_accuracy_std": 0.0, "trade_off": 0.75, **eight}
+    printed = describe({"mine": {"BUPT": metrics}})
+    assert "TO of 8 groups 0.7500" in " ".join(printed.split()) and "the challenge has" not in printed
+
+
+def test_a_gap_to_zero_is_not_defined() -> None:
+    real = {"x": {"accuracy": 0.5, "fnmr_at_fmr_0.01": 0.25}, "y": {"fnmr_at_fmr_0.01": 0.0}}
+    synthetic = {"x": {"accuracy": 0.4, "fnmr_at_fmr_0.01": 0.0}, "y": {"fnmr_at_fmr_0.01": 0.0}}
+    lines = [" ".join(line.split()) for line in describe({"real": real, "drawn": synthetic}).splitlines()]
+    assert lines[1:] == [
+        "x accuracy 0.5000 0.4000 0.2500",
+        "x FNMR at FMR 1 % 0.2500 0.0000 not defined",
+        "y FNMR at FMR 1 % 0.0000 0.0000 not defined",
+        "AVG accuracy 0.5000 0.4000 0.2500",
+        "AVG FNMR at FMR 1 % 0.1250 0.0000 not defined",
+        "x: GAP of FNMR at FMR 1 % is not defined, since it is 0 of drawn",
+        "y: GAP of FNMR at FMR 1 % is not defined, since it is 0 of drawn",
+        "AVG: GAP of FNMR at FMR 1 % is not defined, since it is 0 of drawn",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("test_sets: {lfw: }", "test_sets.lfw: None: expected {<key>: <value>}"),
+        ("test_sets: [lfw]", "test_sets: ['lfw']: expected entries such as <name>: {<key>: <value>}"),
+        ("test_sets: lfw", "test_sets: lfw: expected entries such as <name>: {<key>: <value>}"),
+        ("test_sets: {lfw: 3}", "test_sets.lfw: 3: expected {<key>: <value>}"),
+    ],
+)
+def test_test_sets_of_another_shape_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_with: Callable[..., str], text: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    git(tmp_path, "init", "--quiet")
+    Path("params.yaml").write_text(f"{text}\n")
+    commit(tmp_path, "old")
+    git(tmp_path, "tag", "old")
+    for name in ("old", "workspace"):
+        assert fails_with("faces", "frcsyn", name) == f"error: {name}: params.yaml: {said}\n"
+        submit = ["--baseline", name, "--proposed", name, "--sub-task", "1.1"]
+        assert fails_with("faces", "frcsyn", "submit", *submit) == f"error: {name}: params.yaml: {said}\n"

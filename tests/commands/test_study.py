@@ -17,7 +17,7 @@ from study_file import STUDY
 
 def test_every_study_here_can_be_run() -> None:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    text = text.replace("sources:\n", "sources:\n  real: {path: data/real/train}\n", 1)  # which frcsyn.yaml takes
+    text = text.replace("sources:\n", "sources:\n  casia: {path: data/real/train}\n", 1)  # which frcsyn.yaml takes
     studies = sorted((ROOT / "experiments").glob("*.yaml"))
     assert studies
     for path in studies:
@@ -74,14 +74,93 @@ def test_sources_and_test_sets_may_be_some_of_those_in_params() -> None:
         study_command.changed_params(text, {"sources": ["a", "c"]})
 
 
-def test_a_study_may_end_in_a_submission(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study.write_text(f'{STUDY}submit: {{baseline: first, proposed: second one, sub_task: "2.3", real: [mine]}}\n')
+SUBMIT = 'submit: {baseline: first, proposed: second one, sub_task: "1.3", real: [real]}\n'
+LISTED = """
+sources: {real: {path: data/real}, drawn: {path: data/drawn}}
+test_sets: {BUPT: {format: frcsyn, images: faces, pairs: list.txt}, lfw: {format: lfw, images: lfw, pairs: pairs.txt}}
+"""
+
+
+@pytest.fixture
+def submitting(study: Path) -> Path:
+    """A study that ends in a submission: its first run takes real images, its second both kinds."""
+    text = STUDY.replace("first: {}", "first: {sources: [real]}").replace(", sources: {mine: {path: a b}}", "")
+    study.write_text(text.replace("train.epochs: 3}", "train.epochs: 3, split.validation_subjects: 0.1}") + SUBMIT)
+    params = {**read_params(), **yaml.safe_load(LISTED)}
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    return study
+
+
+def test_a_study_may_end_in_a_submission(
+    submitting: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     submitted: list[tuple] = []
     monkeypatch.setattr(study_command, "run_experiment", lambda *_: study_command.WEIGHTS.write_text("x"))
     monkeypatch.setattr(study_command, "read_metrics", lambda *_: {"AUC": 0.5})
     monkeypatch.setattr(study_command, "submit", lambda *arguments: submitted.append(arguments))
-    study_command.run_study(study_command.load_study(study), study)
-    assert submitted == [("study-first-0", "study-second-one-0", "2.3", ["mine"], [])]
+    study_command.run_study(study_command.load_study(submitting), submitting)
+    assert submitted == [("study-first-0", "study-second-one-0", "1.3", ["real"])]
+    # The second run begins with the first one's weights, by `after`.
+    assert capsys.readouterr().err == (
+        "warning: proposed (second one): training begins with models/starts/first-0.weights.h5; what that was trained "
+        "on is not counted here\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("sources: [real]", "sources: [real, drawn]", "baseline (first): synthetic images of drawn: none are allowed"),
+        ('"1.3"', '"1.2"', "sub-task 1.2: proposed (second one): real images of real: none are allowed"),
+        ("after: first,", "sources: [real], after: first,", "proposed (second one): no synthetic images: one is"),
+        ("real: [real]", "real: [real, drawn]", "proposed (second one): 2 sources of real images, drawn, real: one is"),
+        ("real: [real]", "real: [casia]", "--real casia: no such source; known: real, drawn"),
+        ('"1.3"', '"2.3"', "first: params.yaml: test_sets: AgeDB is missing; sub-task 2.3 is scored on BUPT, AgeDB"),
+        ("after: first,", "test_sets: [lfw], after: first,", "second one: params.yaml: test_sets: BUPT is missing"),
+        ("after: first,", "test_sets.BUPT: [x], after: first,", "second one: params.yaml: test_sets.BUPT: ['x']: "),
+        (
+            "after: first,",
+            "test_sets.BUPT: {format: frcsyn, images: x}, after: first,",
+            "test_sets.BUPT.pairs: missing",
+        ),
+        (
+            "after: first,",
+            "test_sets.BUPT: {format: frcsyn, images: other, pairs: list.txt}, after: first,",
+            "test set BUPT: baseline (first) has {'format': 'frcsyn', 'images': 'faces', 'pairs': 'list.txt'}, ",
+        ),
+        ("train.epochs: 3", "score.drop_leaked: true", "first: params.yaml: score.drop_leaked: true: a submission has"),
+    ],
+)
+def test_a_study_that_can_end_in_no_submission_is_named_before_it_runs(
+    submitting: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str
+) -> None:
+    def run(*_: object) -> None:
+        pytest.fail("an experiment ran")
+
+    monkeypatch.setattr(study_command, "run_experiment", run)
+    text = submitting.read_text()
+    assert old in text
+    submitting.write_text(text.replace(old, new))
+    with pytest.raises(StageError) as error:
+        study_command.run_study(study_command.load_study(submitting), submitting)
+    message = str(error.value)
+    assert all(line.startswith(f"{submitting}: ") for line in message.splitlines()) and said in message
+
+
+def test_a_folder_that_no_submission_may_replace_is_named_before_a_study_runs(
+    submitting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_command, "run_experiment", lambda *_: pytest.fail("an experiment ran"))
+    Path("submission").mkdir()
+    Path("submission/thesis.tex").touch()
+    with pytest.raises(StageError, match="submission: holds thesis.tex, which is of no submission"):
+        study_command.run_study(study_command.load_study(submitting), submitting)
+
+
+def test_a_gap_to_zero_is_not_defined(study: Path) -> None:
+    results = pd.DataFrame({"run": ["first", "second one"], "AUC": [0.0, 0.5]})
+    said = "GAP of second one and first in AUC: not defined, since it is 0 of first"
+    assert said in study_command.summary(study_command.load_study(study), results)
 
 
 def test_figures_of_a_test_set_that_was_not_scored_are_those_of_no_run(in_new_folder: None) -> None:

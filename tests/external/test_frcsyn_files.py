@@ -131,6 +131,29 @@ def test_a_wrong_pattern_is_named(pattern: str, said: str) -> None:
     assert message.startswith(f"paths: {pattern!r}: ") and said in message
 
 
+@pytest.mark.parametrize(
+    "pattern, path, one, other",
+    [
+        ("{race}_{subject}/{image}", "East_Asian_7/a.png", ("East_Asian", "7", "a.png"), ("East", "Asian_7", "a.png")),
+        ("{x}{y}", "abc", ("ab", "c"), ("a", "bc")),
+        ("{number}_{subject}_{age}_{gender}.jpg", "1_Al_Roy_35_f.jpg", ("1_Al", "Roy", "35", "f"),
+         ("1", "Al", "Roy", "35_f")),
+    ],
+)  # fmt: skip
+def test_a_path_that_can_be_read_in_two_ways_is_named(
+    pattern: str, path: str, one: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    message = error_of(lambda: read_paths([path], pattern))
+    assert f"paths: {pattern!r}: the path {path!r} can be read in two ways: " in message
+    readings = message.split("two ways: ")[1].split(". Write")[0].split("; or ")
+    assert [tuple(part.split("'")[1] for part in reading.split(", ")) for reading in readings] == [one, other]
+
+
+def test_a_path_that_can_be_read_in_one_way_is_read() -> None:
+    found = read_paths(["East_Asian/7_1.png", "a_b/c_d"], "{a}_{b}/{c}_{d}")
+    assert found.to_numpy().tolist() == [["East", "Asian", "7", "1.png"], ["a", "b", "c", "d"]]
+
+
 def attributes(text: str) -> None:
     Path("faces").mkdir(exist_ok=True)
     Path("faces/attributes.csv").write_text(text)
@@ -144,10 +167,46 @@ def test_groups_by_race_of_the_paths_and_gender_of_the_attributes() -> None:
     assert describe_images(Path("faces"), FIRST_USE, PATHS, []).groups == [""] * 6
 
 
+def test_images_in_no_group_are_counted_and_the_first_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    attributes("subject,gender\n1,female\n2,\n9,male\n")
+    describe_images(Path("faces"), FIRST_USE, PATHS, ["race", "gender"])
+    printed = capsys.readouterr().err
+    # Images of subject 1 alone have a gender: the first two. Subject 9 is on no image.
+    said = "4 of 6 images are in no group, since a value is unknown: Asian/2/a.png, Indian/3/a.png, Indian/3/b.png, …"
+    assert f"warning: group_by: race, gender: {said}\n" in printed
+    assert "warning: attributes.csv: 1 of its 3 rows match no image; the first is '9'\n" in printed
+    attributes("subject,gender\n1,female\n2,male\n3,male\n4,male\n9,male\n")
+    describe_images(Path("faces"), FIRST_USE, PATHS, ["race", "gender"])
+    assert capsys.readouterr().err == ""
+
+
 def test_attributes_may_say_who_is_on_an_image() -> None:
     attributes("path,subject,race\nx.png,Al,Asian\ny.png,Bo,Asian\nz.png,Bo,Indian\n")
     assert describe_images(Path("faces"), ["y.png", "x.png"], "", ["race"]) == (["Bo", "Al"], ["Asian", "Asian"])
     assert "does not say who is on 'u.png'" in error_of(lambda: describe_images(Path("faces"), ["u.png"], "", []))
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("subject,race\n1,Asian\n3,African\n4,African\n", "race of 'Indian/3/a.png' is 'African', but its path says "
+         "'Indian'; 3 of 6 images are like that"),
+        ("path,race\nAsian/2/a.png,Indian\nIndian/3/a.png,\n", "race of 'Asian/2/a.png' is 'Indian', but its path says "
+         "'Asian'; 1 of 6 images are like that"),
+        ("path,subject\nAsian/1/a.png,1\nIndian/4/b.png,3\n", "subject of 'Indian/4/b.png' is '3', but its path says "
+         "'4'; 1 of 6 images are like that"),
+    ],
+)  # fmt: skip
+def test_attributes_and_paths_that_disagree_are_named(text: str, said: str) -> None:
+    attributes(text)
+    message = error_of(lambda: describe_images(Path("faces"), FIRST_USE, PATHS, ["race"]))
+    assert message == f"faces/attributes.csv: {said}"
+
+
+def test_attributes_and_paths_may_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    attributes("path,subject,race\nAsian/1/a.png,1,Asian\nIndian/4/b.png,4,\n")
+    found = describe_images(Path("faces"), FIRST_USE, PATHS, ["race"])
+    assert found == (["1", "1", "2", "3", "3", "4"], ["Asian"] * 3 + ["Indian"] * 3) and not capsys.readouterr().err
 
 
 def test_a_person_in_two_groups_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,8 +217,20 @@ def test_a_person_in_two_groups_is_warned_of(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     "pattern, group_by, text, said",
     [
-        (PATHS, ["age"], None, "group_by: 'age' is no attribute of the images; known: race, subject, image"),
-        ("", ["race"], None, "known: none: neither `paths` nor faces/attributes.csv says any"),
+        (
+            PATHS,
+            ["age"],
+            None,
+            "group_by: 'age' is no attribute of the images; known: race, subject, image; there is no "
+            "faces/attributes.csv, which could say more",
+        ),
+        ("", ["race"], None, "known: none; there is no faces/attributes.csv"),
+        (
+            PATHS,
+            ["age"],
+            "subject,gender\n1,male\n",
+            "known: race, subject, image, gender; faces/attributes.csv says no more",
+        ),
         (PATHS, ["gender"], "subject,gender\n7,male\n", "group_by: gender: no image has a value of each"),
         ("", [], "subject,gender\n1,male\n", "has a row for each subject; `paths` should say who is on an image"),
     ],
@@ -210,6 +281,15 @@ def test_labels_of_the_file_and_of_the_paths_are_the_same() -> None:
         assert images["subject"].tolist() == (["1", "1", "2", "3", "3", "4"] if entry else [""] * 6)
     assert pairs["group"].tolist() == ["Asian", "Asian", "", "Indian", "Indian", "Asian"]
     assert counts["subjects"] == 4 and counts["groups"] == 2
+    assert counts["ungrouped"] == 1  # of two races
+
+
+def test_comparisons_of_images_without_a_group_are_counted() -> None:
+    put_images()
+    attributes("subject,gender\n1,female\n2,female\n3,female\n")
+    _, pairs, counts = gathered(joined(LINES), paths=PATHS, group_by=["gender"])
+    assert pairs["group"].tolist() == ["female", "female", "female", "female", "", "female"]  # the fifth has subject 4
+    assert (counts["groups"], counts["ungrouped"]) == (1, 1)
 
 
 def test_it_is_the_same_test_set_as_a_csv_that_names_its_people() -> None:
@@ -228,6 +308,20 @@ def test_people_and_labels_that_disagree_are_named(fails_with: Callable[..., str
     configure(joined(LINES, [1, 0, 0, 1, 1, 1]), paths=PATHS)
     said = "list.txt: line 5: the label is 1, but Indian/3/b.png and Indian/4/b.png are of two people"
     assert said in fails_with("gather", "x")
+
+
+@pytest.mark.parametrize("kind, said", [(1, "each of the 3 comparisons is of one person"), (0, "is of two people")])
+def test_comparisons_of_one_kind_are_not_blamed_on_the_list(
+    kind: int, said: str, fails_with: Callable[..., str]
+) -> None:
+    put_images()
+    chosen = [line for line, same in zip(LINES, SAME, strict=True) if same == kind]
+    configure(joined(chosen), paths=PATHS)
+    message = fails_with("gather", "x")
+    assert said in message and "list.txt: by their paths or attributes.csv, " in message
+    configure(joined(chosen, [kind] * 3))
+    kind_missing = "impostor" if kind else "genuine"
+    assert f"list.txt: has no {kind_missing} pair" in fails_with("gather", "x")  # of labels, the list has to tell
 
 
 @pytest.mark.parametrize("allow", [True, False])

@@ -66,8 +66,9 @@ def test_a_study_ends_in_a_submission(tmp_path: Path) -> None:
         for kind in lists
     }
     by_race = {"paths": "{race}/{subject}/{image}", "group_by": ["race"]}
-    test_sets = {"BUPT": entries["BUPT"] | by_race, "AgeDB": entries["AgeDB"] | {"allow_missing": True}}
-    sources = {"real": {"path": "data/real/train"}, "synthetic": {"path": "data/synthetic/images"}}
+    unlabelled = entries["AgeDB"] | {"allow_missing": True}
+    test_sets = {name: unlabelled for name in ("AgeDB", "CFP-FP", "ROF")} | {"BUPT": entries["BUPT"] | by_race}
+    sources = {"casia": {"path": "data/real/train"}, "synthetic": {"path": "data/synthetic/images"}}
     write_params(folder, synthesize=FACES, sources=sources, test_sets=test_sets)
     study = yaml.safe_load((ROOT / "experiments/frcsyn.yaml").read_text(encoding="utf-8"))
     study["all"] |= SMALL
@@ -75,7 +76,12 @@ def test_a_study_ends_in_a_submission(tmp_path: Path) -> None:
     commit(folder, "study")
 
     printed = faces(folder, "study", "experiments/frcsyn.yaml")
-    assert "submission.zip and submission/: sub-task 2.3, AgeDB 1,128, BUPT 552 comparisons" in printed
+    assert (
+        "submission.zip and submission/: sub-task 2.3, BUPT 552, AgeDB 1,128, CFP-FP 1,128, ROF 1,128 comp" in printed
+    )
+    failed = sum(lists["AgeDB"][0][0] in pair for pair in lists["AgeDB"])
+    counted = f"BUPT 0, AgeDB {failed}, CFP-FP {failed}, ROF {failed}"
+    assert f"baseline: {counted}; proposed: {counted}\n" in printed
     assert "AgeDB: has no labels, so no figures" in printed and "TO" in printed
     first = (folder / "submission.zip").read_bytes()
     decisions = {}
@@ -105,7 +111,7 @@ def test_a_study_ends_in_a_submission(tmp_path: Path) -> None:
         "--sub-task",
         "2.3",
         "--real",
-        "real",
+        "casia",
     ]
     faces(folder, "frcsyn", "submit", *again)
     assert (folder / "submission.zip").read_bytes() == first

@@ -83,7 +83,7 @@ def test_the_same_set_in_each_format_has_the_same_metrics(
     pixels = [np.load(f"data/tests/{name}.npy") for name in external]
     assert all(table.equals(tables[0]) for table in tables)
     assert all(np.array_equal(array, pixels[0]) for array in pixels)
-    names_of_groups = ("of_group_", "group_accuracy", "trade_off", "worst_to_best")
+    names_of_groups = ("of_group_", "group_accuracy", "groups_measured", "trade_off", "worst_to_best")
     of_groups = {name for name in as_named_csv if any(part in name for part in names_of_groups)}
     assert {name: as_named_csv[name] for name in as_named_csv if name not in of_groups} == as_lfw
     without_ends = {name for name in of_groups if not name.endswith(("_low", "_high"))}
@@ -118,6 +118,7 @@ def test_the_same_set_in_each_format_has_the_same_metrics(
     assert as_lfw["fold_accuracy"] == pytest.approx(np.mean(of_folds))
     accuracy_of = [as_csv[f"accuracy_of_group_{group}"] for group in "xy"]
     assert as_csv["trade_off"] == pytest.approx(np.mean(accuracy_of) - np.std(accuracy_of))
+    assert as_csv["groups_measured"] == 2 and "groups_measured" not in as_lfw
 
 
 def test_groups_of_few_pairs_are_left_out_and_named(

@@ -8,8 +8,9 @@ Of two, the first should be trained on real faces and the second on synthetic on
 
 The figures are those of every external test set that the experiment's params.yaml lists, or of `test_unseen` where it
 lists none. Accuracy is that at the threshold chosen on other people. Where a test set has groups, their figures follow,
-and mean, standard deviation and trade-off of their accuracies: AVG, SD and TO = AVG - SD. The rows `AVG` are means over
-the test sets that all experiments have. GAP is (real - synthetic) / synthetic: how much better real data would be.
+and mean, standard deviation and trade-off of their accuracies: AVG, SD and TO = AVG - SD, with the number of groups
+that have enough comparisons. The rows `AVG` are means over the test sets that all experiments have. GAP is
+(real - synthetic) / synthetic: how much better real data would be. It is not defined where synthetic is 0.
 (Melzi et al. 2024, "FRCSyn Challenge at WACV 2024", arXiv:2311.10476; DeAndres-Tame et al. 2024, "Second Edition FRCSyn
 Challenge at CVPR 2024", arXiv:2404.10378.)
 
@@ -25,14 +26,17 @@ import pandas as pd
 
 from faces.commands import frcsyn_submission
 from faces.commands.arguments import parser
-from faces.commands.frcsyn_submission import BASELINE, PROPOSED, SUB_TASKS, make_submission
+from faces.commands.frcsyn_rules import BASELINE, PROPOSED, SUB_TASKS
+from faces.commands.frcsyn_submission import make_submission, open_experiment
 from faces.core.errors import StageError
-from faces.reporting.experiments import WORKSPACE, read_json_at, read_params_at, resolve_experiment
+from faces.reporting.experiments import WORKSPACE, read_json_at
 
 OWN, SCORES, UNSEEN = "metrics/evaluate.json", "metrics/score@", "test_unseen"
 FIGURES = {"accuracy": "accuracy", "auc": "AUC", "fnmr_at_fmr_0.01": "FNMR at FMR 1 %"}
-GROUPS = {"group_accuracy_mean": "AVG of groups", "group_accuracy_std": "SD of groups", "trade_off": "TO"}
+GROUPS = {"group_accuracy_mean": "AVG", "group_accuracy_std": "SD", "trade_off": "TO"}
+GROUPS_OF_CHALLENGE = 8  # four races, two genders
 AVERAGE = "AVG"
+FAILED = "failed_comparisons"
 SUBMISSION = Path("submission")
 
 
@@ -41,10 +45,9 @@ def read_test_set_metrics(experiment: str) -> dict[str, dict[str, Any]]:
 
     StageError if they are not there. Metrics of test sets that are no longer listed may be there too, and do not count.
     """
-    commit = WORKSPACE if experiment == WORKSPACE else resolve_experiment(experiment)
-    params = read_params_at(commit, experiment)
-    if isinstance(test_sets := params.get("test_sets"), dict) and test_sets:
-        return {str(name): read_json_at(commit, f"{SCORES}{name}.json") for name in test_sets}
+    _, commit, _, test_sets = open_experiment(experiment)
+    if test_sets:
+        return {name: read_json_at(commit, f"{SCORES}{name}.json") for name in test_sets}
     headline = read_json_at(commit, OWN)
     if f"accuracy_{UNSEEN}" not in headline:
         raise StageError(f"{experiment}: has neither external test sets nor `accuracy_{UNSEEN}`")
@@ -53,7 +56,9 @@ def read_test_set_metrics(experiment: str) -> dict[str, dict[str, Any]]:
 
 def figures_of(metrics: dict[str, Any]) -> dict[str, float]:
     """Return FRCSyn's figures of a test set by the words for them; none if it has no labels."""
-    found = {words: float(metrics[name]) for name, words in (FIGURES | GROUPS).items() if name in metrics}
+    found = {words: float(metrics[name]) for name, words in FIGURES.items() if name in metrics}
+    of_groups = f"of {measured_groups(metrics)} groups"
+    found |= {f"{words} {of_groups}": float(metrics[name]) for name, words in GROUPS.items() if name in metrics}
     of_group = re.compile(f"({'|'.join(map(re.escape, FIGURES))})_of_group_(.+)")
     for name, value in metrics.items():
         if match := of_group.fullmatch(name):
@@ -61,11 +66,16 @@ def figures_of(metrics: dict[str, Any]) -> dict[str, float]:
     return found
 
 
+def measured_groups(metrics: dict[str, Any]) -> int:
+    """Return how many groups of a test set have enough comparisons: AVG, SD and TO are over these."""
+    return sum(name.startswith("accuracy_of_group_") for name in metrics)
+
+
 def figures_table(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
     """Return a row for each figure of each test set, and their averages, AVG; a column an experiment; of two, GAP too.
 
-    Only figures that all experiments have are compared. GAP is (first - second) / second, of the averages too.
-    StageError if there are none.
+    Only figures that all experiments have are compared. GAP is (first - second) / second, of the averages too, and NaN
+    where second is 0. StageError if there are no figures.
     """
     columns = {
         experiment: {
@@ -86,39 +96,52 @@ def figures_table(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> pd.Dat
         if len(own):
             table.loc[(AVERAGE, figure), :] = own.mean()
     if table.shape[1] == 2:
-        table["GAP"] = (table.iloc[:, 0] - table.iloc[:, 1]) / table.iloc[:, 1]
+        first_column, second_column = table.iloc[:, 0], table.iloc[:, 1]
+        table["GAP"] = ((first_column - second_column) / second_column).where(second_column != 0)
     return table
 
 
 def describe(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """Return the table as text, and a line for each test set that has no labels."""
+    """Return the table as text, and a line for each GAP that is not defined and for each test set without labels.
+
+    A line says so if TO is over other groups than the eight of the challenge.
+    """
     unlabelled = {name for sets in by_experiment.values() for name, metrics in sets.items() if not figures_of(metrics)}
     said = [f"{name}: has no labels, so no figures" for name in sorted(unlabelled)]
+    for experiment, sets in by_experiment.items():
+        for name, metrics in sets.items():
+            if "trade_off" in metrics and (count := measured_groups(metrics)) != GROUPS_OF_CHALLENGE:
+                said.append(
+                    f"{name}: TO of {experiment} is over {count} groups; the challenge has {GROUPS_OF_CHALLENGE}"
+                )
     if any(figures_of(metrics) for sets in by_experiment.values() for metrics in sets.values()):
         table = figures_table(by_experiment)
-        rows = table.reset_index().to_string(index=False, float_format="{:.4f}".format, na_rep="")
-        said.insert(0, rows)
+        rows = table.reset_index().to_string(index=False, float_format="{:.4f}".format, na_rep="not defined")
+        undefined = list(table.index[table["GAP"].isna()]) if "GAP" in table else []
+        second = [*by_experiment][-1]
+        gaps = [f"{name}: GAP of {figure} is not defined, since it is 0 of {second}" for name, figure in undefined]
+        said = [rows, *gaps, *said]
     return "\n".join(said)
 
 
-def submit(
-    baseline: str,
-    proposed: str,
-    sub_task: str,
-    real: Sequence[str],
-    only: Sequence[str] = (),
-    folder: Path = SUBMISSION,
-) -> None:
-    """Write a submission of two experiments; print what was written, and what it would score where labels are known.
+def describe_failed(by_role: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Return how many comparisons of each test set failed, for each system."""
+    counts = [
+        f"{role}: {', '.join(f'{name} {metrics[FAILED]}' for name, metrics in sets.items())}"
+        for role, sets in by_role.items()
+    ]
+    return f"failed comparisons, since an image is missing or broken: {'; '.join(counts)}"
 
-    `only` names its test sets; without, it has all of format frcsyn.
-    """
-    said, names = make_submission(baseline, proposed, sub_task, real, folder, only)
+
+def submit(baseline: str, proposed: str, sub_task: str, real: Sequence[str], folder: Path = SUBMISSION) -> None:
+    """Write a submission of two experiments; print what was written, and what it would score where labels are known."""
+    said, names = make_submission(baseline, proposed, sub_task, real, folder)
     print(said)
     by_role = {}
     for role, experiment in ((BASELINE, baseline), (PROPOSED, proposed)):
         scored = read_test_set_metrics(experiment)
         by_role[role] = {name: scored[name] for name in names}  # of other sets, such as LFW, AVG knows nothing
+    print(describe_failed(by_role))
     print(describe(by_role))
     known = sum(bool(figures_of(metrics)) for metrics in by_role[PROPOSED].values())
     rank = "TO" if sub_task.startswith("1") else "average accuracy over the test sets"
@@ -132,12 +155,9 @@ def submit_from_command_line(arguments: Sequence[str]) -> int:
     known.add_argument("--proposed", required=True, metavar="experiment", help="trained with synthetic images")
     known.add_argument("--sub-task", required=True, choices=list(SUB_TASKS))
     known.add_argument("--real", nargs="+", default=[], metavar="source", help="sources of real images")
-    known.add_argument(
-        "--sets", nargs="+", default=[], metavar="set", help="test sets; all of format frcsyn by default"
-    )
     known.add_argument("--to", type=Path, default=SUBMISSION, metavar="folder", help="%(default)s by default")
     options = known.parse_args(arguments)
-    submit(options.baseline, options.proposed, options.sub_task, options.real, options.sets, options.to)
+    submit(options.baseline, options.proposed, options.sub_task, options.real, options.to)
     return 0
 
 

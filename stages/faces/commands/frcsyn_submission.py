@@ -22,6 +22,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from faces.commands.frcsyn_rules import (
+    BASELINE,
+    PROPOSED,
+    Trained,
+    Used,
+    broken_rules,
+    check_real,
+    check_sets,
+    entries,
+    sets_of,
+    setting,
+    warn_about_training,
+)
 from faces.core.errors import StageError
 from faces.core.files import replacing
 from faces.core.params import PARAMS_FILE
@@ -30,87 +43,70 @@ from faces.evaluation.roc import accept
 from faces.evaluation.threshold import THRESHOLD_PATH, Thresholds, parse_thresholds
 from faces.external.frcsyn_files import read_comparisons
 from faces.reporting.experiments import WORKSPACE, read_output_at, read_params_at, resolve_experiment
+from faces.tables.external_sets import ExternalSet
 from faces.tables.kept_scores import KeptScores, hash_names, read_kept, test_set_path
 from faces.tables.split_table import SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN
 
-BASELINE, PROPOSED = "baseline", "proposed"
-MOST_SYNTHETIC = 500_000  # images
-CASIA_IMAGES, CASIA_PEOPLE = 494_414, 10_575  # of CASIA-WebFace (Yi et al. 2014, arXiv:1411.7923)
-FROM_SCRATCH = "models/from_scratch"
 LINE = re.compile(r"-?[01]\.\d{8},[01]\n")
 ROUNDING = 1e-8  # of a score in the file
 LINES_AT_ONCE = 65_536
 NO_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 
 
-class SubTask(NamedTuple):
-    """What the proposed system may be trained on: real images too, and how many synthetic ones; None: any number."""
+class Experiment(NamedTuple):
+    """An experiment: its name, where Git has it, its parameters, and `test_sets` of these by name."""
 
-    real: bool
-    synthetic: int | None
-
-
-SUB_TASKS = {
-    f"{task}.{kind}": SubTask(real, synthetic)
-    for task in (1, 2)
-    for kind, real, synthetic in ((1, False, MOST_SYNTHETIC), (2, False, None), (3, True, MOST_SYNTHETIC))
-}
-
-
-class Used(NamedTuple):
-    """How many images of a source, and of how many people, a system was trained on or chosen by."""
-
-    images: int
-    people: int
+    name: str
+    commit: str
+    params: dict[str, Any]
+    test_sets: dict[str, dict[str, Any]]
 
 
 class System(NamedTuple):
-    """One of the two systems of a submission, an experiment.
+    """A system that is trained and has scored the test sets.
 
     Attributes:
-        role: baseline or proposed.
-        experiment: its name.
-        sets: the test sets of format frcsyn, as its params.yaml lists them.
+        trained: what it was trained on.
+        sets: the test sets of the sub-task, as its params.yaml lists them.
         scores: their scores.
         thresholds: its models/threshold.json.
-        used: of each source that it has.
         initial_weights: the file that its training began with.
     """
 
-    role: str
-    experiment: str
-    sets: dict[str, dict[str, Any]]
+    trained: Trained
+    sets: dict[str, ExternalSet]
     scores: dict[str, KeptScores]
     thresholds: Thresholds
-    used: dict[str, Used]
     initial_weights: str
 
     def __str__(self) -> str:
         """Return role and name, for messages."""
-        return f"{self.role} ({self.experiment})"
+        return str(self.trained)
 
 
-def load_system(role: str, experiment: str, only: Sequence[str]) -> System:
-    """Return a system and `only` some test sets, or all of FRCSyn; StageError if it has none, or they are in no cache.
+def open_experiment(name: str) -> Experiment:
+    """Return an experiment, a branch, a tag, a commit or the workspace; StageError if it is none, or names a key."""
+    commit = WORKSPACE if name == WORKSPACE else resolve_experiment(name)
+    params = read_params_at(commit, name)
+    return Experiment(name, commit, params, entries(params, "test_sets", f"{name}: {PARAMS_FILE}"))
+
+
+def load_system(role: str, name: str, sub_task: str) -> System:
+    """Return a system with the test sets of a sub-task; StageError names one that it does not have.
 
     A file that no cache has is named.
     """
-    commit = WORKSPACE if experiment == WORKSPACE else resolve_experiment(experiment)
-    params = read_params_at(commit, experiment)
-    listed = params.get("test_sets") or {}
-    sets = {str(name): entry for name, entry in listed.items() if entry.get("format") == "frcsyn"}
-    if not sets or not {*only} <= {*sets}:
-        wanted = f"{', '.join(only)} are not all among them" if only else "lists none of format frcsyn"
-        raise StageError(
-            f"{experiment}: {PARAMS_FILE}: test_sets: {wanted}; of format frcsyn: {', '.join(sets) or 'none'}"
-        )
-    sets = {name: entry for name, entry in sets.items() if name in (only or sets)}
+    _, commit, params, test_sets = open_experiment(name)
+    where = f"{name}: {PARAMS_FILE}"
+    sets = sets_of(test_sets, sub_task, f"{where}: test_sets")
     scores = {
-        name: read_kept(read_output_at(commit, path := test_set_path(name)), f"{experiment}: {path}") for name in sets
+        set_name: read_kept(read_output_at(commit, path := test_set_path(set_name)), f"{name}: {path}")
+        for set_name in sets
     }
-    thresholds = parse_thresholds(read_output_at(commit, THRESHOLD_PATH), f"{experiment}: {THRESHOLD_PATH}")
+    thresholds = parse_thresholds(read_output_at(commit, THRESHOLD_PATH), f"{name}: {THRESHOLD_PATH}")
     used = images_used(read_output_at(commit, SPLIT_PATH))
-    return System(role, experiment, sets, scores, thresholds, used, str(params["train"]["initial_weights"]))
+    trained = Trained(role, name, entries(params, "sources", where), used)
+    return System(trained, sets, scores, thresholds, str(setting(params, "train", "initial_weights", where)))
 
 
 def images_used(split: bytes) -> dict[str, Used]:
@@ -123,66 +119,17 @@ def images_used(split: bytes) -> dict[str, Used]:
     }
 
 
-# The rules
-
-
-def broken_rules(baseline: System, proposed: System, sub_task: str, real: Sequence[str]) -> list[str]:
-    """Return a sentence on each rule of a sub-task that the training of the systems breaks, and by how much.
-
-    `real` names the sources that are of real images; all others are synthetic.
-    """
-    limit, found = SUB_TASKS[sub_task], []
-    for system in (baseline, proposed):
-        of_real = {source: used for source, used in system.used.items() if source in real}
-        for key, most in (("images", CASIA_IMAGES), ("people", CASIA_PEOPLE)):
-            if (count := sum(getattr(used, key) for used in of_real.values())) > most:
-                found.append(
-                    f"{system}: {count:,} {key} of real sources; CASIA-WebFace, all that is allowed, has {most:,}: "
-                    f"{count - most:,} too many"
-                )
-        if len(of_real) > 1:
-            found.append(f"{system}: {len(of_real)} sources of real images, {', '.join(of_real)}: one is allowed")
-    of_baseline, of_proposed = (
-        {
-            kind: sum(used.images for source, used in system.used.items() if (source in real) == kind)
-            for kind in (True, False)
-        }
-        for system in (baseline, proposed)
-    )
-    if of_baseline[False]:
-        found.append(
-            f"{baseline}: {of_baseline[False]:,} synthetic images: none are allowed. --real names real sources"
-        )
-    if of_proposed[True] and not limit.real:
-        found.append(f"{proposed}: {of_proposed[True]:,} real images: none are allowed")
-    if not of_proposed[False]:
-        found.append(f"{proposed}: no synthetic images: one is needed at least")
-    if limit.synthetic is not None and of_proposed[False] > limit.synthetic:
-        found.append(
-            f"{proposed}: {of_proposed[False]:,} synthetic images; {limit.synthetic:,} are allowed: "
-            f"{of_proposed[False] - limit.synthetic:,} too many"
-        )
-    return [f"sub-task {sub_task}: {sentence}" for sentence in found]
-
-
-def check_systems(baseline: System, proposed: System, real: Sequence[str]) -> None:
+def check_systems(baseline: System, proposed: System, sub_task: str) -> None:
     """Raise StageError unless both systems scored the same lists, whole and in order, each with one threshold.
 
     Warn of what the rules may not allow and no count shows.
     """
-    if unknown := set(real) - {*baseline.used, *proposed.used}:
-        raise StageError(
-            f"--real {min(unknown)}: no such source; known: {', '.join({**baseline.used, **proposed.used})}"
-        )
-    for name in {**baseline.sets, **proposed.sets}:
-        entries = [system.sets.get(name) for system in (baseline, proposed)]
-        if entries[0] != entries[1]:
-            raise StageError(f"test set {name}: {baseline} has {entries[0]}, {proposed} has {entries[1]}")
+    check_sets([baseline.trained, proposed.trained], [baseline.sets, proposed.sets], sub_task)
     for name, entry in baseline.sets.items():
-        comparisons = read_comparisons(Path(entry["pairs"]))
+        comparisons = read_comparisons(Path(entry.pairs))
         images = hash_names(comparisons.paths)
         for system in (baseline, proposed):
-            check_order(system, name, entry["pairs"], [images[comparisons.a], images[comparisons.b]])
+            check_order(system, name, entry.pairs, [images[comparisons.a], images[comparisons.b]])
     for system in (baseline, proposed):
         for name, kept in system.scores.items():
             if kept.threshold != system.thresholds.threshold:
@@ -190,15 +137,7 @@ def check_systems(baseline: System, proposed: System, real: Sequence[str]) -> No
                     f"{system}: the threshold of {name} is {kept.threshold:.6f}, that of {THRESHOLD_PATH} "
                     f"{system.thresholds.threshold:.6f}: run `dvc repro` there"
                 )
-        if system.thresholds.chosen_on == TRAIN:
-            warn(
-                f"{system}: the threshold was chosen on people that it was trained on, and is too strict for others; "
-                "`split.validation_subjects` sets people aside for it"
-            )
-        if system.initial_weights != FROM_SCRATCH:
-            warn(
-                f"{system}: training began with {system.initial_weights}; what that was trained on is not counted here"
-            )
+        warn_about_training(system.trained, system.thresholds.chosen_on == TRAIN, system.initial_weights)
     if any(baseline.scores[name].embeddings == proposed.scores[name].embeddings for name in baseline.sets):
         warn(f"{baseline} and {proposed} have the same embeddings: they are one system")
 
@@ -231,57 +170,83 @@ def score_lines(scores: NDArray[np.floating], threshold: float) -> Iterator[str]
         yield "".join(f"{score:.8f},{decision}\n" for score, decision in pairs)
 
 
-def clear(folder: Path) -> None:
-    """Delete an earlier submission; StageError if the folder holds anything else."""
-    if not folder.exists():
-        return
+def archive_of(folder: Path) -> Path:
+    """Return the zip of a submission, beside its folder."""
+    return folder.with_name(f"{folder.name}.zip")
+
+
+def check_target(folder: Path) -> None:
+    """Raise StageError unless a submission can be written into a folder: there is none, or an earlier submission."""
+    if folder.name in ("", ".."):
+        raise StageError(f"{folder}: expected a folder of the submission's own, such as submission")
+    for path in (folder, *folder.parents):
+        if path.is_file() or path.is_symlink() and path == folder:
+            raise StageError(f"{path}: is not a folder; name another folder for the submission")
+    if archive_of(folder).is_dir():
+        raise StageError(f"{archive_of(folder)}: is a folder, where the zip of the submission belongs")
     names = {f"{role}.txt" for role in (BASELINE, PROPOSED)}
     strange = [path for path in sorted(folder.rglob("*")) if not path.is_dir() and path.name not in names]
     if strange:
         raise StageError(
             f"{folder}: holds {strange[0].relative_to(folder)}, which is of no submission; name another folder"
         )
-    shutil.rmtree(folder)
 
 
 def write_submission(systems: Sequence[System], folder: Path) -> Path:
-    """Write a submission into a folder, in place of an earlier one, and into a zip beside it; return the zip.
+    """Write a submission into a folder, and into a zip beside it; check it, and return the zip.
 
-    The same scores give the same bytes.
+    The same scores give the same bytes. An earlier submission is replaced when the new one is whole and checked.
     """
-    clear(folder)
-    archive = folder.with_name(f"{folder.name}.zip")
-    with replacing(archive) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as file:
+    check_target(folder)
+    counts = {name: len(kept.sets[name].every.scores) for name, kept in systems[0].scores.items()}
+    archive, unfinished = archive_of(folder), folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    try:
+        with replacing(archive) as temporary:
+            write_files(systems, unfinished, temporary)
+            check_submission(temporary, counts, archive)
+            if folder.exists():
+                shutil.rmtree(folder)
+            unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return archive
+
+
+def write_files(systems: Sequence[System], folder: Path, archive: Path) -> None:
+    """Write the files of a submission into a new folder, and into a zip."""
+    with ZipFile(archive, "w", ZIP_DEFLATED) as file:
         for name in systems[0].sets:
+            (folder / name).mkdir(parents=True)
             for system in systems:
-                path = folder / name / f"{system.role}.txt"
+                path = folder / name / f"{system.trained.role}.txt"
                 scores = system.scores[name].sets[name].every.scores
-                with replacing(path) as unfinished, open(unfinished, "w", encoding="ascii", newline="\n") as text:
+                with open(path, "w", encoding="ascii", newline="\n") as text:
                     text.writelines(score_lines(scores, system.thresholds.threshold))
                 member = ZipInfo(f"{name}/{path.name}", NO_DATE)
                 member.compress_type, member.external_attr = ZIP_DEFLATED, 0o644 << 16
                 member.file_size = path.stat().st_size  # by which zipfile chooses the format of the member
                 with open(path, "rb") as source, file.open(member, "w") as target:
                     shutil.copyfileobj(source, target)
-    return archive
 
 
-def check_submission(archive: Path, counts: Mapping[str, int]) -> None:
+def check_submission(archive: Path, counts: Mapping[str, int], called: Path | None = None) -> None:
     """Raise StageError unless a zip is a whole submission of test sets with so many comparisons.
+
+    Messages begin with `called`, or with the path of the zip.
 
     Every file is there and no other, with a line for each comparison, and one threshold of a system separates what it
     accepts from what it does not, over all test sets.
     """
+    called = called or archive
     with ZipFile(archive) as file:
         wanted = {f"{name}/{role}.txt" for name in counts for role in (BASELINE, PROPOSED)}
         if wrong := wanted ^ {*file.namelist()}:
-            raise StageError(
-                f"{archive}: {min(wrong)}: {'is missing' if min(wrong) in wanted else 'is of no test set'}"
-            )
+            raise StageError(f"{called}: {min(wrong)}: {'is missing' if min(wrong) in wanted else 'is of no test set'}")
         for role in (BASELINE, PROPOSED):
             accepted, rejected = np.inf, -np.inf  # the lowest score of the one, the highest of the other
             for name, count in counts.items():
-                where, number = f"{archive}: {name}/{role}.txt", 0
+                where, number = f"{called}: {name}/{role}.txt", 0
                 with file.open(f"{name}/{role}.txt") as member:
                     for number, line in enumerate(io.TextIOWrapper(member, "ascii", newline=""), start=1):
                         if not LINE.fullmatch(line):
@@ -301,23 +266,24 @@ def check_submission(archive: Path, counts: Mapping[str, int]) -> None:
 
 
 def make_submission(
-    baseline: str, proposed: str, sub_task: str, real: Sequence[str], folder: Path, only: Sequence[str] = ()
+    baseline: str, proposed: str, sub_task: str, real: Sequence[str], folder: Path
 ) -> tuple[str, list[str]]:
     """Write a submission of two experiments, check it, and return a sentence on it and the names of its test sets.
 
-    `only` names its test sets, or is empty: all. StageError, with nothing written, names each rule that is broken.
+    StageError, with nothing written, names each rule that is broken.
     """
-    systems = load_system(BASELINE, baseline, only), load_system(PROPOSED, proposed, only)
-    check_systems(*systems, real)
-    if broken := broken_rules(*systems, sub_task, real):
+    check_target(folder)
+    systems = load_system(BASELINE, baseline, sub_task), load_system(PROPOSED, proposed, sub_task)
+    check_real([system.trained for system in systems], real)
+    check_systems(*systems, sub_task)
+    if broken := broken_rules(systems[0].trained, systems[1].trained, sub_task, real):
         raise StageError("\n".join(broken))
     archive = write_submission(systems, folder)
-    counts = {name: len(kept.sets[name].every.scores) for name, kept in systems[0].scores.items()}
-    check_submission(archive, counts)
+    comma = ", ".join
     trained = "; ".join(
-        f"{system}: {', '.join(f'{used.images:,} images of {source}' for source, used in system.used.items())}, "
+        f"{system}: {comma(f'{count.images:,} images of {source}' for source, count in system.trained.used.items())}, "
         f"threshold {system.thresholds.threshold:.6f} chosen on {system.thresholds.chosen_on}"
         for system in systems
     )
-    sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    return f"{archive} and {folder}/: sub-task {sub_task}, {sizes} comparisons\n{trained}", list(counts)
+    sizes = ", ".join(f"{name} {len(kept.sets[name].every.scores):,}" for name, kept in systems[0].scores.items())
+    return f"{archive} and {folder}/: sub-task {sub_task}, {sizes} comparisons\n{trained}", [*systems[0].sets]

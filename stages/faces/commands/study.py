@@ -23,12 +23,13 @@ than stopped with Ctrl-C, params.yaml is still changed: call `git checkout param
       AUC: metrics/score@lfw.json auc
     gap: {figure: AUC, of: [first, second]}  # (first - second) / second, as FRCSyn has it
     submit: {baseline: first, proposed: second, sub_task: "2.3", real: [casia]}  # in the end, `faces frcsyn submit`,
-                                        # of the first seed
+                                        # of the first seed; what params.yaml tells of its rules is checked before
 """
 
+import io
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from faces.commands.arguments import parser
-from faces.commands.frcsyn import submit
-from faces.commands.frcsyn_submission import SUB_TASKS
-from faces.core.errors import StageError
+from faces.commands.frcsyn import SUBMISSION, submit
+from faces.commands.frcsyn_rules import SUB_TASKS, check_plan
+from faces.commands.frcsyn_submission import check_target
+from faces.core.errors import StageError, errors_named
 from faces.core.files import require_file
 from faces.core.json_files import read_json
 from faces.core.params import PARAMS_FILE as PARAMS
+from faces.core.params import parse_params
 
 WEIGHTS = Path("models/backbone.weights.h5")
 STARTS = Path("models/starts")
@@ -76,7 +79,6 @@ class Submission(BaseModel):
     proposed: str
     sub_task: str
     real: list[str]
-    sets: list[str] = []
 
 
 class Study(BaseModel):
@@ -216,7 +218,9 @@ def summary(study: Study, results: pd.DataFrame) -> str:
     means = results.groupby("run")[[column for column in study.figures if column in results]].mean()
     if study.gap and {*study.gap.of} <= {*means.index}:
         first, second = (float(means[study.gap.figure][run]) for run in study.gap.of)
-        said += [f"GAP of {' and '.join(study.gap.of)} in {study.gap.figure}: {(first - second) / second:.3f}", ""]
+        gap = f"GAP of {' and '.join(study.gap.of)} in {study.gap.figure}"
+        undefined = f"{gap}: not defined, since it is 0 of {study.gap.of[1]}"
+        said += [f"{gap}: {(first - second) / second:.3f}" if second else undefined, ""]
     return "\n".join(said)
 
 
@@ -235,6 +239,19 @@ def check_clean() -> None:
         raise StageError(f"{PARAMS} has changes that are not committed: commit them, or `git checkout {PARAMS}`")
 
 
+def check_submit(of: Submission, path: Path, contents: Mapping[str, Any]) -> None:
+    """Raise StageError if the runs of a submission, whose params.yaml are `contents`, are to break one of its rules."""
+    planned = {}
+    for run in (of.baseline, of.proposed):
+        text = io.StringIO()
+        YAML().dump(contents[run], text)
+        planned[run] = parse_params(text.getvalue().encode(), f"{run}: {PARAMS}")
+    with errors_named(str(path)):
+        both = (of.baseline, planned[of.baseline]), (of.proposed, planned[of.proposed])
+        check_plan(*both, of.sub_task, of.real)
+        check_target(SUBMISSION)
+
+
 def run_study(study: Study, path: Path) -> None:
     """Run everything and write the tables after each run."""
     committed = PARAMS.read_text(encoding="utf-8")
@@ -243,6 +260,8 @@ def run_study(study: Study, path: Path) -> None:
         contents = [(name, seed, changed_params(committed, changes)) for name, seed, changes in expand_runs(study)]
     except KeyError as error:
         raise StageError(f"{path}: {error.args[0]}: {PARAMS} has no such parameter") from None
+    if study.submit:
+        check_submit(study.submit, path, {name: content for name, seed, content in contents if seed == study.seeds[0]})
     rows: list[dict[str, Any]] = []
     for name, seed, content in contents:
         run_experiment(experiment_name(path, name, seed), content)
@@ -257,7 +276,7 @@ def run_study(study: Study, path: Path) -> None:
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
     if of := study.submit:
         baseline, proposed = (experiment_name(path, run, study.seeds[0]) for run in (of.baseline, of.proposed))
-        submit(baseline, proposed, of.sub_task, of.real, of.sets)
+        submit(baseline, proposed, of.sub_task, of.real)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from faces.core.errors import StageError
 from faces.core.terminal import warn
 from faces.external.pair_files import inner_path
-from faces.tables.attributes import ATTRIBUTES, find_attributes, key_column, match_attributes
+from faces.tables.attributes import ATTRIBUTES, check_rows, find_attributes, key_column, match_attributes
 
+MOST_NAMED = 3  # images in a warning
 SUBJECT = "subject"
 BETWEEN_PARTS = "-"  # of a group by several attributes, such as African-female
 
@@ -70,12 +71,15 @@ def read_comparisons(path: Path) -> Comparisons:
     return Comparisons(list(numbers), np.frombuffer(first, np.int64), np.frombuffer(second, np.int64), same)
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Return a pattern such as `{race}/{subject}/{image}` as a regular expression; StageError if it is none."""
+def compile_pattern(pattern: str, name: str = "[^/]+") -> re.Pattern[str]:
+    """Return a pattern such as `{race}/{subject}/{image}` as a regular expression; StageError if it is none.
+
+    `name` is what a name in braces stands for, as a regular expression.
+    """
     parts = re.split(r"\{([^{}]*)\}", pattern)
     try:
         return re.compile(
-            "".join(f"(?P<{part}>[^/]+)" if place % 2 else re.escape(part) for place, part in enumerate(parts))
+            "".join(f"(?P<{part}>{name})" if place % 2 else re.escape(part) for place, part in enumerate(parts))
         )
     except re.error as error:
         raise StageError(f"paths: {pattern!r}: {error.msg}; expected such as {{race}}/{{subject}}/{{image}}") from None
@@ -84,16 +88,27 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 def read_paths(paths: list[str], pattern: str) -> pd.DataFrame:
     """Return what paths say, as text: a row a path, a column a name in the pattern; no column without a pattern.
 
-    StageError names a path that is not like the pattern.
+    StageError names a path that is not like the pattern, or that the pattern can read in two ways. The first name takes
+    the most letters in one of these ways, and the fewest in another: if both are the same, there is no other.
     """
     if not pattern:
         return pd.DataFrame(index=range(len(paths)))
-    expression, rows = compile_pattern(pattern), []
+    longest_first, shortest_first, rows = compile_pattern(pattern), compile_pattern(pattern, "[^/]+?"), []
     for path in paths:
-        if (match := expression.fullmatch(path)) is None:
+        match, other = longest_first.fullmatch(path), shortest_first.fullmatch(path)
+        if match is None or other is None:
             raise StageError(f"paths: {pattern!r}: the path {path[:200]!r} is not like that")
+        if match.groups() != other.groups():
+            raise StageError(
+                f"paths: {pattern!r}: the path {path[:200]!r} can be read in two ways: {_reading(match)}; or "
+                f"{_reading(other)}. Write a pattern that leaves one, or say who is on an image in {ATTRIBUTES}"
+            )
         rows.append(match.groups())
-    return pd.DataFrame(rows, columns=list(expression.groupindex), dtype=str)
+    return pd.DataFrame(rows, columns=list(longest_first.groupindex), dtype=str)
+
+
+def _reading(match: re.Match[str]) -> str:
+    return ", ".join(f"{name} {text!r}" for name, text in match.groupdict().items())
 
 
 class Described(NamedTuple):
@@ -106,24 +121,30 @@ class Described(NamedTuple):
 def describe_images(folder: Path, paths: list[str], pattern: str, group_by: list[str]) -> Described:
     """Return who is on each image, and its group, by the pattern and the folder's attributes.csv.
 
-    A group is the values of `group_by`, with - between them; it is "" if one is unknown. StageError if a name in
-    `group_by` is no attribute, if no image has a group, or if attributes.csv says only of some who is on them.
+    A group is the values of `group_by`, with - between them; it is "" if one is unknown, and a warning says so.
+    StageError if a name in `group_by` is no attribute, if no image has a group, if attributes.csv says only of some who
+    is on them, or if it and a path disagree.
     """
     known, table = read_paths(paths, pattern), find_attributes(folder)
     where = folder / ATTRIBUTES
-    if table is not None and key_column(table) == "path" and SUBJECT in table and SUBJECT not in known:
-        known[SUBJECT] = pd.Series(paths).map(table.set_index("path")[SUBJECT]).fillna("")
-        if (known[SUBJECT] == "").any():
-            raise StageError(f"{where}: does not say who is on {paths[int((known[SUBJECT] == '').argmax())]!r}")
+    if table is not None and key_column(table) == "path" and SUBJECT in table:
+        named = pd.Series(paths).map(table.set_index("path")[SUBJECT]).fillna("")
+        if SUBJECT in known:
+            check_agreement(where, paths, known, pd.DataFrame({SUBJECT: named}))
+        elif (named == "").any():
+            raise StageError(f"{where}: does not say who is on {paths[int((named == '').argmax())]!r}")
+        known[SUBJECT] = known.get(SUBJECT, named)
     if table is not None and key_column(table) == SUBJECT and SUBJECT not in known:
         raise StageError(f"{where}: has a row for each subject; `paths` should say who is on an image")
     subjects = known[SUBJECT] if SUBJECT in known else pd.Series("", index=known.index)
     more = match_attributes(table, pd.DataFrame({"subject": subjects, "path": paths}))
+    check_agreement(where, paths, known, more)
     values = pd.concat([known, more.drop(columns=known.columns, errors="ignore")], axis=1)
     if unknown := [name for name in group_by if name not in values]:
+        more_at = f"there is no {where}, which could say more" if table is None else f"{where} says no more"
         raise StageError(
-            f"group_by: {unknown[0]!r} is no attribute of the images; known: "
-            f"{', '.join(map(str, values)) or f'none: neither `paths` nor {where} says any'}"
+            f"group_by: {unknown[0]!r} is no attribute of the images; known: {', '.join(map(str, values)) or 'none'}; "
+            f"{more_at}"
         )
     groups = pd.Series("", index=known.index)
     if group_by:
@@ -132,7 +153,26 @@ def describe_images(folder: Path, paths: list[str], pattern: str, group_by: list
         if not groups.any():
             raise StageError(f"group_by: {', '.join(group_by)}: no image has a value of each")
         warn_about_groups(subjects, groups)
+        if (groups == "").any():
+            warn_about_ungrouped(paths, groups, group_by)
+            if table is not None:
+                check_rows(table, paths if key_column(table) == "path" else subjects)
     return Described(subjects.tolist(), groups.tolist())
+
+
+def check_agreement(where: Path, paths: list[str], by_path: pd.DataFrame, by_table: pd.DataFrame) -> None:
+    """Raise StageError, with image and both values, if a path says one thing and attributes.csv, `where`, another.
+
+    The tables have a row for each image; "" is unknown.
+    """
+    for column in by_path.columns.intersection(by_table.columns):
+        wrong = (by_table[column] != "") & (by_table[column] != by_path[column])
+        if wrong.any():
+            place = int(wrong.argmax())
+            raise StageError(
+                f"{where}: {column} of {paths[place]!r} is {by_table[column][place]!r}, but its path says "
+                f"{by_path[column][place]!r}; {wrong.sum()} of {len(paths)} images are like that"
+            )
 
 
 def warn_about_groups(subjects: pd.Series, groups: pd.Series) -> None:
@@ -144,3 +184,12 @@ def warn_about_groups(subjects: pd.Series, groups: pd.Series) -> None:
         name = several["subject"].iloc[0]
         listed = ", ".join(of_people.loc[of_people["subject"] == name, "group"])
         warn(f"{several['subject'].nunique()} subject(s) are in several groups; the first, {name!r}, in {listed}")
+
+
+def warn_about_ungrouped(paths: list[str], groups: pd.Series, group_by: list[str]) -> None:
+    """Warn of images that are in no group, and name the first: no group's figures have their comparisons."""
+    ungrouped = [path for path, group in zip(paths, groups, strict=True) if not group]
+    warn(
+        f"group_by: {', '.join(group_by)}: {len(ungrouped)} of {len(paths)} images are in no group, since a value is "
+        f"unknown: {', '.join(ungrouped[:MOST_NAMED])}{', …' if len(ungrouped) > MOST_NAMED else ''}"
+    )

@@ -155,6 +155,12 @@ def read_frcsyn_set(entry: ExternalSet) -> GatheredSet:
     if same is not None:
         table["fold"] = folds_by_people(people[a].data, people[b].data, same.data) if named else folds_by_label(same)
     table["group"] = groups_of_comparisons(groups, a, b)
+    if named and table["same"].nunique() < 2:
+        kind = "one person" if table["same"].all() else "two people"
+        raise StageError(
+            f"{path}: by their paths or attributes.csv, each of the {len(a):,} comparisons is of {kind}, and figures "
+            "need both kinds: is `{subject}` in `paths` the person? Without it, the set is scored as one without labels"
+        )
     check_pairs(table, path)
     if not named and same is not None:
         subjects = connected_subjects(table, len(paths))
