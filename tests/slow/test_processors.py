@@ -36,7 +36,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif(EMULATOR is None, reason="qemu-x86_64 is not installed (Debian's package qemu-user)")
 @pytest.mark.parametrize("processor", ["Haswell", "Skylake-Client", "EPYC-Milan"])
 def test_an_emulated_processor_gives_the_same_lock(processor: str, native: Path, tmp_path: Path) -> None:
-    """It takes some twenty minutes."""
+    """It takes ten to twenty minutes."""
     assert EMULATOR
     folder = _portable_checkout(tmp_path / "emulated")
     script, path = ROOT / "tests/all_stages.py", os.pathsep.join([str(folder / "stages"), str(ROOT / "tests")])
