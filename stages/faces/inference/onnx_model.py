@@ -1,16 +1,12 @@
-"""ONNX: the network as a file for ONNX Runtime, the same bytes from the same weights, and a function that runs it.
+"""ONNX: the network as a file for ONNX Runtime, the same bytes from the same weights. onnx_session.py runs it.
 
 formats.py lists it among the formats of export. Most of this module puts tf2onnx's graph in an order that repeats.
 """
 
 import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from faces.core.quiet import quiet_stderr
 
@@ -97,13 +93,3 @@ def _copy(message: Any) -> Any:
     copied = type(message)()
     copied.CopyFrom(message)
     return copied
-
-
-def onnx_session(content: bytes, threads: int = 1) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return a function that runs an ONNX model: float32 pixels (n, 112, 112, 3) -> embeddings (n, D)."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run(None, {"images": pixels})[0]
