@@ -2,7 +2,7 @@
 
 Reads   data/embeddings.npy, data/split.csv, data/packed (for the baseline on raw pixels)
 Writes  metrics/identify.json, metrics/identify/cmc.csv (share of probes found within each rank),
-        data/identified.npz (which probes were named rightly, which `faces compare` reads)
+        data/identified.npz (which probes were named rightly, and scores behind DIR: `faces compare` reads them)
 Run     python stages/identify.py
 
 `knn_accuracy` is the notebook's metric: a vote of the k nearest `train` images by cosine, on `test_seen`.
@@ -41,11 +41,12 @@ from faces.evaluation.identification import (
     describe_easy_ranks,
     identification_metrics,
     knn_vote,
+    open_set_scores,
     rank_probes,
 )
 from faces.evaluation.metrics import MetricsParams
 from faces.tables.embeddings import UnitVectors, Vectors, read_embeddings
-from faces.tables.kept_scores import IDENTIFIED_PATH, Decisions, name_split_images, write_decisions
+from faces.tables.kept_scores import IDENTIFIED_PATH, Decisions, NamedImages, name_split_images, write_decisions
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import TEST_SEEN, TEST_UNSEEN, TRAIN, image_labels, part_images, read_split
 
@@ -120,16 +121,20 @@ def pixel_accuracy(split: pd.DataFrame, params: IdentifyParams) -> dict[str, flo
 
 
 class Found(NamedTuple):
-    """The result of one search: metrics, named with its suffix, CMC, and probes of enrolled people with their ranks."""
+    """The result of one search: metrics, named with its suffix, CMC, and what `faces compare` needs of its probes."""
 
     metrics: dict[str, float]
     curve: pd.DataFrame
-    probes: NDArray[np.int64]
-    ranks: NDArray[np.int64]
+    decisions: Decisions
 
 
 def identify(
-    search: Search, unit: Vectors, labels: NDArray[np.int64], params: IdentifyParams, draws: MetricsParams
+    search: Search,
+    unit: Vectors,
+    labels: NDArray[np.int64],
+    names: NamedImages,
+    params: IdentifyParams,
+    draws: MetricsParams,
 ) -> Found:
     """Return the result of one search; say what is left out."""
     gallery = GalleryScorer(unit[search.enrolled], labels[search.enrolled])
@@ -141,8 +146,13 @@ def identify(
     for sentence in describe_easy_ranks(params.ranks, len(gallery.identities)):
         say(f"{search.name}: {sentence}")
     table = pd.DataFrame({"set": search.name, "rank": np.arange(1, len(curve) + 1), "rate": curve})
-    named, known = {_suffixed(name, search.suffix): value for name, value in metrics.items()}, ranked.rank > 0
-    return Found(named, table, search.probes[known], ranked.rank[known])
+    known, decisions = ranked.rank > 0, Decisions()
+    if known.any():
+        decisions[search.part, "rank_1"] = names.keep_probes(search.probes[known], ranked.rank[known] == 1)
+    scored = names.keep(search.probes, search.probes, known, open_set_scores(ranked))
+    rates = [f"dir_at_far_{rate:g}" for rate in params.false_accept_rates]
+    decisions |= {(search.part, name): scored for name in rates if name in metrics}
+    return Found({_suffixed(name, search.suffix): value for name, value in metrics.items()}, table, decisions)
 
 
 def _suffixed(name: str, suffix: str) -> str:
@@ -168,11 +178,10 @@ def main() -> None:
             if len(search.enrolled) == 0:
                 say(f"{search.name}: nobody to enrol")
                 continue
-            found = identify(search, unit, labels, params, draws)
+            found = identify(search, unit, labels, names, params, draws)
             metrics |= found.metrics
             curves.append(found.curve)
-            if len(found.probes):
-                decisions[search.part, "rank_1"] = names.keep_probes(found.probes, found.ranks == 1)
+            decisions |= found.decisions
         say("comparing raw pixels")
         metrics |= pixel_accuracy(split, params)
     write_csv(Path("metrics/identify/cmc.csv"), pd.concat(curves, ignore_index=True))

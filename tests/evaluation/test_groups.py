@@ -191,3 +191,61 @@ def test_rates_of_groups_have_intervals_and_a_perfect_group_has_no_ratio() -> No
     assert metrics["fnmr_of_group_y_low"] < metrics["fnmr_of_group_y"] < metrics["fnmr_of_group_y_high"]
     unnamed = group_metrics(pairs, groups, 0.5, draws, identities_known=False).values
     assert not [name for name in unnamed if name.endswith("_low")]
+
+
+def pairs_of_people(people: int, images: int, seed: int) -> tuple[ScoredPairs, np.ndarray]:
+    """Return every pair of some images, and their groups: x or y if both images are in it, else none.
+
+    A third of the people have images in x alone, a third in y alone, and a third in both.
+    """
+    random, person = np.random.default_rng(seed), np.repeat(np.arange(people), images)
+    group = np.array(["x", "y"])[np.where(person % 3 == 2, np.arange(len(person)) % 2, person % 3)]
+    a, b = np.triu_indices(len(person), k=1)
+    same = (person[a] == person[b]).astype(np.int8)
+    scores = np.round(random.normal(same * np.where(group[a] == "x", 1.2, 0.9), 0.6), 2)
+    return ScoredPairs(scores, same, person[a], person[b]), np.where(group[a] == group[b], group[a], "")
+
+
+def test_the_interval_of_worst_to_best_against_pairs_weighed_by_the_people_drawn() -> None:
+    pairs, names = pairs_of_people(15, 6, seed=0)
+    draws = NONE.model_copy(update={"bootstrap": 80, "seed": 4})
+    metrics, left_out, _ = group_metrics(pairs, to_categories(pd.Series(names)), 0.5, draws)
+    assert left_out == []
+    genuine, accepted = pairs.same == 1, pairs.scores >= 0.5
+    for kind, of_kind, wrong in (("fmr", ~genuine, accepted), ("fnmr", genuine, ~accepted)):
+        rates = {name: wrong[of_kind & (names == name)].mean() for name in "xy"}
+        worst, best = sorted("xy", key=lambda name: -rates[name])
+        assert metrics[f"{kind}_worst_to_best"] == pytest.approx(rates[worst] / rates[best])
+        expected = []
+        for row in np.random.default_rng(4).multinomial(15, np.full(15, 1 / 15), size=80):
+            weights = np.where(genuine, row[pairs.first], row[pairs.first] * row[pairs.second])
+            shares = [
+                np.average(wrong[own], weights=weights[own])
+                for own in (of_kind & (names == worst), of_kind & (names == best))
+            ]
+            expected.append(shares[0] / shares[1])
+        ends = (metrics[f"{kind}_worst_to_best_low"], metrics[f"{kind}_worst_to_best_high"])
+        assert ends == pytest.approx(tuple(np.quantile(expected, [0.025, 0.975])))
+
+
+def test_two_groups_of_one_rate_have_an_interval_around_one() -> None:
+    # In each group 30 genuine pairs and 100 impostor pairs, of which ten are accepted, each of people of its own.
+    scores = np.tile(np.repeat([0.9, 0.9, 0.1], [30, 10, 90]), 2)
+    same, person = np.tile(np.repeat([1, 0], [30, 100]), 2), np.arange(260)
+    pairs = ScoredPairs(scores, same, person, np.where(same == 1, person, person + 260))
+    groups, draws = to_categories(pd.Series(np.repeat(["x", "y"], 130))), NONE.model_copy(update={"bootstrap": 400})
+    metrics, left_out, _ = group_metrics(pairs, groups, 0.5, draws)
+    assert metrics["fmr_worst_to_best"] == 1 and "fnmr_worst_to_best (needs an error in each group)" in left_out
+    assert metrics["fmr_worst_to_best_low"] < 0.7 and metrics["fmr_worst_to_best_high"] > 1.4
+
+
+def test_a_ratio_to_one_error_has_no_interval() -> None:
+    pairs, names = pairs_of_people(30, 6, seed=2)
+    scores = np.where(pairs.same == 1, 0.9, 0.1)
+    first_of_x = np.flatnonzero((pairs.same == 1) & (names == "x"))[0]
+    scores[[first_of_x, *np.flatnonzero((pairs.same == 1) & (names == "y"))[:9]]] = 0.1
+    draws = NONE.model_copy(update={"bootstrap": 100})
+    metrics, left_out, _ = group_metrics(pairs._replace(scores=scores), to_categories(pd.Series(names)), 0.5, draws)
+    # More than a third of all draws of 30 people are without the one who is wrong: 1 / e.
+    assert metrics["fnmr_worst_to_best"] > 1 and "fnmr_worst_to_best_high" not in metrics
+    assert "interval of fnmr_worst_to_best (needs more errors in the best group)" in left_out

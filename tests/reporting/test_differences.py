@@ -206,3 +206,60 @@ def test_shares_of_right_decisions_against_resampled_people() -> None:
     assert (found.set, found.first, found.second) == ("test_seen", np.mean(right[0]), np.mean(right[1]))
     assert (found.low, found.high) == pytest.approx(np.quantile(expected, [tail, 1 - tail]), abs=1e-6)
     assert said[-1] == "test_seen: knn_accuracy: 30 decisions in common of 30"
+
+
+def searched(scores: np.ndarray, person: np.ndarray, enrolled: np.ndarray, rate: str) -> KeptScores:
+    """Return the scores of a search for n probes, of the people `person`, of whom some are enrolled."""
+    itself = np.arange(len(person), dtype=np.int32)
+    names = itself.astype(np.uint64)
+    probes = KeptPairs(names, person.astype(np.uint64), itself, itself, enrolled.astype(np.int8), scores)
+    empty = kept(drawn_scores(0, 1.0), 12, 4)
+    return empty._replace(decisions={("test_seen", f"dir_at_far_{rate}"): probes})
+
+
+def weighted_dir(scores: np.ndarray, enrolled: np.ndarray, weights: np.ndarray, rate: float) -> float:
+    """Try every threshold: the highest share of enrolled people's probes where strangers are accepted at that rate."""
+    strangers = weights[~enrolled].sum()
+    allowed = [t for t in [*scores, 9.0] if (weights * (scores >= t))[~enrolled].sum() / strangers <= rate]
+    return max((weights * (scores >= t))[enrolled].sum() for t in allowed) / weights[enrolled].sum()
+
+
+def test_dir_against_every_threshold_for_the_people_that_are_drawn() -> None:
+    person = np.repeat(np.arange(20), 4)
+    enrolled = person < 12
+    random = np.random.default_rng(5)
+    sides = [np.round(random.normal(np.where(enrolled, distance, 0), 1), 1) for distance in (0.5, 3.0)]
+    for scores in sides:
+        scores[enrolled & (random.random(80) < 0.2)] = -2  # another person ranks first
+    every = np.ones(80)
+    expected = []
+    for row in np.random.default_rng(3).multinomial(20, np.full(20, 1 / 20), size=60):
+        if row[12:].any() and row[:12].any():
+            before, after = (weighted_dir(scores, enrolled, row[person].astype(float), 0.1) for scores in sides)
+            expected.append(after - before)
+    first, second = (searched(scores, person, enrolled, "0.1") for scores in sides)
+    rows, said = compare([first], [second], draws=60, seed=3)
+    found = next(row for row in rows if row.figure == "dir_at_far_0.1")
+    assert (found.first, found.second) == tuple(weighted_dir(scores, enrolled, every, 0.1) for scores in sides)
+    tail = norm.cdf(-np.sqrt(20 / 19) * 2.0930241)  # Student's t with 19 degrees of freedom, of a printed table
+    assert (found.low, found.high) == pytest.approx(np.quantile(expected, [tail, 1 - tail]), abs=1e-6)
+    assert found.verdict == BETTER and said[-1] == "test_seen: dir_at_far_0.1: 80 decisions in common of 80"
+
+
+def test_dir_by_hand_is_of_the_probes_that_both_have() -> None:
+    # Ten strangers, of whom one may be accepted: the threshold lies above 0.4 and 0.6. Of four probes, 3 and 2 do.
+    person, enrolled = np.arange(14), np.arange(14) < 4
+    strangers = np.linspace(0, 0.3, 8)
+    first = searched(np.array([0.5, 0.6, 0.7, 0.1, *strangers, 0.4, 0.9]), person, enrolled, "0.1")
+    second = searched(np.array([0.5, 0.7, 0.8, -2, *strangers, 0.6, 0.9]), person, enrolled, "0.1")
+    found = next(row for row in compare([first], [second], 20, 0)[0] if row.figure == "dir_at_far_0.1")
+    assert (found.first, found.second) == (3 / 4, 2 / 4)
+    # The second enrols person 4, a stranger to the first: nine strangers do not make out a rate of 0.1.
+    other = searched(second.decisions["test_seen", "dir_at_far_0.1"].scores, person, np.arange(14) < 5, "0.1")
+    rows, said = compare([first], [other], 20, 0)
+    assert "dir_at_far_0.1" not in {row.figure for row in rows}
+    assert said[-2:] == [
+        "test_seen: dir_at_far_0.1: 13 decisions in common of 14",
+        "test_seen: dir_at_far_0.1 is left out: it needs a probe of an enrolled person and 10 of strangers in common; "
+        "there are 4 and 9",
+    ]

@@ -1,9 +1,13 @@
-"""Do 95 % intervals of differences contain the true difference in 95 of 100 draws? A minute or two."""
+"""Do 95 % intervals of differences and of ratios contain the true one in 95 of 100 draws? A few minutes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 
+from faces.evaluation.groups import group_metrics, to_categories
+from faces.evaluation.metrics import MetricsParams
+from faces.evaluation.scored_pairs import ScoredPairs
 from faces.reporting.differences import compare
 from faces.tables.kept_scores import KeptPairs, KeptScores, KeptSet
 
@@ -57,5 +61,33 @@ def test_intervals_of_differences_cover_in_93_to_97_of_100(seeds: int, spread: f
             if row.figure in covered:
                 assert row.low is not None and row.high is not None
                 covered[row.figure] += row.low <= second[row.figure] - first[row.figure] <= row.high
+    print(covered)
+    assert all(0.93 * TIMES <= times <= 0.97 * TIMES for times in covered.values()), covered
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("means", [((2.0, 0.0), (2.2, -0.3)), ((2.0, 0.0), (2.0, 0.0))], ids=["apart", "equal"])
+def test_intervals_of_the_worst_group_over_the_best_cover_in_93_to_97_of_100(
+    means: tuple[tuple[float, float], tuple[float, float]],
+) -> None:
+    """`means` are those of genuine and of impostor scores in either group; both errors are higher in the first."""
+    deviation, params = np.hypot(1, EFFECT), MetricsParams(false_accept_rates=[], folds=2, bootstrap=DRAWS, seed=0)
+    first, second = ((norm.cdf((THRESHOLD - g) / deviation), norm.sf((THRESHOLD - i) / deviation)) for g, i in means)
+    true = {"fnmr_worst_to_best": first[0] / second[0], "fmr_worst_to_best": first[1] / second[1]}
+    person = np.repeat(np.arange(2 * PEOPLE), IMAGES)
+    a, b = np.triu_indices(len(person), k=1)
+    a, b = (places[(person[a] < PEOPLE) == (person[b] < PEOPLE)] for places in (a, b))
+    same, group = person[a] == person[b], (person[a] >= PEOPLE).astype(np.int64)
+    mean, groups = np.array(means)[group, 1 - same], to_categories(pd.Series(np.array(["x", "y"])[group]))
+    covered = dict.fromkeys(true, 0)
+    for number in range(TIMES):
+        random = np.random.default_rng(number)
+        own = EFFECT * random.normal(0, 1, (2, 2 * PEOPLE))
+        effect = np.where(same, own[0, person[a]], (own[1, person[a]] + own[1, person[b]]) / np.sqrt(2))
+        scores = np.round(mean + effect + random.normal(0, 1, len(a)), 2)
+        pairs = ScoredPairs(scores, same.astype(np.int8), person[a], person[b])
+        metrics = group_metrics(pairs, groups, THRESHOLD, params.model_copy(update={"seed": number})).values
+        for name, ratio in true.items():
+            covered[name] += metrics[f"{name}_low"] <= ratio <= metrics[f"{name}_high"]
     print(covered)
     assert all(0.93 * TIMES <= times <= 0.97 * TIMES for times in covered.values()), covered

@@ -4,11 +4,13 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tf2onnx.optimizer
 from ai_edge_litert.interpreter import Interpreter
 from sklearn.metrics import accuracy_score, roc_auc_score
 
@@ -104,10 +106,23 @@ def test_a_program_without_this_project_reads_all_it_needs(project: Path) -> Non
 def test_the_same_bytes_again(project: Path) -> None:
     before = {path: path.read_bytes() for path in [*FILES.values(), Path("metrics/export.json")]}
     run_stage("export")
-    assert {path: path.read_bytes() for path in before} == before
+    assert [str(path) for path, content in before.items() if path.read_bytes() != content] == []  # these differ
     with zipfile.ZipFile(FILES["keras"]) as archive:
         assert {member.date_time[0] for member in archive.infolist()} == {1980}
         assert b"date_saved" not in archive.read("metadata.json")
+
+
+def test_nothing_is_left_for_tf2onnx_to_simplify_by_the_order_of_a_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What computes a shape, it simplified in most runs, not in all."""
+    found: set[str] = set()
+
+    def look(graph: Any, *_: Any, **__: Any) -> Any:
+        found.update(node.type for node in graph.get_nodes())
+        return graph
+
+    monkeypatch.setattr(tf2onnx.optimizer, "optimize_graph", look)
+    formats.as_onnx(mobilefacenet.build(0.125, 8))
+    assert {"Conv", "Reshape"} <= found and not {"Shape", "Slice", "Gather"} & found
 
 
 @pytest.mark.parametrize("key", ["lowest_cosine", "lowest_cosine_int8"])
@@ -152,7 +167,7 @@ def test_one_kind_of_pair_is_not_enough(project: Path, fails_with: Callable[...,
 def test_the_notebooks_head_is_exported_too() -> None:
     network = mobilefacenet.build(0.125, 8, head="notebook", pixel_range="unit")
     images = RANDOM.integers(0, 256, (2, 112, 112, 3)).astype(np.float32)
-    found = formats.onnx_session(formats.as_onnx(network))(images)
+    found = formats.onnx_session(formats.as_onnx(network), threads=1).run(None, {"images": images})[0]
     expected = np.asarray(network(images))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 

@@ -38,13 +38,25 @@ def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytes
     right = [vote(vectors[gallery], labels[gallery], vectors[probe], 3) == labels[probe] for probe in probes]
     assert metrics["knn_accuracy"] == np.mean(right)
     kept = read_decisions(IDENTIFIED_PATH.read_bytes(), "")
-    assert list(kept) == [("test_seen", "knn_accuracy"), ("test_seen", "rank_1"), ("test_unseen", "rank_1")]
+    assert list(kept) == [
+        ("test_seen", "knn_accuracy"),
+        ("test_seen", "rank_1"),
+        ("test_seen", "dir_at_far_0.1"),
+        ("test_unseen", "rank_1"),
+    ]
     votes, names = kept["test_seen", "knn_accuracy"], name_split_images(split)
     assert votes.scores.tolist() == right and votes.images[votes.a].tolist() == names.images[probes].tolist()
     own = [vectors[gallery[labels[gallery] == name]] for name in range(4)]
     best = np.array([[(images @ vectors[probe]).max() for images in own] for probe in probes])
     right = [np.argsort(-row)[0] == labels[probe] for row, probe in zip(best, probes, strict=True)]
     assert metrics["rank_1"] == np.mean(right)
+    strangers = np.flatnonzero(part == "test_unseen")
+    of_strangers = [max((images @ vectors[probe]).max() for images in own) for probe in strangers]
+    searched = kept["test_seen", "dir_at_far_0.1"]
+    assert searched.images[searched.a].tolist() == names.images[np.concatenate([probes, strangers])].tolist()
+    assert searched.same.tolist() == [1] * len(probes) + [0] * len(strangers)
+    expected = [*np.where(right, best.max(axis=1), -2), *of_strangers]
+    np.testing.assert_allclose(searched.scores, expected, atol=1e-6)
     assert metrics["rank_5"] == 1.0  # there are four people
     curves = pd.read_csv("metrics/identify/cmc.csv")
     seen = curves[curves["set"] == "seen"]

@@ -9,8 +9,7 @@ import pytest
 from faces.network.backbone import load_backbone
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import TRAIN, image_labels, part_images, read_split
-from faces.training import back_end
-from faces.training.back_end import choose_images, learn_back_end
+from faces.training.back_end import learn_back_end
 from faces.training.joint_bayesian import fit_joint_bayesian, linear_map
 from small_project import run_stage, write_params
 from training_projects import project_batches, train_params
@@ -51,15 +50,3 @@ def test_without_a_genuine_pair_the_network_stays_and_a_warning_says_so(
     batches.groups = [part_images(read_split(), TRAIN)[np.unique(labels, return_index=True)[1]]]
     learn_back_end(None, print, batches, train_params(back_end="joint_bayesian"))
     assert "train.back_end: joint_bayesian: no training person has two images" in capsys.readouterr().err
-
-
-def test_of_many_images_those_of_whole_people_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = np.random.default_rng(0).integers(0, 30, 400)
-    numbers = np.random.default_rng(1).permutation(400)[:300]
-    np.testing.assert_array_equal(choose_images(numbers, labels, seed=0), np.sort(numbers))
-    monkeypatch.setattr(back_end, "MAX_IMAGES", 100)
-    chosen = choose_images(numbers, labels, seed=0)
-    assert 80 < len(chosen) <= 100 and np.all(np.diff(chosen) > 0)
-    people = set(labels[chosen])
-    assert len(chosen) == sum(labels[number] in people for number in numbers)
-    assert people != set(labels[choose_images(numbers, labels, seed=1)])

@@ -88,6 +88,35 @@ def mean_cost_interval(pairs: ScoredPairs, costs: NDArray[np.floating], replicat
     return _interval((drawn.means(costs, genuine) + drawn.means(costs, ~genuine)) / 2)
 
 
+def rate_ratio_interval(
+    pairs: ScoredPairs,
+    wrong: NDArray[np.bool_],
+    first: NDArray[np.bool_],
+    second: NDArray[np.bool_],
+    replicates: int,
+    seed: int,
+) -> Interval | None:
+    """Return the 95 % interval of the share of wrong pairs among the first over that among the second.
+
+    A replicate draws the people of all pairs, so that who is in both groups is in both of the replicate. None if an end
+    is infinite, as where more than one in forty replicates have no wrong pair among the second, or if there is none.
+
+    Args:
+        pairs: n pairs.
+        wrong: which are wrong, (n,).
+        first: which are in one group, (n,).
+        second: which are in the other, (n,).
+        replicates: how often identities are drawn.
+        seed: for the draws.
+    """
+    drawn, wrongs = Replicates(pairs, replicates, seed), wrong.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = drawn.means(wrongs, first) / drawn.means(wrongs, second)
+        ratios = ratios[~np.isnan(ratios)]
+        ends = np.quantile(ratios, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]) if len(ratios) else np.full(2, np.nan)
+    return (float(ends[0]), float(ends[1])) if np.isfinite(ends).all() else None
+
+
 def error_rate_intervals(
     pairs: ScoredPairs, thresholds: NDArray[np.float64], replicates: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.core.sampling import sample_whole_people
 from faces.evaluation.scored_pairs import ScoredPairs
 from faces.tables.embeddings import Vectors
 
@@ -22,7 +23,7 @@ class EveryPair(NamedTuple):
 def every_pair(
     images: NDArray[np.int64], unit: Vectors, labels: NDArray[np.int64], most_images: int, seed: int
 ) -> EveryPair:
-    """Return every pair of the images that `choose_images` chooses, scored by cosine; a pair takes 21 bytes.
+    """Return every pair of the images that `sample_whole_people` chooses, scored by cosine; a pair takes 21 bytes.
 
     Args:
         images: image numbers to choose from.
@@ -31,7 +32,7 @@ def every_pair(
         most_images: bound on the chosen images; there are half its square of pairs.
         seed: for the choice of subjects.
     """
-    chosen = choose_images(images, labels, most_images, seed)
+    chosen = sample_whole_people(images, labels, most_images, seed)
     subject = np.unique(labels[chosen], return_inverse=True)[1].astype(np.int32)
     numbers = np.arange(len(chosen), dtype=np.int32)
     a = np.repeat(numbers, numbers[::-1])
@@ -39,22 +40,6 @@ def every_pair(
     first, second = subject[a], subject[b]
     a, b = (chosen.astype(np.int32)[place] for place in (a, b))
     return EveryPair(ScoredPairs(all_cosines(unit[chosen]), (first == second).view(np.int8), first, second), a, b)
-
-
-def choose_images(
-    images: NDArray[np.int64], labels: NDArray[np.int64], most_images: int, seed: int
-) -> NDArray[np.int64]:
-    """Return the images of whole subjects, taken in random order while they fit `most_images`, in ascending order.
-
-    At least two subjects are taken, and one with two images if there is any, for the sake of a genuine pair.
-    """
-    random = np.random.default_rng(seed)
-    subjects, sizes = np.unique(labels[images], return_counts=True)
-    order = random.permutation(len(subjects))
-    fitting = max(2, int(np.searchsorted(np.cumsum(sizes[order]), most_images, side="right")))
-    if (sizes[order[:fitting]] == 1).all():  # no genuine pair: take the first subject that has one
-        order[0] = order[np.argmax(sizes[order] > 1)]
-    return images[np.isin(labels[images], subjects[order[:fitting]])]
 
 
 def all_cosines(unit: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from faces.core.errors import StageError
 from faces.core.terminal import say
-from faces.evaluation.bootstrap import error_rate_intervals
+from faces.evaluation.bootstrap import Interval, error_rate_intervals, rate_ratio_interval
 from faces.evaluation.every_pair import EveryPair
 from faces.evaluation.metrics import MetricsParams
 from faces.evaluation.roc import Roc, accept, area, roc_curve_sorted, tar_at_far
@@ -142,9 +142,9 @@ def group_metrics(
     """Return FMR, FNMR and balanced accuracy of each group at a threshold, and how far groups are apart.
 
     `fmr_worst_to_best` and `fnmr_worst_to_best` are the highest rate over the lowest (ISO/IEC 19795-10), left out if
-    the lowest is 0. `<rate>_of_group_<name>_low` and `_high` are the ends of its 95 % interval over people. Of the
-    accuracies, there are mean, standard deviation and trade-off, see `trade_off`. A group has an AUC and the FNMR at an
-    FMR of 0.01 too.
+    the lowest is 0. `<rate>_of_group_<name>_low` and `_high` are the ends of its 95 % interval over people; those of a
+    ratio are of the two groups that are worst and best of all people. Of the accuracies, there are mean, standard
+    deviation and trade-off, see `trade_off`. A group has an AUC and the FNMR at an FMR of 0.01 too.
 
     Args:
         pairs: n pairs of both kinds.
@@ -174,15 +174,22 @@ def group_metrics(
     of_all = ("group_accuracy_mean", "group_accuracy_std", "trade_off")
     metrics |= dict(zip(of_all, trade_off(accuracies), strict=True))
     errors = dict(zip(("fmr", "fnmr"), (1 - right[enough] / counts[enough]).T, strict=True))
-    for kind, rates in errors.items():
+    for same, (kind, rates) in enumerate(errors.items()):
         metrics |= {
             f"{kind}_of_group_{group}": float(rate)
             for group, rate in zip(groups.categories[enough], rates, strict=True)
         }
-        if rates.min() > 0:
-            metrics[f"{kind}_worst_to_best"] = float(rates.max() / rates.min())
-        else:
-            left_out.append(f"{kind}_worst_to_best (needs an error in each group)")
+        name = f"{kind}_worst_to_best"
+        if rates.min() == 0:
+            left_out.append(f"{name} (needs an error in each group)")
+            continue
+        metrics[name] = float(rates.max() / rates.min())
+        if draws.bootstrap and identities_known:
+            worst, best = np.flatnonzero(enough)[[np.argmax(rates), len(rates) - 1 - np.argmin(rates[::-1])]]
+            if ends_of_ratio := _ratio_interval(pairs, groups, threshold, same, worst, best, draws):
+                metrics[f"{name}_low"], metrics[f"{name}_high"] = ends_of_ratio
+            else:
+                left_out.append(f"interval of {name} (needs more errors in the best group)")
     curves = {}
     for place in np.flatnonzero(enough):
         group = str(groups.categories[place])
@@ -200,6 +207,17 @@ def group_metrics(
                 name = f"{kind}_of_group_{group}"
                 metrics[f"{name}_low"], metrics[f"{name}_high"] = map(float, interval[0])
     return GroupMetrics(metrics, left_out, curves)
+
+
+def _ratio_interval(
+    pairs: ScoredPairs, groups: pd.Categorical, threshold: float, same: int, worst: int, best: int, draws: MetricsParams
+) -> Interval | None:
+    """Return the interval of the error rate of one group over that of another: FMR if `same` is 0, FNMR if it is 1."""
+    chosen = np.flatnonzero((groups.codes == worst) | (groups.codes == best))
+    own, codes = pairs.take(chosen), groups.codes[chosen]
+    of_kind, wrong = own.same == same, accept(own.scores, threshold) != np.asarray(own.same, dtype=bool)
+    in_worst, in_best = of_kind & (codes == worst), of_kind & (codes == best)
+    return rate_ratio_interval(own, wrong, in_worst, in_best, draws.bootstrap, draws.seed)
 
 
 def _count_by_group(

@@ -109,6 +109,14 @@ def cumulative_match_characteristic(rank: NDArray[np.int64], ranks: int = CMC_RA
     return np.cumsum(np.bincount(np.minimum(rank, ranks + 1), minlength=ranks + 2)[1:-1]) / len(rank)
 
 
+def open_set_scores(found: ProbeRanks) -> NDArray[np.float32]:
+    """Return the score at which each probe counts as found, or a stranger as accepted, (n,).
+
+    It is the best score, or below any cosine for a probe of an enrolled person who does not rank first.
+    """
+    return np.where(found.rank > 1, np.float32(BELOW_ANY_COSINE), found.best_score)
+
+
 class Identified(NamedTuple):
     """Metrics by name, 95 % intervals of some of them over people, and a sentence on each that is left out."""
 
@@ -143,8 +151,7 @@ def open_set_metrics(
     ]
     if enrolled.all() or not enrolled.any():
         return Identified({}, {}, left_out)
-    scores = np.where(enrolled & (found.rank > 1), BELOW_ANY_COSINE, found.best_score)
-    probes = sort_descending(ScoredPairs(scores, enrolled, people, people))
+    probes = sort_descending(ScoredPairs(open_set_scores(found), enrolled, people, people))
     curve = roc_curve_sorted(probes.scores, probes.same)
     metrics = {f"dir_at_far_{rate:g}": tar_at_far(curve, rate) for rate in measurable}
     ends = curve_intervals(probes, curve, measurable, draws.bootstrap, draws.seed) if draws.bootstrap else {}

@@ -21,7 +21,8 @@ from faces.inference.embedder import CONVERTED_PATH, Embedder
 from faces.inference.embedding import Embed
 from faces.inference.litert import convert
 from faces.inference.model import EXPORT
-from faces.inference.onnx_model import as_onnx, onnx_session
+from faces.inference.onnx_model import as_onnx
+from faces.inference.onnx_session import onnx_session
 from faces.network.layers import BatchNormalization
 from faces.network.runtime import keras, tf
 
@@ -82,8 +83,10 @@ def as_int8(network: keras.Model, calibration: NDArray[np.uint8]) -> bytes:
 
 
 def _embed_by_onnx(content: bytes, threads: int) -> Embed:
-    session = onnx_session(content, threads)
-    return lambda images: np.concatenate([session(image[np.newaxis].astype(np.float32)) for image in images])
+    run = onnx_session(content, threads).run
+    return lambda images: np.concatenate(
+        [run(None, {"images": image[np.newaxis].astype(np.float32)})[0] for image in images]
+    )
 
 
 def _embed_by_litert(content: bytes, threads: int) -> Embed:

@@ -1,18 +1,16 @@
-"""ONNX: the network as a file for ONNX Runtime, the same bytes from the same weights, and a function that runs it.
+"""ONNX: the network as a file for ONNX Runtime, the same bytes from the same weights. onnx_session.py runs it.
 
 formats.py lists it among the formats of export. Most of this module puts tf2onnx's graph in an order that repeats.
 """
 
+import math
 import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from faces.core.quiet import quiet_stderr
+from faces.network.runtime import keras
 
 
 def as_onnx(network: Any) -> bytes:
@@ -23,12 +21,11 @@ def as_onnx(network: Any) -> bytes:
     """
     import onnx
 
-    from faces.network.runtime import keras  # takes seconds to import
-
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), quiet_stderr():
         warnings.simplefilter("ignore")  # Keras uses names that NumPy has deprecated
         images = keras.InputSpec(shape=network.input_shape, dtype="float32", name="images")
-        network.export(path := Path(folder, "network.onnx"), format="onnx", verbose=False, input_signature=[images])
+        plain = _flattening_to_a_known_shape(network)
+        plain.export(path := Path(folder, "network.onnx"), format="onnx", verbose=False, input_signature=[images])
         model = onnx.load(path)
     _canonicalise(model.graph)
     for part in (model, model.graph, *model.graph.node):
@@ -36,6 +33,30 @@ def as_onnx(network: Any) -> bytes:
     model.ClearField("metadata_props")
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
+
+
+class _Flatten(keras.layers.Layer):
+    """Flatten images (n, ...) to (n, m), where m is known and n is left to the reshape."""
+
+    def call(self, x: Any) -> Any:
+        """Return the flattened images."""
+        return keras.ops.reshape(x, (-1, math.prod(x.shape[1:])))
+
+
+def _flattening_to_a_known_shape(network: Any) -> Any:
+    """Return a network with `_Flatten` in place of Keras's own, which asks its input for the number of images.
+
+    tf2onnx simplifies that computation or leaves it, by the order of a Python set, which differs from run to run.
+    """
+
+    def clone(layer: Any) -> Any:
+        if isinstance(layer, keras.layers.Flatten):
+            return _Flatten(name=layer.name)
+        return type(layer).from_config(layer.get_config())
+
+    plain = keras.models.clone_model(network, clone_function=clone)
+    plain.set_weights(network.get_weights())
+    return plain
 
 
 def _canonicalise(graph: Any) -> None:
@@ -97,13 +118,3 @@ def _copy(message: Any) -> Any:
     copied = type(message)()
     copied.CopyFrom(message)
     return copied
-
-
-def onnx_session(content: bytes, threads: int = 1) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return a function that runs an ONNX model: float32 pixels (n, 112, 112, 3) -> embeddings (n, D)."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run(None, {"images": pixels})[0]

@@ -39,6 +39,7 @@ from faces.tables.kept_scores import MAX_PAIRS, KeptPairs, KeptScores
 BETTER, WORSE, UNDECIDED, NO_INTERVAL = "better", "worse", "not told apart", "no interval"
 ERRORS = ("eer", "loss", "fmr", "fnmr", "cllr", "failure_to_enrol")  # parts of names of metrics of which less is better
 ACCEPTED = 0.5  # between the scores of decisions: 1 if a pair was accepted, else 0
+DIR = "dir_at_far_"  # begins the name of a figure; the rate follows
 Replicates = dict[str, NDArray[np.float64]]
 
 
@@ -147,7 +148,7 @@ def compare(
 def _compare_decisions(
     first: Sequence[KeptScores], second: Sequence[KeptScores], draws: int, seed: int
 ) -> tuple[list[Difference], list[str]]:
-    """Return the differences of the figures that are shares of right decisions, and sentences on what was compared."""
+    """Return the differences of the shares of right decisions and of DIR, and sentences on what was compared."""
     everything, found, said = [*first, *second], list[Difference](), list[str]()
     for name, figure in dict.fromkeys(key for kept in everything for key in kept.decisions):
         if any((name, figure) not in kept.decisions for kept in everything):
@@ -156,12 +157,22 @@ def _compare_decisions(
         sides = [kept.decisions[name, figure] for kept in everything]
         common = pairs_of_one_kind(sides)
         said.append(f"{name}: {figure}: {_how_many(common, sides, 'decisions in common')}")
-        if len(common.places[0]):
-            scored = [
-                _accuracy(figure, _take(pairs, rows), ACCEPTED, draws, seed)
-                for pairs, rows in zip(sides, common.places, strict=True)
-            ]
-            found += _differences(name, scored[: len(first)], scored[len(first) :], common.people)
+        taken = [_take(pairs, rows) for pairs, rows in zip(sides, common.places, strict=True)]
+        if figure.startswith(DIR):
+            rate, enrolled = float(figure.removeprefix(DIR)), int(np.count_nonzero(taken[0].same))
+            strangers = len(taken[0].same) - enrolled
+            if not enrolled or not is_measurable(rate, strangers):
+                said.append(
+                    f"{name}: {figure} is left out: it needs a probe of an enrolled person and {1 / rate:,.0f} of "
+                    f"strangers in common; there are {enrolled:,} and {strangers:,}"
+                )
+                continue
+            scored = [_detection_and_identification(figure, probes, rate, draws, seed) for probes in taken]
+        elif common.places[0].size:
+            scored = [_accuracy(figure, pairs, ACCEPTED, draws, seed) for pairs in taken]
+        else:
+            continue
+        found += _differences(name, scored[: len(first)], scored[len(first) :], common.people)
     return found, said
 
 
@@ -218,6 +229,14 @@ def _accuracy(figure: str, pairs: ScoredPairs, threshold: float, draws: int, see
     """Return the share of pairs that are decided rightly at a threshold, under the name of a figure."""
     replicates = accuracy_replicates(pairs, threshold, draws, seed)
     return Scored({figure: accuracy(pairs.scores, pairs.same, threshold)}, {figure: replicates})
+
+
+def _detection_and_identification(figure: str, probes: ScoredPairs, rate: float, draws: int, seed: int) -> Scored:
+    """Return DIR at a FAR, under the name of a figure; a replicate has its own threshold, of the strangers it draws."""
+    probes = sort_descending(probes)
+    curve = roc_curve_sorted(probes.scores, probes.same)
+    replicates = curve_replicates(probes, curve, [rate], draws, seed)[f"tar_at_far_{rate:g}"]
+    return Scored({figure: tar_at_far(curve, rate)}, {figure: replicates})
 
 
 def _curve_figures(pairs: ScoredPairs, draws: int, seed: int) -> Scored:

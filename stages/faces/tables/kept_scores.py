@@ -1,7 +1,7 @@
 """The scores that an experiment keeps, so that it can be compared with others on the same pairs of images.
 
 `evaluate` writes data/scores.npz for the test parts, and `score` writes data/tests/<name>.scores.npz for a test set.
-`identify` writes data/identified.npz: which probes it named rightly.
+`identify` writes data/identified.npz: which probes it named rightly, and the scores behind DIR.
 Images and people are known by hashes of their names, so that experiments with other splits find the pairs that they
 have in common. At most `MAX_PAIRS` pairs of a set are kept: 25 MB. Of a set of FRCSyn all are, in the order of its
 comparison file, since a submission has them all.
@@ -64,7 +64,8 @@ class KeptSet(NamedTuple):
 
 # (part, figure), such as ("test_seen", "knn_accuracy"), -> pairs whose score is 1 if the pair was accepted, else 0. The
 # figure is the share of right decisions. A probe that is looked for in a gallery is a genuine pair with itself, and
-# accepted if it was named rightly.
+# accepted if it was named rightly. Of `dir_at_far_<rate>`, the score is that of `open_set_scores` in
+# faces/evaluation/identification.py, and a probe of a stranger is an impostor pair with itself.
 Decisions = dict[tuple[str, str], KeptPairs]
 
 
@@ -115,7 +116,7 @@ class NamedImages(NamedTuple):
         return KeptPairs(self.images[used], people, place[a], place[b], same[:most].astype(np.int8), scores[:most])
 
     def keep_probes(self, images: NDArray[np.integer], right: NDArray[np.bool_]) -> KeptPairs:
-        """Return images as probes, and whether each was named rightly, both (n,)."""
+        """Return images of enrolled people as probes, and whether each was named rightly, both (n,)."""
         return self.keep(images, images, np.ones(len(images)), right.astype(np.float32))
 
 

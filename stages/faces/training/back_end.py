@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.core.params import Params
+from faces.core.sampling import sample_whole_people
 from faces.core.terminal import say, warn
 from faces.core.threads import load_threads
 from faces.training.batches import Batches, BatchSize, Seed
@@ -33,7 +34,8 @@ def learn_back_end(
     """
     from faces.network.last_layer import map_embeddings
 
-    numbers = choose_images(np.concatenate(batches.groups), batches.labels, params.seed)
+    training = np.sort(np.concatenate(batches.groups))
+    numbers = sample_whole_people(training, batches.labels, MAX_IMAGES, params.seed)
     if len(np.unique(labels := batches.labels[numbers])) == len(labels):
         warn("params.yaml: train.back_end: joint_bayesian: no training person has two images; it is left out")
         return
@@ -49,15 +51,3 @@ def learn_back_end(
     model = fit_joint_bayesian(embeddings, labels)
     map_embeddings(backbone, model.mean, linear_map(model))
     say(f"joint Bayesian of {len(np.unique(labels))} people with {len(labels)} images is in the last layer")
-
-
-def choose_images(numbers: NDArray[np.int64], labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return the images `numbers` (n,), ascending; of more than MAX_IMAGES, those of people drawn at random.
-
-    `labels` are of all images (N,).
-    """
-    numbers = np.sort(numbers)
-    people, images = np.unique(labels[numbers], return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(people))
-    fitting = np.searchsorted(np.cumsum(images[order]), MAX_IMAGES, side="right")
-    return numbers[np.isin(labels[numbers], people[order[:fitting]])]

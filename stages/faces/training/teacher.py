@@ -21,6 +21,7 @@ from faces.core.terminal import say, warn
 from faces.core.threads import load_threads
 from faces.evaluation.roc import area_under_roc
 from faces.inference.embedding import embed_in_chunks
+from faces.inference.onnx_session import onnx_session
 from faces.network.architecture import Architecture
 from faces.network.weight_files import differences
 from faces.tables.embeddings import unit_length
@@ -83,13 +84,8 @@ class _OnnxTeacher:
     """An ONNX network that takes RGB faces of 112 x 112, channels first or last."""
 
     def __init__(self, path: Path, params: TeacherParams) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = load_threads(), 1
-        options.log_severity_level = 3  # errors; it warns of constants that no node needs
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = onnx_session(path, load_threads())
         except Exception as error:  # of many kinds, for what is no ONNX file
             raise _error(path, f"not an ONNX model ({' '.join(str(error).split())[:200]})") from None
         inputs, output = self._session.get_inputs(), self._session.get_outputs()[0]
