@@ -55,7 +55,7 @@ def read_scores(reference: str) -> KeptScores:
     listed = read_params_at(reference, reference).get("test_sets")
     kept = read_kept(_require(reference, PARTS_PATH), f"{reference}: {PARTS_PATH}")
     identified = b""
-    with suppress(StageError):  # experiments of before kept none
+    with suppress(StageError):  # old experiments kept none
         identified = read_output_at(reference, IDENTIFIED_PATH)
     if identified:
         kept.decisions.update(read_decisions(identified, f"{reference}: {IDENTIFIED_PATH}"))
