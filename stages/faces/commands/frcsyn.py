@@ -45,10 +45,10 @@ def read_test_set_metrics(experiment: str) -> dict[str, dict[str, Any]]:
 
     StageError if they are not there. Metrics of test sets that are no longer listed may be there too, and do not count.
     """
-    _, commit, _, test_sets = open_experiment(experiment)
-    if test_sets:
-        return {name: read_json_at(commit, f"{SCORES}{name}.json") for name in test_sets}
-    headline = read_json_at(commit, OWN)
+    opened = open_experiment(experiment)
+    if opened.test_sets:
+        return {name: read_json_at(opened.commit, f"{SCORES}{name}.json") for name in opened.test_sets}
+    headline = read_json_at(opened.commit, OWN)
     if f"accuracy_{UNSEEN}" not in headline:
         raise StageError(f"{experiment}: has neither external test sets nor `accuracy_{UNSEEN}`")
     return {UNSEEN: {name: headline[f"{name}_{UNSEEN}"] for name in FIGURES if f"{name}_{UNSEEN}" in headline}}

@@ -260,7 +260,7 @@ def check_clean() -> None:
 
 
 def check_submit(of: Submission, path: Path, contents: Mapping[str, Any]) -> None:
-    """Raise StageError if the two runs of a submission can end in none; `contents` has the params.yaml of each run."""
+    """Raise StageError if two runs cannot end in their submission; `contents` has the params.yaml of each run."""
     planned = {}
     for run in (of.baseline, of.proposed):
         text = io.StringIO()
