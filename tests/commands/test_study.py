@@ -34,6 +34,13 @@ def test_a_study_takes_over_what_holds_for_all_runs_of_another(study: Path) -> N
     assert study_command.load_study(other).all == {"train.epochs": 3, "train.width": 0.5}
 
 
+def test_studies_that_name_each_other_are_an_error(study: Path) -> None:
+    study.with_name("other.yaml").write_text(STUDY + "like: study.yaml\n")
+    study.write_text(STUDY + "like: other.yaml\n")
+    with pytest.raises(StageError, match=r"study\.yaml: like: leads back to this file"):
+        study_command.load_study(study)
+
+
 def test_a_study_runs_each_seed_in_turn_and_makes_its_table(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, dict]] = []
 

@@ -126,14 +126,19 @@ class Study(BaseModel):
             raise ValueError(f"submit.sub_task: {self.submit.sub_task!r}: one of {', '.join(SUB_TASKS)}, in quotes")
 
 
-def load_study(path: Path) -> Study:
-    """Return the study of a file; StageError names the wrong key."""
+def load_study(path: Path, asked_by: Sequence[Path] = ()) -> Study:
+    """Return the study of a file; StageError names the wrong key. Its `all` has that of `like`, too.
+
+    `asked_by` are the files that led here by `like`.
+    """
     require_file(path)
+    if path.resolve() in asked_by:
+        raise StageError(f"{path}: like: leads back to this file")
     try:
         study = Study.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
         study.check_names()
         if study.like:
-            study.all = load_study(path.parent / study.like).all | study.all
+            study.all = load_study(path.parent / study.like, [*asked_by, path.resolve()]).all | study.all
     except ValidationError as error:
         raise StageError(
             "\n".join(f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
