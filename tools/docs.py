@@ -10,11 +10,13 @@ with. To add a table, write a function, add it to `TABLES` and put the two marks
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from faces.commands.main import NO_ANSWER
 from faces.core.json_files import read_json
 from faces.reporting.tables import METRICS, Metrics, Table, exports_table, format_metric, verification_table
 
@@ -121,8 +123,10 @@ def _number(metrics: Metrics, name: str) -> str:
 
 
 def printed(command: str) -> str:
-    """Return a command and what it prints, as a block of code."""
+    """Return a command and what it prints, as a block of code; end with its message if it gives no answer."""
     done = subprocess.run(shlex.split(command), capture_output=True, text=True, encoding="utf-8")
+    if done.returncode == NO_ANSWER:
+        sys.exit(done.stderr)
     lines = [f"$ {command}", *(done.stdout + done.stderr).rstrip().splitlines()]
     return "".join(f"    {line}\n" for line in lines)
 
