@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from benchmarks.growth import new_project
 from benchmarks.timing import ratio
 from faces.core.params import read_params
 
@@ -81,13 +82,10 @@ def main() -> None:
     """Print the table."""
     seconds: dict[str, list[float]] = {name: [] for name in WAYS}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        folder = new_project(Path(temporary, "project"), read_params())
         (folder / "data").mkdir()
-        (folder / "models").mkdir()
         (folder / "data/packed").symlink_to(Path("data/packed").resolve())
         shutil.copy("data/split.csv", folder / "data")
-        shutil.copy("models/from_scratch", folder / "models")
-        shutil.copy("models/no_teacher", folder / "models")
         for _ in range(ROUNDS):
             for name, way in WAYS.items():
                 short, long = (epoch_seconds(folder, steps, way) for steps in (SHORT, LONG))

@@ -1,9 +1,6 @@
 """Images embedded per second at full width: ours, the notebook's `model.predict` on decoded files, other engines."""
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,27 +9,11 @@ from benchmarks.default_data import image_files, pixels
 from benchmarks.timing import alternate, table
 from faces.inference.embedder import Embedder
 from faces.inference.litert import convert
+from faces.inference.onnx_model import as_onnx
+from faces.inference.onnx_session import onnx_session
 from faces.network import mobilefacenet, runtime
 
 IMAGES, BATCH, THREADS = 256, 64, 2
-
-
-def onnx_runtime(network: Any, images: Any) -> Callable[[], object] | None:
-    """Return a function that embeds the images by Keras's export in ONNX Runtime; None if that is not installed."""
-    try:
-        import onnxruntime
-        import tf2onnx  # noqa: F401  # Keras exports with it
-    except ImportError:
-        print("ONNX Runtime is left out, since it is not installed: pip install onnxruntime tf2onnx")
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        network.export(f"{folder}/network.onnx", format="onnx", verbose=False)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = THREADS
-        session = onnxruntime.InferenceSession(Path(folder, "network.onnx").read_bytes(), options)
-    (name,) = [argument.name for argument in session.get_inputs()]
-    floats = images.astype(np.float32)
-    return lambda: [session.run(None, {name: floats[start : start + BATCH]}) for start in range(0, IMAGES, BATCH)]
 
 
 def main() -> None:
@@ -44,16 +25,16 @@ def main() -> None:
     files, images = image_files(IMAGES), pixels(IMAGES)
     embedder = Embedder(convert(network))
     compiled = runtime.tf.function(lambda batch: network(batch, training=False), reduce_retracing=True)
-    floats = images.astype(np.float32)
+    in_onnx, floats = onnx_session(as_onnx(network), THREADS), images.astype(np.float32)
+    batches = [floats[start : start + BATCH] for start in range(0, IMAGES, BATCH)]
     ways: dict[str, Callable[[], object]] = {
         "ours": lambda: embedder(images),
         "notebook: predict on decoded files": lambda: stock.predict(
             notebook.load_files(files), batch_size=32, verbose=0
         ),
-        "tf.function": lambda: [compiled(floats[start : start + BATCH]) for start in range(0, IMAGES, BATCH)],
+        "tf.function": lambda: [compiled(batch) for batch in batches],
+        "ONNX Runtime": lambda: [in_onnx.run(None, {"images": batch}) for batch in batches],
     }
-    if in_onnx := onnx_runtime(network, images):
-        ways["ONNX Runtime"] = in_onnx
     seconds = alternate(ways, rounds=5)
     table("embedding, width 1.0", "images/s", seconds, dict.fromkeys(ways, IMAGES), "ours")
 

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -29,14 +30,11 @@ TABLE, PICTURE = Path("docs/growth.csv"), Path("docs/growth.png")
 POLL_SECONDS = 0.02
 
 
-def new_project(folder: Path, factor: int) -> Path:
-    """Return a folder in which the stages can run, on `factor` times the default number of subjects."""
-    params = read_params()
-    params["synthesize"]["subjects"] *= factor
-    params["train"]["epochs"] = params["similarity"]["epochs"] = 1
+def new_project(folder: Path, params: dict[str, Any]) -> Path:
+    """Return a new folder in which the stages can run with these parameters."""
     (folder / "models").mkdir(parents=True)
-    shutil.copy("models/from_scratch", folder / "models")
-    shutil.copy("models/no_teacher", folder / "models")
+    for name in ("from_scratch", "no_teacher"):
+        shutil.copy(f"models/{name}", folder / "models")
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     return folder
 
@@ -109,12 +107,15 @@ def main() -> None:
     factors = [int(factor) for factor in sys.argv[1:]] or [1, 4, 16]
     rows = []
     for factor in factors:
+        params = read_params()
+        params["synthesize"]["subjects"] *= factor
+        params["train"]["epochs"] = params["similarity"]["epochs"] = 1
+        images = params["synthesize"]["subjects"] * params["synthesize"]["images_per_subject"]
         with tempfile.TemporaryDirectory() as temporary:
-            folder = new_project(Path(temporary, "project"), factor)
-            params = read_params(folder / "params.yaml")["synthesize"]
+            folder = new_project(Path(temporary, "project"), params)
             for stage in GROWING:
                 seconds, gigabytes = run_stage(stage, folder)
-                rows.append((stage, params["subjects"] * params["images_per_subject"], seconds, gigabytes))
+                rows.append((stage, images, seconds, gigabytes))
                 print(f"{factor} x: {stage} {seconds:.1f} s, {gigabytes:.2f} GB", flush=True)
     table = pd.DataFrame(rows, columns=["stage", "images", "seconds", "gigabytes"])
     TABLE.parent.mkdir(exist_ok=True)

@@ -10,15 +10,13 @@ counted as in benchmarks.growth.
 """
 
 import argparse
-import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import Image
 
-from benchmarks.growth import run_stage
+from benchmarks.growth import new_project, run_stage
 from faces.core.params import read_params
 
 PER_SUBJECT = 20
@@ -42,30 +40,21 @@ def draw_images(root: Path, images: int) -> None:
             Image.fromarray(pixels).save(folder / f"{number:02d}.png", compress_level=0)
 
 
-def new_project(folder: Path, images: int) -> Path:
-    """Return a folder in which the stages can run, on so many images."""
-    params = read_params()
-    for section, values in SMALL.items():
-        params[section] |= values
-    params["sources"] = {"synthetic": {"path": "images"}}
-    (folder / "models").mkdir(parents=True)
-    shutil.copy("models/from_scratch", folder / "models")
-    shutil.copy("models/no_teacher", folder / "models")
-    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    draw_images(folder / "images", images)
-    return folder
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=int, nargs="*", default=[5_000, 50_000, 200_000])
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     arguments = parser.parse_args()
+    params = read_params()
+    for section, values in SMALL.items():
+        params[section] |= values
+    params["sources"] = {"synthetic": {"path": "images"}}
     print("| images | stage | GB at the peak | seconds |\n|---|---|---|---|", flush=True)
     for images in arguments.images:
         with tempfile.TemporaryDirectory() as temporary:
-            folder = new_project(Path(temporary, "project"), images)
+            folder = new_project(Path(temporary, "project"), params)
+            draw_images(folder / "images", images)
             for stage in arguments.stages:
                 seconds, gigabytes = run_stage(stage, folder)
                 print(f"| {images:,} | {stage} | {gigabytes:.2f} | {seconds:.0f} |", flush=True)

@@ -1,9 +1,7 @@
 """The notebook's ways of working, written anew: what the benchmarks compare with. Not used by the pipeline."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -12,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.metrics import pairwise_distances
 
 from faces.training.augmentation import NotebookAugmenter
 
@@ -41,37 +38,6 @@ def training_batch(
     for row, path in enumerate(paths):
         labels[row, int(path.parent.name)] = 1
     return [images / 255, labels], labels
-
-
-class HashTable:
-    """Its hashing by hyperplanes: a Python list a bucket, every bucket in reach looked up for every query."""
-
-    def __init__(self, vectors: NDArray[np.float32], normals: NDArray[np.float64]) -> None:
-        """Put every vector's number into its bucket."""
-        self._powers = 1 << np.arange(normals.shape[1])[::-1]
-        self._normals = normals
-        self._buckets: defaultdict[int, list[int]] = defaultdict(list)
-        for number, key in enumerate((vectors @ normals >= 0) @ self._powers):
-            self._buckets[int(key)].append(number)
-
-    def candidates(self, query: NDArray[np.float32], radius: int) -> set[int]:
-        """Return the numbers of all vectors whose hash differs from the query's in at most `radius` bits."""
-        bits = query @ self._normals >= 0
-        found: set[int] = set()
-        for flips in range(radius + 1):
-            for flipped in combinations(range(len(bits)), flips):
-                other = bits.copy()
-                other[list(flipped)] = ~other[list(flipped)]
-                found.update(self._buckets.get(int(other @ self._powers), []))
-        return found
-
-    def search(self, rows: list[NDArray[np.float32]], query: NDArray[np.float32], radius: int) -> pd.DataFrame:
-        """Return all candidates with their cosine distance, nearest first; every vector is copied for every query."""
-        vectors = np.stack(rows)
-        candidates = list(self.candidates(query, radius))
-        distances = pairwise_distances(vectors[candidates], query[None], metric="cosine").ravel()
-        table = pd.DataFrame({"id": candidates, "distance": distances})
-        return table.sort_values("distance").reset_index(drop=True)
 
 
 def comparisons_of(

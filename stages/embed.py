@@ -10,18 +10,13 @@ An interrupted run goes on from its last finished chunk of images.
 
 import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
 
-import shutil
-from pathlib import Path
-
 import numpy as np
 
-from faces.core.checkpoints import finish_checkpoints
-from faces.core.files import replacing, write_metrics
-from faces.core.npy_files import open_npy
+from faces.core.files import replacing
 from faces.core.params import load_params
 from faces.core.run import run
 from faces.inference.embedder import CONVERTED_PATH
-from faces.inference.embedding import embed_by_backbone, embedding_metrics
+from faces.inference.embedding import embed_by_backbone
 from faces.tables.embeddings import EMBEDDINGS_PATH, EmbedParams
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import SPLIT_PATH, read_split
@@ -43,17 +38,14 @@ def main() -> None:
     load_params("embed", EmbedParams)  # an error in it comes before one in the images
     images = PackedImages(read_split())
     convert_backbone()
-    embedded = embed_by_backbone(
+    embed_by_backbone(
         "embed",
         lambda start, stop: images[np.arange(start, stop)],
         len(images),
         [SPLIT_PATH, *images.paths],
-        speed=Path("metrics/speed/embed.json"),
+        EMBEDDINGS_PATH,
+        metrics="embed",
     )
-    write_metrics(Path("metrics/embed.json"), embedding_metrics(open_npy(embedded)))
-    with replacing(EMBEDDINGS_PATH) as temporary:
-        shutil.move(embedded, temporary)
-    finish_checkpoints(embedded.parent)
 
 
 if __name__ == "__main__":

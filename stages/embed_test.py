@@ -9,15 +9,9 @@ It reads the section `embed:` of params.yaml. An interrupted run goes on from it
 
 import faces.core.portable  # noqa: F401  first, since NumPy and others read its settings when they are imported
 
-import shutil
-from pathlib import Path
-
-from faces.core.checkpoints import finish_checkpoints
-from faces.core.files import replacing, write_metrics
-from faces.core.npy_files import open_npy
 from faces.core.params import load_params
 from faces.core.run import run
-from faces.inference.embedding import embed_by_backbone, embedding_metrics
+from faces.inference.embedding import embed_by_backbone
 from faces.tables.embeddings import EmbedParams
 from faces.tables.external_sets import embeddings_path, named_test_set, open_pixels, pixels_path
 
@@ -27,17 +21,14 @@ def main() -> None:
     name, _ = named_test_set(__doc__)
     load_params("embed", EmbedParams)  # an error in it comes before one in the images
     pixels = open_pixels(name)
-    embedded = embed_by_backbone(
+    embed_by_backbone(
         "embed_test",
         lambda start, stop: pixels[start:stop],
         len(pixels),
         [pixels_path(name)],
-        speed=Path(f"metrics/speed/embed@{name}.json"),
+        embeddings_path(name),
+        metrics=f"embed@{name}",
     )
-    write_metrics(Path(f"metrics/embed@{name}.json"), embedding_metrics(open_npy(embedded)))
-    with replacing(embeddings_path(name)) as temporary:
-        shutil.move(embedded, temporary)
-    finish_checkpoints(embedded.parent)
 
 
 if __name__ == "__main__":

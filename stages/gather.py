@@ -56,7 +56,8 @@ from faces.tables.external_sets import (
 def count_pairs(gathered: GatheredSet, rejected: list[Rejected], asked_for_groups: bool) -> dict[str, int]:
     """Return the metrics: numbers of images, of those rejected, of subjects, pairs, folds and named groups.
 
-    If groups were asked for, `ungrouped` is the number of pairs in none: an image has none, or the two have others.
+    If groups were asked for, `ungrouped` is the number of pairs in none: an image is in no group, or the two images
+    are in different ones.
     """
     pairs = gathered.pairs
     counts = {"images": len(gathered.paths), "rejected": len(rejected), "subjects": len(set(gathered.subjects) - {""})}

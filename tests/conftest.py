@@ -54,7 +54,7 @@ def pytest_collection_finish() -> None:
     if "tensorflow" in sys.modules:
         start_tensorflow()
         make_network_shallow()
-        gc.freeze()  # imports leave no garbage, and searches that visit all of it take a tenth of the time of the tests
+        gc.freeze()  # else garbage collection visits all that was imported, and takes a tenth of the time of the tests
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -232,7 +232,7 @@ def test_candidates_are_all_hashes_within_the_radius(
     normals = np.random.default_rng(seed).standard_normal((size, planes))
     bits = unit.astype(np.float64) @ normals >= 0
     index = HyperplaneIndex(unit, planes, radius, seed)
-    for query, found in enumerate(index.candidates(unit)):
+    for query, found in zip(range(count), index.candidates(unit), strict=True):
         differing = (bits != bits[query]).sum(axis=1)
         assert found.tolist() == np.flatnonzero(differing <= radius).tolist()
 

@@ -10,11 +10,13 @@ with. To add a table, write a function, add it to `TABLES` and put the two marks
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from faces.commands.main import NO_ANSWER
 from faces.core.json_files import read_json
 from faces.reporting.tables import METRICS, Metrics, Table, exports_table, format_metric, verification_table
 
@@ -31,9 +33,9 @@ def pages() -> Iterator[Path]:
 
 
 def headline() -> Table:
-    """Return the five figures of README: of this run, over seeds of training if experiments/seeds.csv has this run."""
+    """Return the five figures of README; over seeds of training too, if experiments/seeds.csv has this run."""
     details, found = read_json(METRICS / "evaluate/verification.json")[UNSEEN], read_json(METRICS / "identify.json")
-    rows = [
+    figures = [
         ("accuracy", details, "accuracy", "share of pairs classified correctly; half of all pairs are genuine"),
         ("AUC", details, "auc", "probability that a genuine pair scores above an impostor pair"),
         ("EER", details, "eer", "error rate at the threshold where FMR and FNMR are equal"),
@@ -46,11 +48,13 @@ def headline() -> Table:
         ),
     ]
     seeds = pd.read_csv(SEEDS).query("run == 'default'") if SEEDS.is_file() else pd.DataFrame()
-    if any(all(run[name] == metrics[key] for name, metrics, key, _ in rows) for _, run in seeds.iterrows()):
-        spread = {name: f"{seeds[name].mean():.3f} ± {seeds[name].std(ddof=1):.3f}" for name, *_ in rows}
-        header = ["figure", "people never seen", f"over {len(seeds)} seeds", "what it means"]
-        return Table(header, [[n, format_metric(m, key), spread[n], meaning] for n, m, key, meaning in rows])
-    return Table(["figure", "people never seen", "what it means"], [[n, format_metric(m, k), w] for n, m, k, w in rows])
+    header = ["figure", "people never seen", "what it means"]
+    rows = [[name, format_metric(metrics, key), meaning] for name, metrics, key, meaning in figures]
+    if any(all(run[name] == metrics[key] for name, metrics, key, _ in figures) for _, run in seeds.iterrows()):
+        header.insert(2, f"over {len(seeds)} seeds")
+        for row in rows:
+            row.insert(2, f"{seeds[row[0]].mean():.3f} ± {seeds[row[0]].std(ddof=1):.3f}")
+    return Table(header, rows)
 
 
 def verification() -> Table:
@@ -119,8 +123,10 @@ def _number(metrics: Metrics, name: str) -> str:
 
 
 def printed(command: str) -> str:
-    """Return a command and what it prints, as a block of code."""
+    """Return a command and what it prints, as a block of code; end with its message if it gives no answer."""
     done = subprocess.run(shlex.split(command), capture_output=True, text=True, encoding="utf-8")
+    if done.returncode == NO_ANSWER:
+        sys.exit(done.stderr)
     lines = [f"$ {command}", *(done.stdout + done.stderr).rstrip().splitlines()]
     return "".join(f"    {line}\n" for line in lines)
 

@@ -16,6 +16,9 @@ def test_people_are_divided_and_paired(in_new_folder: None) -> None:
             path = Path(f"people/person {person}/{image}.png")
             path.parent.mkdir(parents=True, exist_ok=True)
             flat((10 * person + image,) * 3).save(path)
+        Path(f"people/person {person}/.DS_Store").touch()
+        Path(f"people/person {person}/notes.txt").touch()
+    Path("people/.git").mkdir()
     dispatch(["divide", "people", "--test-people", "2"])
     names = {part: {path.name for path in Path("data/real", part).iterdir()} for part in ("train", "test")}
     assert len(names["train"]) == 4 and len(names["test"]) == 2 and not names["train"] & names["test"]
@@ -72,6 +75,12 @@ def test_the_people_of_a_list_of_pairs_are_tested_on(listed: None) -> None:
     dispatch(["divide", "people", "--pairs", "people/pairs.txt"])
     assert sorted(path.name for path in Path("data/real/train").iterdir()) == ["p5", "p6"]
     assert pd.read_csv("data/real/test.csv")["fold"].tolist() == [0, 0, 1, 1]
+
+
+def test_folds_without_a_list_of_pairs_are_refused(listed: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        dispatch(["divide", "people", "--folds", "2"])
+    assert "--folds goes with --pairs" in capsys.readouterr().err and not Path("data/real").exists()
 
 
 def test_a_fold_or_image_that_is_not_there_is_named(listed: None) -> None:

@@ -72,6 +72,7 @@ def test_experiments_are_read_from_git(
     write(tmp_path, lfw=0.6)
     commit(tmp_path, "synthetic")
     git(tmp_path, "update-ref", "refs/exps/ab/cdef/only-drawn", "HEAD")  # as DVC keeps an experiment
+    git(tmp_path, "update-ref", "refs/exps/celery/stash", "HEAD")  # DVC's queue
     git(tmp_path, "reset", "--quiet", "--hard", "real")
     run_command("frcsyn", "real", "only-drawn")
     assert capsys.readouterr().out.splitlines()[1].split() == ["lfw", "accuracy", "0.9000", "0.6000", "0.5000"]
@@ -180,9 +181,9 @@ def test_a_gap_to_zero_is_not_defined() -> None:
         "y FNMR at FMR 1 % 0.0000 0.0000 not defined",
         "AVG accuracy 0.5000 0.4000 0.2500",
         "AVG FNMR at FMR 1 % 0.1250 0.0000 not defined",
-        "x: GAP of FNMR at FMR 1 % is not defined, since it is 0 of drawn",
-        "y: GAP of FNMR at FMR 1 % is not defined, since it is 0 of drawn",
-        "AVG: GAP of FNMR at FMR 1 % is not defined, since it is 0 of drawn",
+        "x: GAP of FNMR at FMR 1 % is not defined, since drawn has 0",
+        "y: GAP of FNMR at FMR 1 % is not defined, since drawn has 0",
+        "AVG: GAP of FNMR at FMR 1 % is not defined, since drawn has 0",
     ]
 
 

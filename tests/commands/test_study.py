@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -31,6 +32,13 @@ def test_a_study_takes_over_what_holds_for_all_runs_of_another(study: Path) -> N
     assert study_command.load_study(other).all == {"train.epochs": 5, "train.width": 0.5}
     other.write_text(STUDY.replace("all: {", "like: study.yaml\nall: {train.width: 0.5} #"))
     assert study_command.load_study(other).all == {"train.epochs": 3, "train.width": 0.5}
+
+
+def test_studies_that_name_each_other_are_an_error(study: Path) -> None:
+    study.with_name("other.yaml").write_text(STUDY + "like: study.yaml\n")
+    study.write_text(STUDY + "like: other.yaml\n")
+    with pytest.raises(StageError, match=r"study\.yaml: like: leads back to this file"):
+        study_command.load_study(study)
 
 
 def test_a_study_runs_each_seed_in_turn_and_makes_its_table(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +167,14 @@ def test_a_folder_that_no_submission_may_replace_is_named_before_a_study_runs(
 
 def test_a_gap_to_zero_is_not_defined(study: Path) -> None:
     results = pd.DataFrame({"run": ["first", "second one"], "AUC": [0.0, 0.5]})
-    said = "GAP of second one and first in AUC: not defined, since it is 0 of first"
+    said = "GAP of second one and first in AUC: not defined, since AUC of first is 0"
     assert said in study_command.summary(study_command.load_study(study), results)
+
+
+@pytest.mark.parametrize("results", [{}, {"AUC": [0.5, np.nan]}])
+def test_a_gap_of_a_figure_that_a_run_lacks_is_left_out(study: Path, results: dict[str, list[float]]) -> None:
+    table = pd.DataFrame({"run": ["first", "second one"], "EER": [0.1, 0.2], **results})
+    assert "GAP" not in study_command.summary(study_command.load_study(study), table)
 
 
 def test_figures_of_a_test_set_that_was_not_scored_are_those_of_no_run(in_new_folder: None) -> None:
@@ -210,6 +224,12 @@ def test_dvc_is_given_the_changed_file_with_its_comments_and_may_use_what_it_has
         ("title: Two runs.", "titel: x", "titel: Extra inputs are not permitted"),
         ("gap:", "submit: {baseline: first, proposed: x, sub_task: '2.3', real: []}\ngap:", "submit: names a run"),
         ("gap:", "submit: {baseline: first, proposed: first, sub_task: '3.1', real: []}\ngap:", "'3.1': one of 1.1"),
+        ("seeds: [0, 4]", "seeds: [0, 4, 0]", "seeds: [0, 4, 0]: one comes twice"),
+        ("rows:", "  second-one: {}\nrows:", "runs: 'second one' and 'second-one': their experiments would have one"),
+        ("floor: {", "first: {", "rows.first: a run has this name"),
+        ("{AUC: metrics/x.json low}", "{ABC: metrics/x.json low}", "rows.floor.figures: 'ABC': `figures` has no such"),
+        ("{AUC: metrics/x.json low}", "{AUC: metrics/x.json}", "rows.floor.figures.AUC: 'metrics/x.json': expected <m"),
+        ("EER: metrics/x.json eer", "EER: eer", "figures.EER: 'eer': expected <metrics file> <key>"),
         ("runs:", "runs: [", "study.yaml"),
     ],
 )

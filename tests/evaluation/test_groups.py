@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
 
-from faces.evaluation.every_pair import EveryPair
+from by_hand import six_pairs
 from faces.evaluation.groups import (
     cut_into_thirds,
     errors_by_attribute,
@@ -16,14 +16,6 @@ from faces.evaluation.metrics import MetricsParams
 from faces.evaluation.scored_pairs import ScoredPairs
 
 NONE = MetricsParams(false_accept_rates=[], folds=2, bootstrap=0, seed=0)
-
-
-def six_pairs() -> EveryPair:
-    """Pairs of images 0 to 3 of people 5, 5, 7, 7."""
-    a, b = np.triu_indices(4, k=1)
-    person = np.array([5, 5, 7, 7])
-    same = (person[a] == person[b]).astype(np.int64)
-    return EveryPair(ScoredPairs(np.array([0.2, 0.9, 0.1, 0.8, 0.3, 0.7]), same, person[a], person[b]), a, b)
 
 
 def test_errors_by_attribute_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

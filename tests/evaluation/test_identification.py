@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from by_hand import vote
 from faces.evaluation.identification import (
     GalleryScorer,
     ProbeRanks,
@@ -27,12 +28,6 @@ def data(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
         unit_length(probes),
         random.integers(0, 8, 25),
     )
-
-
-def vote(gallery: np.ndarray, labels: np.ndarray, probe: np.ndarray, k: int) -> int:
-    nearest = sorted(range(len(gallery)), key=lambda i: -float(np.dot(gallery[i], probe)))[:k]
-    votes = [int(labels[i]) for i in nearest]
-    return min(set(votes), key=lambda label: (-votes.count(label), label))
 
 
 def test_the_vote_against_a_vote_by_hand() -> None:

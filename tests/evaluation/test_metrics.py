@@ -2,19 +2,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from by_hand import normal_pairs
 from faces.evaluation.metrics import MetricsParams, verification_metrics
 from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
 from faces.evaluation.threshold import Calibration
 
 UNCHANGED = Calibration(slope=2.0, intercept=-2.0, lowest=-30.0, highest=30.0)  # of unit normals 2 apart
 PARAMS = MetricsParams(false_accept_rates=[0.1, 0.01], folds=3, bootstrap=0, seed=0)
-
-
-def normal_pairs(genuine: int, impostors: int, distance: float = 2.0) -> ScoredPairs:
-    random = np.random.default_rng(0)
-    scores = np.concatenate([random.normal(distance, 1, genuine), random.normal(0, 1, impostors)])
-    first = np.arange(len(scores))
-    return sort_descending(ScoredPairs(scores, np.repeat([1, 0], [genuine, impostors]), first, first))
 
 
 def test_metrics_of_two_normals() -> None:

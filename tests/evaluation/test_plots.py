@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from by_hand import normal_pairs
 from faces.evaluation.plots import roc_points, score_histogram
 from faces.evaluation.roc import roc_curve
 from faces.evaluation.scored_pairs import ScoredPairs
@@ -9,13 +10,6 @@ from faces.evaluation.scored_pairs import ScoredPairs
 def some_pairs() -> ScoredPairs:
     scores, same = np.array([0.9, 0.7, 0.5, 0.3, 0.1, -0.8]), np.array([1, 0, 1, 0, 0, 0])
     return ScoredPairs(scores, same, np.arange(6), np.arange(6))
-
-
-def normal_pairs(genuine: int, impostors: int, distance: float = 2.0) -> ScoredPairs:
-    random = np.random.default_rng(0)
-    scores = np.concatenate([random.normal(distance, 1, genuine), random.normal(0, 1, impostors)])
-    first = np.arange(len(scores))
-    return ScoredPairs(scores, np.repeat([1, 0], [genuine, impostors]), first, first)
 
 
 def test_roc_by_hand() -> None:

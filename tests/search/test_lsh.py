@@ -65,8 +65,8 @@ def test_radius_of_all_bits_finds_everything_exactly() -> None:
     unit, queries = clusters(60), np.arange(60)
     exact = exact_neighbours(unit, queries, 7)
     brute = np.argsort(-(unit @ unit.T + np.diag(np.full(60, -9.0))), axis=1)[:, :7]
-    for row, (_, near, _) in enumerate(HyperplaneIndex(unit, 8, 8, 0).search(queries, 7)):
-        assert set(near) == set(exact[row]) == set(brute[row])
+    for row, (query, near, _) in zip(queries, HyperplaneIndex(unit, 8, 8, 0).search(queries, 7), strict=True):
+        assert query == row and set(near) == set(exact[row]) == set(brute[row])
 
 
 def test_asking_for_more_neighbours_than_there_are() -> None:

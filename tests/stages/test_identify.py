@@ -6,16 +6,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from by_hand import vote
 from faces.evaluation.identification import knn_vote
 from faces.tables.kept_scores import IDENTIFIED_PATH, name_split_images, read_decisions
 from faces.tables.split_table import image_labels, read_split
 from small_project import run_stage, write_params
-
-
-def vote(gallery: np.ndarray, labels: np.ndarray, probe: np.ndarray, k: int) -> int:
-    nearest = sorted(range(len(gallery)), key=lambda i: -float(np.dot(gallery[i], probe)))[:k]
-    votes = [int(labels[i]) for i in nearest]
-    return min(set(votes), key=lambda label: (-votes.count(label), label))
 
 
 def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

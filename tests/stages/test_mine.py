@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from faces.core.npy_files import write_npy
 from faces.core.sampling import sample_at_most
 from faces.search import lsh, mining, neighbours
 from faces.search.mining import Mining
@@ -119,12 +118,12 @@ def test_from_disk_and_in_small_pieces_it_is_the_same_table(
     unit, labels = part()
     settings = params(index=index, radius=2)
     table, metrics = mined(unit, labels, settings)
-    write_npy(tmp_path / "embeddings.npy", np.concatenate([np.full((5, 8), 3.0), 2 * unit]).astype(np.float32))
+    np.save(tmp_path / "embeddings.npy", np.concatenate([np.full((5, 8), 3.0), 2 * unit]).astype(np.float32))
     on_disk = UnitVectors(read_embeddings(65, tmp_path / "embeddings.npy"), np.arange(5, 65))
     for module, name, size in ((mining, "CHUNK", 7), (neighbours, "MAX_NUMBERS", 300), (lsh, "MAX_CANDIDATES", 90)):
         monkeypatch.setattr(module, name, size)
     if index in ("lsh", "Flat"):  # others learn by blocks
-        monkeypatch.setattr(embeddings.vector_blocks, "__defaults__", (11,))
+        monkeypatch.setattr(embeddings, "BLOCK_ROWS", 11)
     in_pieces, in_all = mined(on_disk, labels, settings)
     pd.testing.assert_frame_equal(in_pieces, table, check_exact=False, atol=1e-6)  # 2 x / 2 is not x to the last bit
     assert in_all == metrics
@@ -178,7 +177,7 @@ def test_only_the_index_is_in_memory(index: str, most: float, tmp_path: Path) ->
     random, peaks = np.random.default_rng(0), []
     for images in (40_000, 160_000):
         vectors = random.standard_normal((images // 20, 256), np.float32).repeat(20, axis=0)
-        write_npy(tmp_path / "some.npy", vectors + random.standard_normal((images, 256), np.float32))
+        np.save(tmp_path / "some.npy", vectors + random.standard_normal((images, 256), np.float32))
         of = params(index=index, hyperplanes=16, radius=1, queries=200, recall_queries=20, training_images=4000)
         script = [sys.executable, "-c", PEAK, str(tmp_path / "some.npy"), of.model_dump_json(), str(images)]
         # Without a fixed threshold, malloc keeps 48 MB of freed blocks or not, as the order of imports decides.
@@ -224,7 +223,7 @@ def test_parameters_out_of_range(project: Path, key: str, value: int, fails_with
 
 
 def test_embeddings_of_another_split_are_an_error(project: Path, fails_with: Callable[..., str]) -> None:
-    write_npy(Path("data/embeddings.npy"), np.ones((3, 16), np.float32))
+    np.save(Path("data/embeddings.npy"), np.ones((3, 16), np.float32))
     assert "data/embeddings.npy: float32 (3, 16); expected float32 (36, D)" in fails_with("mine")
 
 

@@ -8,18 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from faces.evaluation.every_pair import EveryPair
-from faces.evaluation.scored_pairs import ScoredPairs
+from by_hand import six_pairs
 from review import ReviewParams, choose_part, tsne, worst_pairs
 from small_project import run_stage, write_params
-
-
-def six_pairs() -> EveryPair:
-    """Pairs of images 0 to 3 of people 5, 5, 7, 7."""
-    a, b = np.triu_indices(4, k=1)
-    person = np.array([5, 5, 7, 7])
-    same = (person[a] == person[b]).astype(np.int64)
-    return EveryPair(ScoredPairs(np.array([0.2, 0.9, 0.1, 0.8, 0.3, 0.7]), same, person[a], person[b]), a, b)
 
 
 def test_worst_pairs_by_hand() -> None:

@@ -8,7 +8,6 @@ import pytest
 
 import similarity
 from faces.core.csv_files import write_csv
-from faces.core.npy_files import write_npy
 from faces.core.params import load_params
 from faces.evaluation.similarity_model import load_similarity
 from faces.network.backbone import load_backbone
@@ -66,7 +65,7 @@ def test_a_step_is_that_of_keras_with_its_own_gelu_and_cross_entropy(project: Pa
 def test_it_learns_which_embeddings_belong_together(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels, random = image_labels(read_split()), np.random.default_rng(0)
     centres = random.normal(size=(labels.max() + 1, 16))
-    write_npy(Path("data/embeddings.npy"), (centres[labels] + random.normal(0, 0.1, (36, 16))).astype(np.float32))
+    np.save(Path("data/embeddings.npy"), (centres[labels] + random.normal(0, 0.1, (36, 16))).astype(np.float32))
     for (
         part,
         path,

@@ -5,7 +5,6 @@ import pytest
 from scipy.spatial.distance import cosine
 
 from faces.core.errors import StageError
-from faces.core.npy_files import write_npy
 from faces.tables.embeddings import cosine_of_pairs, read_embeddings, unit_length
 
 
@@ -15,11 +14,11 @@ def vectors(count: int = 50, size: int = 12) -> np.ndarray:
 
 def test_reading_checks_type_and_size(tmp_path: Path) -> None:
     path = tmp_path / "embeddings.npy"
-    write_npy(path, vectors())
+    np.save(path, vectors())
     np.testing.assert_array_equal(read_embeddings(50, path), vectors())
     with pytest.raises(StageError, match=r"float32 \(50, 12\); expected float32 \(51, D\)"):
         read_embeddings(51, path)
-    write_npy(path, vectors().astype(np.float64))
+    np.save(path, vectors().astype(np.float64))
     with pytest.raises(StageError, match="float64"):
         read_embeddings(50, path)
 

@@ -7,7 +7,6 @@ import pytest
 
 from faces.core.csv_files import write_csv
 from faces.core.errors import StageError
-from faces.core.npy_files import write_npy
 from faces.tables.packed_images import PackedImages, open_shards
 
 
@@ -22,9 +21,10 @@ def packed(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
 
 
 def write_shards(folder: Path, shards: list[np.ndarray]) -> None:
+    folder.mkdir()
     names = [f"{number:05d}" for number in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        write_npy(folder / f"{name}.npy", shard)
+        np.save(folder / f"{name}.npy", shard)
     write_csv(folder / "shards.csv", pd.DataFrame({"shard": names, "images": list(map(len, shards))}))
 
 
@@ -44,7 +44,7 @@ def test_images_come_in_the_order_asked_for(packed: tuple[Path, dict[str, np.nda
 def test_a_shard_that_is_not_what_the_list_says_is_named(packed: tuple[Path, dict[str, np.ndarray]]) -> None:
     """Images of later shards would be taken for others."""
     folder, arrays = packed
-    write_npy(folder / "a/00001.npy", arrays["a"][:2])
+    np.save(folder / "a/00001.npy", arrays["a"][:2])
     with pytest.raises(StageError, match=r"a/00001.npy holds 2 images; .*a/shards.csv says 1"):
         open_shards("a", folder)
     (folder / "a/00001.npy").unlink()

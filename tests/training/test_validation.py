@@ -33,6 +33,17 @@ def test_validation_is_verification_of_held_out_images(project: Path) -> None:
     assert metrics["validation_eer"] == pytest.approx(equal_error_rate(scores, same))
 
 
+def test_a_genuine_pair_is_validated_if_there_is_any(project: Path) -> None:
+    split = read_split()
+    seen = np.flatnonzero(split["part"] == "test_seen")
+    twice = image_labels(split)[seen[-1]]
+    split.loc[[number for number in seen[::2] if split["label"][number] != twice], "part"] = "train"
+    assert sorted(split.loc[split["part"] == "test_seen"].groupby("label").size()) == [1, 1, 1, 2]
+    for seed in range(5):
+        validation = Validation(PackedImages(split), split, train_params(validation_images=2, seed=seed))
+        assert validation.has_both and twice in split["label"][validation.numbers].tolist()
+
+
 def test_validation_goes_by_the_images_set_aside_for_it(project: Path) -> None:
     set_aside(project)
     split = read_split()

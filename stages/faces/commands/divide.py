@@ -5,11 +5,10 @@
 
 It writes data/real/train/<person>/<image> and data/real/test/<person>/<image>, links to the images or copies, and
 data/real/test.csv, pairs of the test people drawn at random: a, b, same. With a list of pairs in LFW's format, the test
-people are those of its folds, or of the named ones, counted from 1, and test.csv has their pairs: a, b, same, fold. Git
-ignores data/real, since the pictures show people.
+people are those of its folds, or of the named ones, counted from 1, and test.csv has their pairs: a, b, same, fold.
+Files that are no images, and hidden ones, are left out. Git ignores data/real, since the pictures show people.
 """
 
-import os
 import random
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,20 +20,19 @@ import pandas as pd
 
 from faces.commands.arguments import parser
 from faces.core.errors import StageError
+from faces.core.files import link_or_copy
 from faces.external.pair_files import NamedPair, read_lfw_pairs
+from faces.images.image_folder import is_image_name
 
 REAL = Path("data/real")
 MAX_GENUINE, MAX_IMPOSTOR = 5_000, 20_000
 
 
 def place(images: list[Path], folder: Path) -> None:
-    """Put images into a folder, without a second copy of their bytes where the disk allows."""
+    """Put images into a new folder."""
     folder.mkdir(parents=True)
     for image in images:
-        try:
-            os.link(image, folder / image.name)
-        except OSError:
-            shutil.copyfile(image, folder / image.name)
+        link_or_copy(image, folder / image.name)
 
 
 def draw_pairs(images: list[str], seed: int) -> pd.DataFrame:
@@ -89,17 +87,23 @@ def main(arguments: Sequence[str]) -> int:
     known.add_argument("--pairs", type=Path, help="a pairs.txt in LFW's format, whose people are tested on instead")
     known.add_argument("--folds", type=int, nargs="+", default=[], help="those of its folds, counted from 1; all")
     options = known.parse_args(arguments)
+    if options.folds and not options.pairs:
+        known.error("--folds goes with --pairs")
     if not options.folder.is_dir():
         raise StageError(f"{options.folder}: no such folder")
     if REAL.resolve() in (options.folder.resolve(), *options.folder.resolve().parents):
         raise StageError(f"{options.folder}: lies in {REAL}, which is made anew; move it elsewhere first")
-    people = sorted(path for path in options.folder.iterdir() if path.is_dir())
+    files = {
+        person: sorted(path for path in person.iterdir() if path.is_file() and is_image_name(path.name))
+        for person in sorted(options.folder.iterdir())
+        if person.is_dir() and not person.name.startswith(".")
+    }
+    people = list(files)
     listed = read_folds(options.pairs, options.folds) if options.pairs else []
     if listed:
         tested = {name.partition("/")[0] for pair in listed for name in (pair.a, pair.b)}
     else:
         tested = choose_people([person.name for person in people], options.test_people, options.seed)
-    files = {person: sorted(path for path in person.iterdir() if path.is_file()) for person in people}
     images = [f"{person.name}/{path.name}" for person in people if person.name in tested for path in files[person]]
     pairs = listed_pairs(listed, images, options.pairs) if listed else draw_pairs(sorted(images), options.seed)
     shutil.rmtree(REAL, ignore_errors=True)

@@ -45,10 +45,10 @@ def read_test_set_metrics(experiment: str) -> dict[str, dict[str, Any]]:
 
     StageError if they are not there. Metrics of test sets that are no longer listed may be there too, and do not count.
     """
-    _, commit, _, test_sets = open_experiment(experiment)
-    if test_sets:
-        return {name: read_json_at(commit, f"{SCORES}{name}.json") for name in test_sets}
-    headline = read_json_at(commit, OWN)
+    opened = open_experiment(experiment)
+    if opened.test_sets:
+        return {name: read_json_at(opened.commit, f"{SCORES}{name}.json") for name in opened.test_sets}
+    headline = read_json_at(opened.commit, OWN)
     if f"accuracy_{UNSEEN}" not in headline:
         raise StageError(f"{experiment}: has neither external test sets nor `accuracy_{UNSEEN}`")
     return {UNSEEN: {name: headline[f"{name}_{UNSEEN}"] for name in FIGURES if f"{name}_{UNSEEN}" in headline}}
@@ -67,7 +67,7 @@ def figures_of(metrics: dict[str, Any]) -> dict[str, float]:
 
 
 def measured_groups(metrics: dict[str, Any]) -> int:
-    """Return how many groups of a test set have enough comparisons: AVG, SD and TO are over these."""
+    """Return over how many groups of a test set AVG, SD and TO are: those with enough comparisons."""
     return sum(name.startswith("accuracy_of_group_") for name in metrics)
 
 
@@ -102,9 +102,10 @@ def figures_table(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> pd.Dat
 
 
 def describe(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """Return the table as text, and a line for each GAP that is not defined and for each test set without labels.
+    """Return the table as text, and what it does not show.
 
-    A line says so if TO is over other groups than the eight of the challenge.
+    There is a line for each GAP that is not defined, for each TO that is not over eight groups as in the challenge, and
+    for each test set without labels.
     """
     unlabelled = {name for sets in by_experiment.values() for name, metrics in sets.items() if not figures_of(metrics)}
     said = [f"{name}: has no labels, so no figures" for name in sorted(unlabelled)]
@@ -119,7 +120,7 @@ def describe(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> str:
         rows = table.reset_index().to_string(index=False, float_format="{:.4f}".format, na_rep="not defined")
         undefined = list(table.index[table["GAP"].isna()]) if "GAP" in table else []
         second = [*by_experiment][-1]
-        gaps = [f"{name}: GAP of {figure} is not defined, since it is 0 of {second}" for name, figure in undefined]
+        gaps = [f"{name}: GAP of {figure} is not defined, since {second} has 0" for name, figure in undefined]
         said = [rows, *gaps, *said]
     return "\n".join(said)
 

@@ -51,11 +51,11 @@ class Used(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What one of the two systems of a submission, an experiment, is trained on.
+    """What one of the two systems of a submission is trained on; each is an experiment.
 
     Attributes:
         role: baseline or proposed.
-        experiment: its name.
+        experiment: its name in DVC or Git.
         sources: what its params.yaml has of each source.
         used: what was used of each source; empty before training.
     """
@@ -217,9 +217,9 @@ def check_plan(
     sub_task: str,
     real: Sequence[str],
 ) -> None:
-    """Raise StageError if two experiments that have yet to run can end in no submission: all that params.yaml tells.
+    """Raise StageError if two experiments that have yet to run cannot end in a submission, as far as params.yaml tells.
 
-    `baseline` and `proposed` are name and parameters. The numbers of images are checked in the end.
+    `baseline` and `proposed` are name and parameters. `make_submission` checks the numbers of images in the end.
     """
     systems, sets = [], []
     for role, (name, params) in ((BASELINE, baseline), (PROPOSED, proposed)):

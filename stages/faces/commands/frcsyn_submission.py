@@ -1,13 +1,9 @@
 """A submission to FRCSyn: the scores and decisions of two systems, in its files, after a check of its rules.
 
 A submission is a folder for each test set, with baseline.txt and proposed.txt, and a zip of them. A line of such a file
-is `<score>,<decision>`, as `0.41235678,1`, for the comparison that the same line of the comparison file lists. The
-baseline is trained on real images alone, the proposed system with synthetic ones. A system has one threshold for all
-test sets: the decision is 1 if the score is at or above it.
-
-Sub-tasks 1.x are about differences between demographic groups, ranked by TO; 2.x are ranked by the average accuracy. In
-x.1 and x.2 the proposed system is trained on synthetic images alone, in x.3 on CASIA-WebFace too. In x.1 and x.3 there
-may be 500,000 synthetic images. (DeAndres-Tame et al. 2024, arXiv:2404.10378.)
+is `<score>,<decision>`, as `0.41235678,1`, for the comparison that the same line of the comparison file lists. A system
+has one threshold for all test sets: the decision is 1 if the score is at or above it. frcsyn_rules.py has the rules of
+the sub-tasks.
 """
 
 import io
@@ -85,20 +81,23 @@ class System(NamedTuple):
 
 
 def open_experiment(name: str) -> Experiment:
-    """Return an experiment, a branch, a tag, a commit or the workspace; StageError if it is none, or names a key."""
+    """Return an experiment, which may be a branch, a tag, a commit or the workspace.
+
+    StageError if there is none of this name, or if its `test_sets` have another shape.
+    """
     commit = WORKSPACE if name == WORKSPACE else resolve_experiment(name)
     params = read_params_at(commit, name)
     return Experiment(name, commit, params, entries(params, "test_sets", f"{name}: {PARAMS_FILE}"))
 
 
 def load_system(role: str, name: str, sub_task: str) -> System:
-    """Return a system with the test sets of a sub-task; StageError names one that it does not have.
+    """Return a system with the test sets of a sub-task.
 
-    A file that no cache has is named.
+    StageError names a test set that it does not have, or a file that no cache has.
     """
-    _, commit, params, test_sets = open_experiment(name)
-    where = f"{name}: {PARAMS_FILE}"
-    sets = sets_of(test_sets, sub_task, f"{where}: test_sets")
+    experiment, where = open_experiment(name), f"{name}: {PARAMS_FILE}"
+    commit, params = experiment.commit, experiment.params
+    sets = sets_of(experiment.test_sets, sub_task, f"{where}: test_sets")
     scores = {
         set_name: read_kept(read_output_at(commit, path := test_set_path(set_name)), f"{name}: {path}")
         for set_name in sets
@@ -143,7 +142,7 @@ def check_systems(baseline: System, proposed: System, sub_task: str) -> None:
 
 
 def check_order(system: System, name: str, path: str, images: list[NDArray[np.uint64]]) -> None:
-    """Raise StageError unless a system's scores are of the comparisons of a file, in its order, and finite.
+    """Raise StageError unless a system's scores are of the comparisons of a file, in its order.
 
     `images` has the hashes of the names of the first and of the second image of each comparison, (n,).
     """
@@ -233,10 +232,8 @@ def write_files(systems: Sequence[System], folder: Path, archive: Path) -> None:
 def check_submission(archive: Path, counts: Mapping[str, int], called: Path | None = None) -> None:
     """Raise StageError unless a zip is a whole submission of test sets with so many comparisons.
 
-    Messages begin with `called`, or with the path of the zip.
-
     Every file is there and no other, with a line for each comparison, and one threshold of a system separates what it
-    accepts from what it does not, over all test sets.
+    accepts from what it does not, over all test sets. Messages call the zip `called`, or else by its own path.
     """
     called = called or archive
     with ZipFile(archive) as file:

@@ -96,14 +96,28 @@ class Study(BaseModel):
     submit: Submission | None = None
 
     def check_names(self) -> None:
-        """Raise ValueError if the study names a run or figure that it does not have."""
+        """Raise ValueError if the study names a run or figure that it does not have, or has one name twice."""
+        if len({*self.seeds}) < len(self.seeds):
+            raise ValueError(f"seeds: {self.seeds}: one comes twice")
         order = list(self.runs)
+        experiments: dict[str, str] = {}
+        for name in order:
+            if (other := experiments.setdefault(in_file_names(name), name)) != name:
+                raise ValueError(f"runs: {other!r} and {name!r}: their experiments would have one name")
         for name, changes in self.runs.items():
             if "after" in changes and changes["after"] not in order[: order.index(name)]:
                 raise ValueError(f"runs.{name}.after: {changes['after']!r}: no run above it has this name")
         for name, row in self.rows.items():
             if row.run not in self.runs:
                 raise ValueError(f"rows.{name}.run: {row.run!r}: no such run")
+            if name in self.runs:
+                raise ValueError(f"rows.{name}: a run has this name")
+            if unknown := row.figures.keys() - self.figures.keys():
+                raise ValueError(f"rows.{name}.figures: {min(unknown)!r}: `figures` has no such column")
+        for key, columns in [("", self.figures), *((f"rows.{name}.", row.figures) for name, row in self.rows.items())]:
+            for column, place in columns.items():
+                if len(place.split()) != 2:
+                    raise ValueError(f"{key}figures.{column}: {place!r}: expected <metrics file> <key>")
         if self.gap and (self.gap.figure not in self.figures or not {*self.gap.of} <= {*self.runs}):
             raise ValueError("gap: names a run or a figure that the study does not have")
         if self.submit and not {self.submit.baseline, self.submit.proposed} <= {*self.runs}:
@@ -112,14 +126,19 @@ class Study(BaseModel):
             raise ValueError(f"submit.sub_task: {self.submit.sub_task!r}: one of {', '.join(SUB_TASKS)}, in quotes")
 
 
-def load_study(path: Path) -> Study:
-    """Return the study of a file; StageError names the wrong key."""
+def load_study(path: Path, asked_by: Sequence[Path] = ()) -> Study:
+    """Return the study of a file; StageError names the wrong key. Its `all` has that of `like`, too.
+
+    `asked_by` are the files that led here by `like`.
+    """
     require_file(path)
+    if path.resolve() in asked_by:
+        raise StageError(f"{path}: like: leads back to this file")
     try:
         study = Study.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
         study.check_names()
         if study.like:
-            study.all = load_study(path.parent / study.like).all | study.all
+            study.all = load_study(path.parent / study.like, [*asked_by, path.resolve()]).all | study.all
     except ValidationError as error:
         raise StageError(
             "\n".join(f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
@@ -157,14 +176,19 @@ def expand_runs(study: Study) -> Iterator[tuple[str, int, dict[str, Any]]]:
             yield name, seed, changes
 
 
+def in_file_names(run: str) -> str:
+    """Return the name of a run as it is in names of files and experiments: without spaces."""
+    return run.replace(" ", "-")
+
+
 def start_path(run: str, seed: int) -> Path:
     """Return where the weights of a run are kept for another to start from."""
-    return STARTS / f"{run.replace(' ', '-')}-{seed}.weights.h5"
+    return STARTS / f"{in_file_names(run)}-{seed}.weights.h5"
 
 
 def experiment_name(path: Path, run: str, seed: int) -> str:
     """Return the name of the experiment of a run of the study in a file."""
-    return f"{path.stem}-{run.replace(' ', '-')}-{seed}"
+    return f"{path.stem}-{in_file_names(run)}-{seed}"
 
 
 def run_experiment(name: str, content: dict[str, Any], *options: str) -> None:
@@ -215,12 +239,13 @@ def summary(study: Study, results: pd.DataFrame) -> str:
         rows.append(f"| {' | '.join(cells)} |")
     header = [f"| {' | '.join(['', *study.figures])} |", "|---" * (len(study.figures) + 1) + "|"]
     said = [f"{study.title} Mean ± standard deviation over {len(study.seeds)} seeds.", "", *header, *rows, ""]
-    means = results.groupby("run")[[column for column in study.figures if column in results]].mean()
-    if study.gap and {*study.gap.of} <= {*means.index}:
-        first, second = (float(means[study.gap.figure][run]) for run in study.gap.of)
-        gap = f"GAP of {' and '.join(study.gap.of)} in {study.gap.figure}"
-        undefined = f"{gap}: not defined, since it is 0 of {study.gap.of[1]}"
-        said += [f"{gap}: {(first - second) / second:.3f}" if second else undefined, ""]
+    if study.gap and study.gap.figure in results:
+        means = results.groupby("run")[study.gap.figure].mean().dropna()
+        if {*study.gap.of} <= {*means.index}:
+            first, second = (float(means[run]) for run in study.gap.of)
+            gap = f"GAP of {' and '.join(study.gap.of)} in {study.gap.figure}"
+            undefined = f"{gap}: not defined, since {study.gap.figure} of {study.gap.of[1]} is 0"
+            said += [f"{gap}: {(first - second) / second:.3f}" if second else undefined, ""]
     return "\n".join(said)
 
 
@@ -240,7 +265,7 @@ def check_clean() -> None:
 
 
 def check_submit(of: Submission, path: Path, contents: Mapping[str, Any]) -> None:
-    """Raise StageError if the runs of a submission, whose params.yaml are `contents`, are to break one of its rules."""
+    """Raise StageError if two runs cannot end in their submission; `contents` has the params.yaml of each run."""
     planned = {}
     for run in (of.baseline, of.proposed):
         text = io.StringIO()

@@ -12,12 +12,6 @@ from faces.core.errors import StageError
 from faces.core.files import replacing, require_file
 
 
-def write_npy(path: Path, array: NDArray[np.generic]) -> None:
-    """Write an array in C order."""
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
-
-
 def write_npz(path: Path, **arrays: ArrayLike) -> None:
     """Write named arrays in C order, uncompressed.
 

@@ -14,6 +14,7 @@ from faces.drawing.arrays import Array, vector_lengths
 
 BOX_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)  # pixels, the sides of the classes' bounding boxes
 EDGE_TOLERANCE = 1e-3  # in barycentric coordinates: neighbours overlap slightly, so that no cracks are left
+SHADOW_CELL, SHADOW_SOFTNESS = 5.0, 6.0  # mm
 
 
 class Visible(NamedTuple):
@@ -126,21 +127,21 @@ def _dot(vectors: Array, direction: Array) -> Array:
     return vectors[..., 0] * direction[0] + vectors[..., 1] * direction[1] + vectors[..., 2] * direction[2]
 
 
-def cast_shadow(points: Array, light: Array, cell: float = 5.0, softness: float = 6.0) -> Array:
+def cast_shadow(points: Array, light: Array) -> Array:
     """Return how much of a distant lamp's light reaches each point (rows, columns), 0 to 1, by a shadow map.
 
-    `light` is the unit vector towards the lamp; the map has cells of `cell` mm. A point is in shadow if its cell holds
-    a point that is much nearer to the lamp; the shadow grows to full over `softness` mm.
+    `light` is the unit vector towards the lamp; the map has cells of `SHADOW_CELL` mm. A point is in shadow if its
+    cell holds a point that is much nearer to the lamp; the shadow grows to full over `SHADOW_SOFTNESS` mm.
     """
     helper = np.array([0, 1, 0] if abs(light[1]) < 0.9 else [1, 0, 0], np.float32)  # not parallel to the light
     right = np.cross(helper, light)
     right = right / vector_lengths(right)
     up = np.cross(light, right)
     u, v, towards = (_dot(points, axis.astype(np.float32)) for axis in (right, up, light))
-    column = ((u - u.min()) / cell).astype(np.int64)
-    row = ((v - v.min()) / cell).astype(np.int64)
+    column = ((u - u.min()) / SHADOW_CELL).astype(np.int64)
+    row = ((v - v.min()) / SHADOW_CELL).astype(np.int64)
     nearest = np.full((row.max() + 1, column.max() + 1), -1e6, np.float32)
     np.maximum.at(nearest, (row, column), towards)
     behind = nearest[row, column] - towards
-    lit = 1 - np.clip((behind - 1.5 * cell) / softness, 0, 1)
+    lit = 1 - np.clip((behind - 1.5 * SHADOW_CELL) / SHADOW_SOFTNESS, 0, 1)
     return cv2.GaussianBlur(lit.astype(np.float32), (5, 5), 1.1).astype(np.float32, copy=False)

@@ -98,8 +98,8 @@ def rate_ratio_interval(
 ) -> Interval | None:
     """Return the 95 % interval of the share of wrong pairs among the first over that among the second.
 
-    A replicate draws the people of all pairs, so that who is in both groups is in both of the replicate. None if an end
-    is infinite, as where more than one in forty replicates have no wrong pair among the second, or if there is none.
+    A replicate draws the people of all pairs, so that a person of both groups is drawn for both. None if an end is
+    infinite, since more than one in forty replicates have no wrong pair among the second.
 
     Args:
         pairs: n pairs.

@@ -142,9 +142,10 @@ def group_metrics(
     """Return FMR, FNMR and balanced accuracy of each group at a threshold, and how far groups are apart.
 
     `fmr_worst_to_best` and `fnmr_worst_to_best` are the highest rate over the lowest (ISO/IEC 19795-10), left out if
-    the lowest is 0. `<rate>_of_group_<name>_low` and `_high` are the ends of its 95 % interval over people; those of a
-    ratio are of the two groups that are worst and best of all people. Of the accuracies, there are mean, standard
-    deviation and trade-off, see `trade_off`. A group has an AUC and the FNMR at an FMR of 0.01 too.
+    the lowest is 0. `<metric>_low` and `<metric>_high` are the ends of the 95 % interval over people, of a rate or of
+    such a ratio. The groups of a ratio are the same in all replicates: the worst and the best of the data. Of the
+    accuracies, there are mean, standard deviation and trade-off, see `trade_off`. A group has an AUC and the FNMR at an
+    FMR of 0.01 too.
 
     Args:
         pairs: n pairs of both kinds.

@@ -135,12 +135,12 @@ class Thresholds(ErrorRates):
         return self.curve.for_fmr(rate)
 
 
-def write_thresholds(thresholds: Thresholds, path: Path = THRESHOLD_PATH) -> None:
-    """Write the file; the keys are in the order of the fields, and a column of the curve is one line."""
+def write_thresholds(thresholds: Thresholds) -> None:
+    """Write models/threshold.json; the keys are in the order of the fields, and a column of the curve is one line."""
     content = thresholds.model_dump()
     columns = content.pop("curve")
     lines = ",\n".join(f'    "{name}": {json.dumps(values)}' for name, values in columns.items())
-    write_text(path, f'{json.dumps(content, indent=2)[:-2]},\n  "curve": {{\n{lines}\n  }}\n}}\n')
+    write_text(THRESHOLD_PATH, f'{json.dumps(content, indent=2)[:-2]},\n  "curve": {{\n{lines}\n  }}\n}}\n')
 
 
 def read_thresholds(path: Path = THRESHOLD_PATH) -> Thresholds:

@@ -71,15 +71,15 @@ def read_comparisons(path: Path) -> Comparisons:
     return Comparisons(list(numbers), np.frombuffer(first, np.int64), np.frombuffer(second, np.int64), same)
 
 
-def compile_pattern(pattern: str, name: str = "[^/]+") -> re.Pattern[str]:
+def compile_pattern(pattern: str, value: str = "[^/]+") -> re.Pattern[str]:
     """Return a pattern such as `{race}/{subject}/{image}` as a regular expression; StageError if it is none.
 
-    `name` is what a name in braces stands for, as a regular expression.
+    A name in braces becomes a group of that name, which matches `value`, a regular expression too.
     """
     parts = re.split(r"\{([^{}]*)\}", pattern)
     try:
         return re.compile(
-            "".join(f"(?P<{part}>{name})" if place % 2 else re.escape(part) for place, part in enumerate(parts))
+            "".join(f"(?P<{part}>{value})" if place % 2 else re.escape(part) for place, part in enumerate(parts))
         )
     except re.error as error:
         raise StageError(f"paths: {pattern!r}: {error.msg}; expected such as {{race}}/{{subject}}/{{image}}") from None

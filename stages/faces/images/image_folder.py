@@ -162,12 +162,13 @@ def _find_images(entries: Iterable[os.DirEntry[str]], folder: str, depth: int) -
     """Yield the image files among the entries of a subject's folder, by the same rules as `_list_entry`."""
     for entry in entries:
         with suppress(Rejection, OSError):
-            if _has_image_name(entry) and not stat.S_ISDIR((status := entry.stat()).st_mode):
+            if is_image_name(entry.name) and not stat.S_ISDIR((status := entry.stat()).st_mode):
                 yield _image_file(f"{folder}/{entry.name}", status, depth)
 
 
-def _has_image_name(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(ENDINGS) and not entry.name.startswith(".")
+def is_image_name(name: str) -> bool:
+    """Tell whether a file of this name counts as an image."""
+    return name.lower().endswith(ENDINGS) and not name.startswith(".")
 
 
 def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
@@ -204,7 +205,7 @@ def _list_entry(
             heapq.heappush(links, path)
         elif stat.S_ISDIR(status.st_mode):
             folders.append(path)
-        elif not _has_image_name(entry):
+        elif not is_image_name(entry.name):
             listing.ignored += 1
             if folder:
                 ending = os.path.splitext(entry.name)[1].lower()

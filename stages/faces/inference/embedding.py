@@ -1,5 +1,6 @@
 """Embedding many images by the converted backbone, in chunks, so that an interrupted run resumes."""
 
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.core.checkpoints import ResumableFile, checkpoint_folder
-from faces.core.files import write_metrics
-from faces.core.npy_files import write_npy_header
+from faces.core.checkpoints import ResumableFile, checkpoint_folder, finish_checkpoints
+from faces.core.files import replacing, write_metrics
+from faces.core.npy_files import open_npy, write_npy_header
 from faces.core.params import load_params
 from faces.core.terminal import progress, say
 from faces.core.threads import in_order
@@ -49,17 +50,17 @@ def embed_in_chunks(embed: Embed, load: Load, total: int, title: str, checkpoint
     return file.path
 
 
-def embed_by_backbone(stage: str, load: Load, total: int, inputs: list[Path], speed: Path) -> Path:
-    """Return a .npy file with the embeddings of `total` images by models/backbone.tflite, float32 (total, D).
-
-    The file lies in the stage's checkpoints.
+def embed_by_backbone(stage: str, load: Load, total: int, inputs: list[Path], output: Path, metrics: str) -> None:
+    """Write the embeddings of `total` images by models/backbone.tflite, float32 (total, D), and their metrics.
 
     Args:
         stage: name of the stage that embeds.
         load: loads images by their numbers.
         total: number of images.
         inputs: the files that the images come from.
-        speed: metrics file for images a second; not written if an earlier run embedded some of them.
+        output: the .npy file.
+        metrics: name of metrics/<metrics>.json, and of metrics/speed/<metrics>.json with images a second, which is not
+            written if an earlier run embedded some of the images.
     """
     params = load_params("embed", EmbedParams)
     embedder = load_embedder(workers=params.workers, flip=params.flip)
@@ -68,8 +69,12 @@ def embed_by_backbone(stage: str, load: Load, total: int, inputs: list[Path], sp
     began = time.perf_counter()
     embedded = embed_in_chunks(embedder, load, total, "embedding", checkpoints)
     if not resumed:
-        write_metrics(speed, {"images_per_second": total / (time.perf_counter() - began)})
-    return embedded
+        speed = {"images_per_second": total / (time.perf_counter() - began)}
+        write_metrics(Path(f"metrics/speed/{metrics}.json"), speed)
+    write_metrics(Path(f"metrics/{metrics}.json"), embedding_metrics(open_npy(embedded)))
+    with replacing(output) as temporary:
+        shutil.move(embedded, temporary)
+    finish_checkpoints(checkpoints)
 
 
 def embedding_metrics(embeddings: NDArray[Any]) -> dict[str, float | int]:

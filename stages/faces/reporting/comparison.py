@@ -1,11 +1,11 @@
 """The scores that experiments kept, read from DVC's cache, and the table of a comparison."""
 
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from faces.core.errors import StageError
+from faces.core.terminal import warn
 from faces.reporting.differences import Difference, compare
 from faces.reporting.experiments import (
     WORKSPACE,
@@ -51,13 +51,17 @@ def seeds_of(experiment: str) -> dict[int, str]:
 
 
 def read_scores(reference: str) -> KeptScores:
-    """Return all scores of a commit or of the workspace; StageError if it kept none, or they are in no cache."""
+    """Return all scores of a commit or of the workspace; StageError if it kept none, or they are in no cache.
+
+    A warning says so if those of `identify` are missing.
+    """
     listed = read_params_at(reference, reference).get("test_sets")
     kept = read_kept(_require(reference, PARTS_PATH), f"{reference}: {PARTS_PATH}")
-    identified = b""
-    with suppress(StageError):  # experiments of before kept none
-        identified = read_output_at(reference, IDENTIFIED_PATH)
-    if identified:
+    try:
+        identified = _require(reference, IDENTIFIED_PATH)
+    except StageError as error:
+        warn(f"{error}. The figures of identification are left out")
+    else:
         kept.decisions.update(read_decisions(identified, f"{reference}: {IDENTIFIED_PATH}"))
     for name in listed if isinstance(listed, dict) else ():
         path = test_set_path(str(name))

@@ -27,7 +27,7 @@ def experiment_references() -> dict[str, list[str]]:
     """Return the Git references of DVC's experiments by name; DVC keeps them as refs/exps/<…>/<name>."""
     found: dict[str, list[str]] = {}
     for reference in git("for-each-ref", "--format=%(refname)", "refs/exps").split():
-        if "celery" not in reference:
+        if not reference.startswith("refs/exps/celery/"):  # of DVC's queue
             found.setdefault(reference.rpartition("/")[2], []).append(reference)
     return found
 

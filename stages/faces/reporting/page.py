@@ -150,7 +150,7 @@ def tiles(metrics: dict[str, Any]) -> str:
 
 
 def git_state() -> str:
-    """Return which commit this is, and whether files that Git knows differ from it; "" without Git."""
+    """Return which commit this is, and whether files that Git knows differ from it; "no commit" without Git."""
     try:
         commit = git("log", "-1", "--format=%h of %cs").strip()
         changed = ", with changes that are not committed" if git("diff", "--name-only", "HEAD") else ""

@@ -67,11 +67,11 @@ def rerank(unit: Vectors, queries: NDArray[np.int64], candidates: NDArray[np.int
 
 
 def rerank_in_batches(
-    unit: Vectors, queries: NDArray[np.int64], found: NDArray[np.int64], k: int, batch: int = QUERIES_AT_ONCE
+    unit: Vectors, queries: NDArray[np.int64], found: NDArray[np.int64], k: int
 ) -> Iterator[Neighbours]:
-    """Yield `rerank` of candidates `found` (n, m), for `batch` queries at a time."""
-    for start in range(0, len(queries), batch):
-        rows = slice(start, start + batch)
+    """Yield `rerank` of candidates `found` (n, m), for `QUERIES_AT_ONCE` at a time."""
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        rows = slice(start, start + QUERIES_AT_ONCE)
         yield from rerank(unit, queries[rows], found[rows], k)
 
 

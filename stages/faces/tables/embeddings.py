@@ -66,10 +66,10 @@ class UnitVectors:
 Vectors = NDArray[np.float32] | UnitVectors  # of unit length, (n, D): in memory or on disk
 
 
-def vector_blocks(vectors: Vectors, rows: int = BLOCK_ROWS) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def vector_blocks(vectors: Vectors) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield blocks of vectors (n, D): the position of the first row, and the rows."""
-    for start in range(0, len(vectors), rows):
-        yield start, np.ascontiguousarray(vectors[start : start + rows])
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        yield start, np.ascontiguousarray(vectors[start : start + BLOCK_ROWS])
 
 
 def lengths(vectors: NDArray[Any], what: str, hint: str = "") -> NDArray[np.float64]:

@@ -4,7 +4,6 @@ The teacher sees each image once, unchanged and mirrored, and the mean of both e
 grow with epochs, and the network learns to give a changed image the embedding of the unchanged one.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from faces.core.npy_files import open_npy
 from faces.core.terminal import say, warn
 from faces.core.threads import load_threads
 from faces.evaluation.roc import area_under_roc
-from faces.inference.embedding import embed_in_chunks
+from faces.inference.embedding import Embed, embed_in_chunks
 from faces.inference.onnx_session import onnx_session
 from faces.network.architecture import Architecture
 from faces.network.weight_files import differences
@@ -32,8 +31,6 @@ NO_TEACHER = Path("models/no_teacher")  # names no network: nobody teaches
 PIXELS = {"bytes": (1.0, 0.0), "symmetric": (1 / 127.5, -1.0), "unit": (1 / 255, 0.0)}  # factor and offset of 0..255
 TRIED_IMAGES = 500  # of training, on whose pairs the teacher's AUC is told
 MIN_AUC = 0.75  # of a teacher on training people, without a warning; raw pixels reach 0.6
-
-Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images (n, 112, 112, 3) -> embeddings (n, D)
 
 
 class TeacherParams(Architecture):

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from faces.core.errors import StageError
 from faces.core.params import Params
+from faces.core.sampling import sample_whole_people
 from faces.core.threads import load_threads
 from faces.evaluation.roc import area_under_roc, equal_error_rate
 from faces.tables.embeddings import unit_length
@@ -39,8 +40,7 @@ class Validation:
     """Verification of all pairs of some held-out images.
 
     They are those of `validation_unseen`, people that are not trained on; if it is empty, of `validation`; if that is
-    empty too, of `test_seen`. They are all images of some subjects, two at least, drawn at random: there are pairs of
-    both kinds.
+    empty too, of `test_seen`. They are those that `sample_whole_people` draws of the part.
 
     Attributes:
         numbers: Image numbers, (n,).
@@ -53,15 +53,11 @@ class Validation:
     params: ValidationParams
 
     def __post_init__(self) -> None:
-        """Draw the subjects."""
+        """Draw the images."""
         labels, present = image_labels(self.split), set(self.split["part"].unique())
         part = next((part for part in (VALIDATION_UNSEEN, VALIDATION) if part in present), TEST_SEEN)
         self.set_aside, candidates = part != TEST_SEEN, part_images(self.split, part)
-        subjects = np.random.default_rng(self.params.seed).permutation(np.unique(labels[candidates]))
-        sizes = np.bincount(labels[candidates], minlength=subjects.max() + 1)[subjects]
-        fitting = np.searchsorted(np.cumsum(sizes), self.params.validation_images, side="right")
-        chosen = subjects[: max(2, fitting)]
-        self.numbers = candidates[np.isin(labels[candidates], chosen)]
+        self.numbers = sample_whole_people(candidates, labels, self.params.validation_images, self.params.seed)
         self._a, self._b = np.triu_indices(len(self.numbers), k=1)
         subject = labels[self.numbers]
         self._same = subject[self._a] == subject[self._b]
