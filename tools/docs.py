@@ -47,7 +47,11 @@ def headline() -> Table:
             f"share of probes whose own person ranks first among {found['enrolled_unseen']} enrolled people",
         ),
     ]
-    seeds = pd.read_csv(SEEDS).query("run == 'default'") if SEEDS.is_file() else pd.DataFrame()
+    seeds = (
+        pd.read_csv(SEEDS, float_precision="round_trip").query("run == 'default'")
+        if SEEDS.is_file()
+        else pd.DataFrame()
+    )
     header = ["figure", "people never seen", "what it means"]
     rows = [[name, format_metric(metrics, key), meaning] for name, metrics, key, meaning in figures]
     if any(all(run[name] == metrics[key] for name, metrics, key, _ in figures) for _, run in seeds.iterrows()):
