@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from faces.commands import frcsyn_submission
+from faces.commands import frcsyn_rules, frcsyn_submission
 from faces.commands.arguments import parser
 from faces.commands.frcsyn_rules import BASELINE, PROPOSED, SUB_TASKS
 from faces.commands.frcsyn_submission import make_submission, open_experiment
@@ -154,7 +154,7 @@ def submit(baseline: str, proposed: str, sub_task: str, real: Sequence[str], fol
 
 def submit_from_command_line(arguments: Sequence[str]) -> int:
     """Write the submission that the command line asks for."""
-    known = parser("frcsyn submit", frcsyn_submission.__doc__)
+    known = parser("frcsyn submit", f"{frcsyn_submission.__doc__}\n{frcsyn_rules.__doc__}")
     known.add_argument("--baseline", required=True, metavar="experiment", help="trained on real images alone")
     known.add_argument("--proposed", required=True, metavar="experiment", help="trained with synthetic images")
     known.add_argument("--sub-task", required=True, choices=list(SUB_TASKS))

@@ -2,8 +2,7 @@
 
 A submission is a folder for each test set, with baseline.txt and proposed.txt, and a zip of them. A line of such a file
 is `<score>,<decision>`, as `0.41235678,1`, for the comparison that the same line of the comparison file lists. A system
-has one threshold for all test sets: the decision is 1 if the score is at or above it. frcsyn_rules.py has the rules of
-the sub-tasks.
+has one threshold for all test sets: the decision is 1 if the score is at or above it.
 """
 
 import io
