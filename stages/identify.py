@@ -62,8 +62,14 @@ class IdentifyParams(IdentificationParams):
 
 
 class Search(NamedTuple):
-    """One search: its name in the curves, the suffix of its metrics, the part of the probes of enrolled people, and the
-    images enrolled and looked for.
+    """One search.
+
+    Attributes:
+        name: its name in the curves.
+        suffix: of the names of its metrics.
+        part: the part of the split that the probes of enrolled people are in.
+        enrolled: numbers of the images that are enrolled, (n,).
+        probes: numbers of the images that are looked for, (m,).
     """
 
     name: str

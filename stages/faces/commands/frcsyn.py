@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from faces.commands import frcsyn_submission
+from faces.commands import frcsyn_rules, frcsyn_submission
 from faces.commands.arguments import parser
 from faces.commands.frcsyn_rules import BASELINE, PROPOSED, SUB_TASKS
 from faces.commands.frcsyn_submission import make_submission, open_experiment
@@ -57,7 +57,7 @@ def read_test_set_metrics(experiment: str) -> dict[str, dict[str, Any]]:
 def figures_of(metrics: dict[str, Any]) -> dict[str, float]:
     """Return FRCSyn's figures of a test set by the words for them; none if it has no labels."""
     found = {words: float(metrics[name]) for name, words in FIGURES.items() if name in metrics}
-    of_groups = f"of {measured_groups(metrics)} groups"
+    of_groups = f"of {groups_measured(metrics)} groups"
     found |= {f"{words} {of_groups}": float(metrics[name]) for name, words in GROUPS.items() if name in metrics}
     of_group = re.compile(f"({'|'.join(map(re.escape, FIGURES))})_of_group_(.+)")
     for name, value in metrics.items():
@@ -66,8 +66,11 @@ def figures_of(metrics: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def measured_groups(metrics: dict[str, Any]) -> int:
-    """Return over how many groups of a test set AVG, SD and TO are: those with enough comparisons."""
+def groups_measured(metrics: dict[str, Any]) -> int:
+    """Return over how many groups of a test set AVG, SD and TO are: those with enough comparisons.
+
+    The metric of this name says the same, but older experiments do not have it.
+    """
     return sum(name.startswith("accuracy_of_group_") for name in metrics)
 
 
@@ -111,7 +114,7 @@ def describe(by_experiment: dict[str, dict[str, dict[str, Any]]]) -> str:
     said = [f"{name}: has no labels, so no figures" for name in sorted(unlabelled)]
     for experiment, sets in by_experiment.items():
         for name, metrics in sets.items():
-            if "trade_off" in metrics and (count := measured_groups(metrics)) != GROUPS_OF_CHALLENGE:
+            if "trade_off" in metrics and (count := groups_measured(metrics)) != GROUPS_OF_CHALLENGE:
                 said.append(
                     f"{name}: TO of {experiment} is over {count} groups; the challenge has {GROUPS_OF_CHALLENGE}"
                 )
@@ -151,7 +154,7 @@ def submit(baseline: str, proposed: str, sub_task: str, real: Sequence[str], fol
 
 def submit_from_command_line(arguments: Sequence[str]) -> int:
     """Write the submission that the command line asks for."""
-    known = parser("frcsyn submit", frcsyn_submission.__doc__)
+    known = parser("frcsyn submit", f"{frcsyn_submission.__doc__}\n{frcsyn_rules.__doc__}")
     known.add_argument("--baseline", required=True, metavar="experiment", help="trained on real images alone")
     known.add_argument("--proposed", required=True, metavar="experiment", help="trained with synthetic images")
     known.add_argument("--sub-task", required=True, choices=list(SUB_TASKS))

@@ -1,9 +1,9 @@
 """The rules of FRCSyn's sub-tasks: their test sets, and what the two systems may be trained on.
 
 The baseline is trained on real images alone, the proposed system with synthetic ones. Sub-tasks 1.x are scored on
-BUPT-BalancedFace alone, 2.x on four test sets. In x.1 and x.2 the proposed system is trained on synthetic images alone,
-in x.3 on CASIA-WebFace too. In x.1 and x.3 there may be 500,000 synthetic images. (DeAndres-Tame et al. 2024,
-arXiv:2404.10378.)
+BUPT-BalancedFace alone and ranked by TO, 2.x are scored on four test sets and ranked by the average accuracy. In x.1
+and x.2 the proposed system is trained on synthetic images alone, in x.3 on CASIA-WebFace too. In x.1 and x.3 there may
+be 500,000 synthetic images. (DeAndres-Tame et al. 2024, arXiv:2404.10378.)
 """
 
 import re

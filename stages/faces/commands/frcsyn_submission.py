@@ -2,8 +2,7 @@
 
 A submission is a folder for each test set, with baseline.txt and proposed.txt, and a zip of them. A line of such a file
 is `<score>,<decision>`, as `0.41235678,1`, for the comparison that the same line of the comparison file lists. A system
-has one threshold for all test sets: the decision is 1 if the score is at or above it. frcsyn_rules.py has the rules of
-the sub-tasks.
+has one threshold for all test sets: the decision is 1 if the score is at or above it.
 """
 
 import io
@@ -50,9 +49,8 @@ NO_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 
 
 class Experiment(NamedTuple):
-    """An experiment: its name, where Git has it, its parameters, and `test_sets` of these by name."""
+    """An experiment: where Git has it, its parameters, and `test_sets` of these by name."""
 
-    name: str
     commit: str
     params: dict[str, Any]
     test_sets: dict[str, dict[str, Any]]
@@ -87,7 +85,7 @@ def open_experiment(name: str) -> Experiment:
     """
     commit = WORKSPACE if name == WORKSPACE else resolve_experiment(name)
     params = read_params_at(commit, name)
-    return Experiment(name, commit, params, entries(params, "test_sets", f"{name}: {PARAMS_FILE}"))
+    return Experiment(commit, params, entries(params, "test_sets", f"{name}: {PARAMS_FILE}"))
 
 
 def load_system(role: str, name: str, sub_task: str) -> System:
