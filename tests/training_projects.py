@@ -58,9 +58,9 @@ def new_training_project(folder: Path) -> Path:
     return folder
 
 
-def set_training(folder: Path, **changes: object) -> None:
+def set_training(folder: Path, threads: int = 2, **changes: object) -> None:
     """Write the parameters of a training."""
-    write_params(folder, sources=SOURCES, train=ALONE | changes)
+    write_params(folder, sources=SOURCES, runtime={"threads": threads}, train=ALONE | changes)
 
 
 def tf_config(workers: list[str], index: int) -> str:
