@@ -127,9 +127,11 @@ def artifacts(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files if "checkpoints" not in path.parts}
 
 
-def set_draws(folder: Path, draws: int) -> None:
+def set_threshold(folder: Path, threshold: float) -> None:
+    """Change a parameter of `evaluate` that no other stage reads, but for the card, which quotes figures."""
     params = folder / "params.yaml"
-    params.write_text(params.read_text().replace("bootstrap: 20", f"bootstrap: {draws}"), encoding="utf-8")
+    text = params.read_text().replace("similarity_threshold: 0.5", f"similarity_threshold: {threshold}")
+    params.write_text(text, encoding="utf-8")
 
 
 @pytest.mark.parametrize("remote", REMOTES, indirect=True)
@@ -147,13 +149,13 @@ def test_push_pull_and_change_one_thing(
     assert git(second, "status", "--porcelain") == ""
 
     third = colleague(author, "third")
-    set_draws(third, 21)
-    assert ran(dvc(third, "repro", "--pull", "--allow-missing")) == ["evaluate", "card"]  # which quotes figures
-    fetched = {path for path in artifacts(third) if path in artifacts(second) and "from_scratch" not in path}
+    set_threshold(third, 0.4)
+    assert ran(dvc(third, "repro", "--pull", "--allow-missing")) == ["evaluate", "card"]
+    fetched = artifacts(third).keys() - {*git(third, "ls-files").splitlines()}
     needed = {"data/embeddings.npy", "data/pairs.csv", "data/split.csv", "models/similarity.npz"}
     needed |= {"models/backbone.weights.h5"}  # by the card
-    made = {"models/threshold.json", "models/MODEL_CARD.md", "data/checked.txt"}  # by the stages themselves
-    assert {path for path in fetched if not path.endswith((".yaml", ".lock"))} == needed | made
+    made = {"models/threshold.json", "models/MODEL_CARD.md", "data/checked.txt", "data/scores.npz"}
+    assert fetched == needed | made
     print(
         f"\n{url.split(':')[0]}: {len(artifacts(second))} files pulled, nothing rerun; one change fetched {len(needed)}"
     )
@@ -186,16 +188,16 @@ def test_a_push_killed_in_the_middle_is_completed_by_the_next(
 
 def test_an_experiment_is_shared(author: Path, tmp_path: Path) -> None:
     add_remote(author, str(tmp_path / "remote"), {})
-    dvc(author, "exp", "run", "--name", "coarse", "--set-param", "metrics.bootstrap=21")
     dvc(author, "push")
-    dvc(author, "exp", "push", "origin", "coarse")
+    dvc(author, "exp", "run", "--name", "low", "--set-param", "evaluate.similarity_threshold=0.4")
+    dvc(author, "exp", "push", "origin", "low")
     second = colleague(author, "second")
-    dvc(second, "exp", "pull", "origin", "coarse")
     dvc(second, "pull")
-    dvc(second, "exp", "apply", "coarse")
-    assert (second / "metrics/evaluate/verification.json").read_bytes() == (
-        author / "metrics/evaluate/verification.json"
-    ).read_bytes()
+    dvc(second, "exp", "pull", "origin", "low")
+    dvc(second, "exp", "apply", "low")
+    assert artifacts(second) == artifacts(author)
+    metrics = Path("metrics/evaluate.json")
+    assert (second / metrics).read_bytes() == (author / metrics).read_bytes()
     assert ran(dvc(second, "repro")) == []
     print("\nexp push and pull: the experiment applies elsewhere, and nothing reruns")
 
@@ -216,27 +218,27 @@ def test_a_model_is_fetched_by_its_name(author: Path, tmp_path: Path) -> None:
 
 def test_what_the_run_cache_saves_and_what_it_does_not(author: Path, tmp_path: Path) -> None:
     add_remote(author, str(tmp_path / "remote"), {})
-    set_draws(author, 21)
+    set_threshold(author, 0.4)
     assert ran(dvc(author, "repro")) == ["evaluate", "card"]
-    verification = (author / "metrics/evaluate/verification.json").read_bytes()
+    figures = (author / "metrics/evaluate.json").read_bytes()
     git(author, "checkout", "--quiet", ".")
     assert ran(dvc(author, "repro")) == []
-    set_draws(author, 21)
+    set_threshold(author, 0.4)
     assert ran(dvc(author, "repro")) == []  # where it once ran, it is not run again
-    assert (author / "metrics/evaluate/verification.json").read_bytes() == verification
+    assert (author / "metrics/evaluate.json").read_bytes() == figures
     git(author, "checkout", "--quiet", ".")
     dvc(author, "push", "--run-cache")
     second = colleague(author, "second")
     dvc(second, "pull", "--run-cache")
-    set_draws(second, 21)
+    set_threshold(second, 0.4)
     # DVC's remote does not get what is kept in Git, as metrics are: the record of the run alone is not enough.
     assert ran(dvc(second, "repro")) == ["evaluate"]
-    assert (second / "metrics/evaluate/verification.json").read_bytes() == verification
+    assert (second / "metrics/evaluate.json").read_bytes() == figures
     print("\nrun cache: a run is not repeated where it ran; pushed and pulled, a stage with metrics in Git runs again")
 
 
 def test_a_grid_of_experiments_in_a_queue(author: Path) -> None:
-    grid = ["--set-param", "metrics.bootstrap=21,31", "--set-param", "pairs.anchors=1,2"]
+    grid = ["--set-param", "evaluate.similarity_threshold=0.4,0.6", "--set-param", "pairs.anchors=1,2"]
     dvc(author, "exp", "run", "--queue", *grid)
     dvc(author, "exp", "run", "--run-all", "--jobs", "1")
     shown = json.loads(dvc(author, "exp", "show", "--json"))
@@ -246,17 +248,17 @@ def test_a_grid_of_experiments_in_a_queue(author: Path) -> None:
     for experiment in experiments:
         (state,) = experiment["revs"]
         params = state["data"]["params"]["params.yaml"]["data"]
-        found.add((params["metrics"]["bootstrap"], params["pairs"]["anchors"]))
+        found.add((params["evaluate"]["similarity_threshold"], params["pairs"]["anchors"]))
         assert "accuracy_test_unseen" in state["data"]["metrics"]["metrics/evaluate.json"]["data"]
-    assert found == {(21, 1), (21, 2), (31, 1), (31, 2)}
+    assert found == {(0.4, 1), (0.4, 2), (0.6, 1), (0.6, 2)}
     name = experiments[0]["name"]
     chosen = experiments[0]["revs"][0]["data"]["params"]["params.yaml"]["data"]
     dvc(author, "exp", "apply", name)
     assert ran(dvc(author, "repro")) == []
     lock = (author / "dvc.lock").read_bytes()
-    draws, anchors = chosen["metrics"]["bootstrap"], chosen["pairs"]["anchors"]
+    threshold, anchors = chosen["evaluate"]["similarity_threshold"], chosen["pairs"]["anchors"]
     git(author, "checkout", "--quiet", ".")
-    set_draws(author, draws)
+    set_threshold(author, threshold)
     params = author / "params.yaml"
     params.write_text(params.read_text().replace("anchors: 4", f"anchors: {anchors}"), encoding="utf-8")
     dvc(author, "repro", "--force")
