@@ -99,7 +99,7 @@ def test_a_machine_with_other_data_is_refused(two_machines: list[Path]) -> None:
 
 
 def test_partial_fc_l2_and_what_is_not_synchronized(tmp_path: Path) -> None:
-    """By two processes as by two devices of a thread each, to the byte; the first loss, hardly rounded yet, as by one."""
+    """By two processes as by two devices of a thread each, to the byte; the first loss, hardly rounded, as by one."""
     folder = new_training_project(tmp_path / "project")
     for changes in ({"sample_rate": 0.3, "batch_size": 4, "l2": 0.001}, {"batch_norm": "local"}):
         alone, _ = trained(folder, epoch_images=8, epochs=1, **changes)

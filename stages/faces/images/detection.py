@@ -49,7 +49,8 @@ def check_installed() -> None:
     missing = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise StageError(
-            f"`format: photos` needs a face detector, which is not installed: pip install --no-deps {' '.join(missing)}"
+            "a face detector is needed to find faces in photos, and is not installed: "
+            f"pip install --no-deps {' '.join(missing)}"
         )
 
 

@@ -170,7 +170,10 @@ def _errors_name_the_source(name: str, source: Source) -> Iterator[None]:
     """Put the parameter before the message of a StageError; raise one if the source's folder is missing."""
     parameter = path_parameter(name, source)
     if not os.path.exists(source.path):
-        raise StageError(f"{parameter}: there is no such folder")
+        raise StageError(
+            f"{parameter}: there is no such folder; `dvc repro --allow-missing` goes on without it if DVC has what was "
+            "made of it"
+        )
     if not os.path.isdir(source.path):
         raise StageError(f"{parameter}: not a folder")
     with errors_named(parameter):
