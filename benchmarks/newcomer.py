@@ -18,7 +18,7 @@ from typing import NamedTuple
 import psutil
 
 COMMANDS = {"setup": ["make", "setup"], "repro": ["make", "repro"], "test": ["make", "test"], "ci": [".ci/run"]}
-SAMPLE_SECONDS = 0.2
+SAMPLE_SECONDS = 1.0  # to sum up the pages of a process takes the kernel 10 ms, in which the process waits
 
 
 class Cost(NamedTuple):
