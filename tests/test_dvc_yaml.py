@@ -180,6 +180,13 @@ def test_every_root_waits_for_the_check() -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
+def test_what_git_keeps_is_a_metric_or_a_plot(name: str) -> None:
+    """DVC's run cache, which brings back what was computed before, has no run with other outputs outside the cache."""
+    outputs = [next(iter(entry.values())) for entry in stage_of(name).get("outs", []) if isinstance(entry, dict)]
+    assert all(options.get("cache", True) for options in outputs)
+
+
+@pytest.mark.parametrize("name", STAGES)
 def test_what_dvc_caches_is_ignored_by_git_and_the_rest_is_not(name: str) -> None:
     stage = stage_of(name)
     for kind in ("outs", "metrics", "plots"):

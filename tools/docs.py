@@ -36,7 +36,7 @@ def headline() -> Table:
     """Return the five figures of README; over seeds of training too, if experiments/seeds.csv has this run."""
     details, found = read_json(METRICS / "evaluate/verification.json")[UNSEEN], read_json(METRICS / "identify.json")
     figures = [
-        ("accuracy", details, "accuracy", "share of pairs classified correctly; half of all pairs are genuine"),
+        ("accuracy", details, "accuracy", "share of sampled pairs classified correctly; half of them are genuine"),
         ("AUC", details, "auc", "probability that a genuine pair scores above an impostor pair"),
         ("EER", details, "eer", "error rate at the threshold where FMR and FNMR are equal"),
         ("FNMR at FMR 0.01", details, "fnmr_at_fmr_0.01", "FNMR at the threshold that accepts 1 % of impostor pairs"),
