@@ -58,7 +58,7 @@ def new_training_project(folder: Path) -> Path:
     return folder
 
 
-def set_training(folder: Path, threads: int = 2, **changes: object) -> None:
+def set_training(folder: Path, threads: object = 2, **changes: object) -> None:
     """Write the parameters of a training."""
     write_params(folder, sources=SOURCES, runtime={"threads": threads}, train=ALONE | changes)
 

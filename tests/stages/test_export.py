@@ -180,7 +180,7 @@ def test_figures_of_two_processors_are_the_same_when_rounded() -> None:
 
 
 def test_a_weight_that_int8_cannot_hold_is_named() -> None:
-    export.check_weights([np.float32([[-1e6, 2]]), np.zeros(3, np.float32)])
+    export.check_weights([np.array([[-1e6, 2]], np.float32), np.zeros(3, np.float32)])
     for value in (2e6, -8.4e7, np.inf, np.nan):
         with pytest.raises(StageError, match="models/backbone.weights.h5: a weight of .*train.back_end: none"):
-            export.check_weights([np.zeros((2, 2), np.float32), np.float32([value])])
+            export.check_weights([np.zeros((2, 2), np.float32), np.array([value], np.float32)])
