@@ -93,6 +93,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Processes that share the tests share it too.
     """
     start_tensorflow()
+    make_network_shallow()  # as in the process that makes it; a file that does not import TensorFlow has not done so
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
