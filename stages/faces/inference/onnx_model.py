@@ -46,7 +46,7 @@ class _Flatten(keras.layers.Layer):
 def _flattening_to_a_known_shape(network: Any) -> Any:
     """Return a network with `_Flatten` in place of Keras's own, which asks its input for the number of images.
 
-    tf2onnx simplifies that computation or leaves it, by the order of a Python set, which differs from run to run.
+    tf2onnx simplifies that computation in most runs and leaves it in a few, for whatever reason.
     """
 
     def clone(layer: Any) -> Any:
