@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.core.errors import StageError
 from faces.core.files import replacing, write_metrics, write_text
 from faces.core.params import Params, load_params
 from faces.core.quiet import quiet_stderr
@@ -38,7 +37,6 @@ from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import TRAIN, part_images, read_split
 
 DECIMALS = 4
-LARGEST_WEIGHT = 1e6  # of 84 million, LiteRT's int8 interpreter corrupted its memory and ended the process
 
 
 class ExportParams(Params):
@@ -47,16 +45,6 @@ class ExportParams(Params):
     lowest_cosine: float = Field(ge=0, le=1)
     lowest_cosine_int8: float = Field(ge=0, le=1)
     seed: int = Field(ge=0)
-
-
-def check_weights(weights: list[NDArray[np.float32]]) -> None:
-    """Raise StageError if a weight is too large for int8 arithmetic, as a back end of a few images makes them."""
-    largest = float(np.max([np.abs(array).max() for array in weights]))
-    if not largest <= LARGEST_WEIGHT:
-        raise StageError(
-            f"models/backbone.weights.h5: a weight of {largest:.2g}; formats take {LARGEST_WEIGHT:g} at most. "
-            "train.back_end has probably learnt from too few images: take more, or set train.back_end: none"
-        )
 
 
 def make_files(network: Any, calibration: NDArray[np.uint8]) -> dict[str, bytes]:
@@ -98,7 +86,6 @@ def main() -> None:
     compared = comparison.draw_compared_pairs(images, len(split), params.compared_pairs, params.seed)
     runtime.start(load_threads())
     network = backbone.load_backbone()
-    check_weights(network.get_weights())
     files = make_files(network, images[np.sort(sample)])
     with quiet_stderr():  # TensorFlow's input pipeline writes messages that are no errors
         predict = lambda images: network.predict(images, verbose=0)  # noqa: E731

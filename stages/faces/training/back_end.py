@@ -15,6 +15,7 @@ from faces.training.batches import Batches, BatchSize, Seed
 from faces.training.joint_bayesian import fit_joint_bayesian, linear_map
 
 MAX_IMAGES = 50_000  # that it learns from, of people drawn at random: some 400 MB with 512 numbers
+SMALLEST_SPREAD = 1e-3  # of embeddings around their mean, as a share of its length; float32 rounds to 1e-6 or so of it
 
 
 class BackEndParams(Params):
@@ -28,7 +29,7 @@ class BackEndParams(Params):
 def learn_back_end(
     backbone: Any, embed: Callable[[NDArray[np.uint8]], Any], batches: Batches, params: BackEndParams
 ) -> None:
-    """Put joint Bayesian's map into the last layer of a trained backbone; without a genuine pair, warn and keep it.
+    """Put joint Bayesian's map into the last layer of a trained backbone; if nothing can be learnt, warn and keep it.
 
     It learns from means over image and mirror image of the training images, unchanged. `embed` runs the backbone.
     """
@@ -48,6 +49,13 @@ def learn_back_end(
     parts = np.split(numbers, range(params.batch_size, len(numbers), params.batch_size))
     with ThreadPoolExecutor(load_threads()) as pool:
         embeddings = np.concatenate(list(pool.map(load, parts)))
+    size, spread = np.linalg.norm(embeddings.mean(axis=0)), np.sqrt(embeddings.var(axis=0).sum())
+    if spread < SMALLEST_SPREAD * size:
+        warn(
+            "params.yaml: train.back_end: joint_bayesian: it is left out, since all training images have nearly the "
+            f"same embedding ({spread:.2g} from their mean of length {size:.2g}): the network has learnt too little"
+        )
+        return
     model = fit_joint_bayesian(embeddings, labels)
     map_embeddings(backbone, model.mean, linear_map(model))
     say(f"joint Bayesian of {len(np.unique(labels))} people with {len(labels)} images is in the last layer")
