@@ -58,18 +58,23 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def memory_returned(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Return to the system what a file's tests of networks have left in memory: graphs, models, and malloc's blocks.
-
-    It takes half a second, so other files do without.
-    """
+def memory_returned() -> Iterator[None]:
+    """Return to the system what a file's tests have left in memory: graphs, models, and malloc's blocks."""
     yield
-    if request.path.parent.name not in ("inference", "network", "stages", "training"):
-        return
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
+        forget_gradients()
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def forget_gradients() -> None:
+    """Delete the gradients that swish has registered: TensorFlow keeps them, and through them each graph, for ever."""
+    from tensorflow.python.framework import ops
+
+    registry = ops.gradient_registry._registry  # noqa: SLF001
+    for name in [name for name in registry if name.startswith("CustomGradient-")]:
+        del registry[name]
 
 
 @pytest.fixture(scope="module")
