@@ -159,8 +159,9 @@ def evaluate_part(
 ) -> tuple[PartMetrics, Roc]:
     """Return the metrics of every pair of a part and of its `drawn` pairs, and the ROC; say what is left out."""
     folds = assign_folds(every, metrics.folds, metrics.seed)
+    advice = "a fold needs two people at least: lower metrics.folds in params.yaml, or add people"
     found = verification_metrics(
-        every, folds, drawn, choice.threshold, metrics, choice.calibration, help_with_folds="lower metrics.folds"
+        every, folds, drawn, choice.threshold, metrics, choice.calibration, help_with_folds=advice
     )
     say_left_out(part, found.left_out)
     tables = roc_points(part, found.curve), score_histogram(part, every), reliability(part, every, choice.calibration)

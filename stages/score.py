@@ -213,7 +213,10 @@ def main() -> None:
     scored = ScoredPairs(scores, pairs["same"].to_numpy(dtype=np.int8), person[a], person[b]).take(order)
     folds = np.repeat(pairs[["fold"]].to_numpy()[order], 2, axis=1)
     identities_known = bool(subjects.ne("").all())
-    found = verification_metrics(scored, folds, scored, threshold, metrics_params, calibration, identities_known)
+    advice = "the test set has too few pairs or, in a csv, too many folds in its column `fold`"
+    found = verification_metrics(
+        scored, folds, scored, threshold, metrics_params, calibration, identities_known, help_with_folds=advice
+    )
     groups = to_categories(pairs["group"].iloc[order])
     by_group = group_metrics(scored, groups, threshold, metrics_params, identities_known)
     say_left_out(name, [*found.left_out, *by_group.left_out])

@@ -95,7 +95,11 @@ def main() -> None:
         )
     write_metrics(Path("metrics/split.json"), sizes)
     say(
-        ", ".join(f"{part}: {sizes[f'images_{part}']} images of {sizes[f'subjects_{part}']} subjects" for part in PARTS)
+        ", ".join(
+            f"{part}: {images} images of {sizes[f'subjects_{part}']} subjects"
+            for part in PARTS
+            if (images := sizes[f"images_{part}"])
+        )
     )
 
 

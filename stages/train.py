@@ -123,6 +123,11 @@ def read_data(params: TrainParams, augment: AugmentParams) -> Data:
         )
     validation = Validation(images, split, params)
     check_choice(validation.set_aside and validation.has_both, params)
+    if not validation.has_both:
+        warn(
+            f"nothing is verified after an epoch: the {len(validation.numbers)} image(s) for that make no genuine and "
+            "impostor pairs; raise split.test_size or split.validation_subjects, or add images"
+        )
     files = [SPLIT_PATH, Path(params.initial_weights), Path(params.teacher), *images.paths]
     return Data(batches, validation, count_training_classes(split), files)
 

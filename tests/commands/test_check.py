@@ -10,9 +10,10 @@ import yaml
 from small_project import ROOT, git, run_command, small_params, working_in, write_params
 
 
-def test_the_projects_own_parameters_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_projects_own_parameters_pass(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     run_command("check")
+    assert capsys.readouterr().err == "params.yaml, sources and test sets: no errors found\n"
 
 
 def test_every_problem_of_every_stage_is_reported_at_once(project: Path, fails_with: Callable[..., str]) -> None:

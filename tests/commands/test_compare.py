@@ -110,7 +110,7 @@ def test_an_experiment_of_before_without_decisions_is_compared_in_all_else(
     IDENTIFIED_PATH.unlink()
     assert dispatch(["compare", "first", "workspace", "--draws", "50"]) == 0
     said, warned = capsys.readouterr()
-    assert warned.startswith("warning: workspace: data/identified.npz is not in DVC's cache; ")
+    assert warned.startswith("warning: workspace: data/identified.npz is missing; `dvc pull` fetches it, `dvc repro` ")
     assert warned.endswith("The figures of identification are left out\n")
     assert "test_seen: knn_accuracy is left out: not all experiments kept its decisions" in said
     assert "similarity_accuracy  " in said and "knn_accuracy  " not in said
@@ -121,9 +121,14 @@ def test_what_has_no_scores_is_named(experiments: Path, fails_with: Callable[...
     git(experiments, "commit", "--quiet", "--message", "without")
     (experiments / f"{PARTS_PATH}.dvc").unlink()
     said = fails_with("faces", "compare", "HEAD", "workspace")
-    assert "data/scores.npz is not in DVC's cache; `dvc pull` fetches it, `dvc repro` at that commit makes it" in said
+    commit = git(experiments, "rev-parse", "--short", "HEAD").strip()
+    (line,) = said.splitlines()
+    assert line == (
+        f"error: {commit}: data/scores.npz is neither in DVC's cache nor in a default remote. Run `dvc push` in the "
+        "clone that has it, or check that commit out and run `dvc repro`. An old commit may have no such file"
+    )
     said = fails_with("faces", "compare", "nowhere", "workspace")
     assert "error: nowhere: no experiment, branch, tag or commit of this name" in said
     PARTS_PATH.unlink()
     said = fails_with("faces", "compare", "workspace", "first")
-    assert "error: workspace: data/scores.npz is not in DVC's cache" in said
+    assert "error: workspace: data/scores.npz is missing; `dvc pull` fetches it, `dvc repro` makes it" in said

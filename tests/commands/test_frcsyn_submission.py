@@ -250,7 +250,5 @@ def test_an_experiment_without_a_set_of_frcsyn_is_named(project: Path) -> None:
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["test_sets"] = {"BUPT": {"format": "frcsyn", "images": "images", "pairs": "bupt.txt"}}
     Path("params.yaml").write_text(yaml.safe_dump(params))
-    with pytest.raises(
-        StageError, match=r"workspace: data/tests/BUPT.scores.npz is not in DVC's cache; `dvc pull` fetches it"
-    ):
+    with pytest.raises(StageError, match=r"workspace: data/tests/BUPT.scores.npz is missing; `dvc pull` fetches it"):
         make_submission("workspace", "workspace", "1.1", [], Path("submission"))

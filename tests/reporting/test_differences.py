@@ -102,6 +102,25 @@ def test_what_cannot_be_compared_is_said() -> None:
         compare([one], [one._replace(sets={})], 20, 0)
 
 
+def test_experiments_on_different_people_are_refused_in_one_line() -> None:
+    one, other = kept(drawn_scores(0, 1.0), 12, 4, embeddings="x"), kept(drawn_scores(1, 1.0), 12, 4, embeddings="y")
+    pairs = one.sets["test_unseen"].every
+    apart = pairs._replace(images=pairs.images + np.uint64(500))
+    first, second = (
+        scores._replace(
+            sets=dict.fromkeys(("test_seen", "test_unseen"), KeptSet(side, side)),
+            decisions={("test_seen", figure): side for figure in ("knn_accuracy", "dir_at_far_0.1")},
+        )
+        for scores, side in ((one, pairs), (other, apart))
+    )
+    with pytest.raises(StageError) as refused:
+        compare([first], [second], 20, 0)
+    assert str(refused.value) == (
+        "test_seen, test_unseen: the experiments were tested on different people or images: they have no genuine and "
+        "impostor pairs in common; compare two with the same `sources`, `split` and `test_sets` in params.yaml"
+    )
+
+
 def test_pairs_that_are_genuine_in_one_experiment_alone_are_left_out() -> None:
     one = kept(drawn_scores(0, 1.0), 12, 4)
     pairs = one.sets["test_unseen"].every

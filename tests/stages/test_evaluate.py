@@ -174,8 +174,14 @@ def check_thresholds(chosen_on: str, at_fmr_chosen_on: str) -> None:
     assert np.mean(cosines[~same] >= found["at_fmr"]["0.5"]["threshold"]) == pytest.approx(0.5, abs=1 / (~same).sum())
 
 
-def test_details_and_plots_of_every_part(project: Path) -> None:
+def test_details_and_plots_of_every_part(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_stage("evaluate")
+    (left_out,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("test_unseen: left out: ")]
+    assert (
+        "k-fold accuracy (needs two or more folds, and genuine and impostor pairs within each; of 2 fold(s), "
+        in left_out
+    )
+    assert "; a fold needs two people at least: lower metrics.folds in params.yaml, or add people)" in left_out
     details = json.loads(Path("metrics/evaluate/verification.json").read_text())
     headline = json.loads(Path("metrics/evaluate.json").read_text())
     assert list(details) == ["train", "test_seen", "test_unseen"]

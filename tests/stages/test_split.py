@@ -157,6 +157,7 @@ def test_names_in_two_sources_are_warned_of(
     printed = capsys.readouterr().err
     assert "warning: 20 name(s) are in several sources: 'subject 10' (x, y), 'subject 11' (x, y), " in printed
     assert f"so {shared} of 18 subjects of test_unseen have the name of a training subject" in printed
+    assert "train: " in printed and ": 0 images" not in printed  # no part that is empty
     write_params(project, split={"unseen_subjects": 0.3, "same_names": "one_person"})
     run_stage("split")
     assert "warning" not in capsys.readouterr().err

@@ -41,6 +41,17 @@ def test_training_learns_and_reports(project: Path) -> None:
     assert json.loads(Path("metrics/speed/train.json").read_text())["images_per_second"] > 0
 
 
+def test_a_split_that_leaves_nothing_to_verify_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = pd.read_csv("data/split.csv", dtype=str, keep_default_na=False)
+    tested = split["part"] == "test_seen"
+    split.loc[tested & split.duplicated(["part", "label"]), "part"] = "train"  # one test image of each person
+    split.to_csv("data/split.csv", index=False)
+    train.read_data(train_params(), NO_CHANGE)
+    people = split.loc[tested, "label"].nunique()
+    printed = capsys.readouterr().err
+    assert f"nothing is verified after an epoch: the {people} image(s) for that make no genuine and impostor" in printed
+
+
 def test_a_run_cut_off_after_an_epoch_ends_with_the_bytes_of_one_that_was_not(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

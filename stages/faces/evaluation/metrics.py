@@ -111,7 +111,7 @@ def verification_metrics(
         found = "there are none" if folds is None else describe_folds(every.same, folds)
         advice = f"; {help_with_folds}" if help_with_folds else ""
         left_out.append(
-            f"k-fold accuracy (needs two or more folds, with genuine and impostor pairs in each; {found}{advice})"
+            f"k-fold accuracy (needs two or more folds, and genuine and impostor pairs within each; {found}{advice})"
         )
     else:
         values |= {"fold_accuracy": float(accuracies.mean()), "fold_accuracy_std": float(accuracies.std())}

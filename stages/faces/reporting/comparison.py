@@ -1,7 +1,6 @@
 """The scores that experiments kept, read from DVC's cache, and the table of a comparison."""
 
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 from faces.core.errors import StageError
@@ -47,34 +46,26 @@ def seeds_of(experiment: str) -> dict[int, str]:
     seeds = {int(match[1]): name for name in names if (match := re.fullmatch(pattern, name))}
     if experiment not in names and seeds:
         return {seed: resolve_experiment(name) for seed, name in seeds.items()}
-    return {0: git("rev-parse", "--verify", f"{resolve_experiment(experiment)}^{{commit}}").strip()}
+    return {0: git("rev-parse", "--short", "--verify", f"{resolve_experiment(experiment)}^{{commit}}").strip()}
 
 
 def read_scores(reference: str) -> KeptScores:
-    """Return all scores of a commit or of the workspace; StageError if it kept none, or they are in no cache.
+    """Return all scores of a commit or of the workspace; StageError if it kept none, or they cannot be had.
 
     A warning says so if those of `identify` are missing.
     """
     listed = read_params_at(reference, reference).get("test_sets")
-    kept = read_kept(_require(reference, PARTS_PATH), f"{reference}: {PARTS_PATH}")
+    kept = read_kept(read_output_at(reference, PARTS_PATH), f"{reference}: {PARTS_PATH}")
     try:
-        identified = _require(reference, IDENTIFIED_PATH)
+        identified = read_output_at(reference, IDENTIFIED_PATH)
     except StageError as error:
         warn(f"{error}. The figures of identification are left out")
     else:
         kept.decisions.update(read_decisions(identified, f"{reference}: {IDENTIFIED_PATH}"))
     for name in listed if isinstance(listed, dict) else ():
         path = test_set_path(str(name))
-        kept.sets.update(read_kept(_require(reference, path), f"{reference}: {path}").sets)
+        kept.sets.update(read_kept(read_output_at(reference, path), f"{reference}: {path}").sets)
     return kept
-
-
-def _require(reference: str, path: Path) -> bytes:
-    """Return the content of a file that DVC keeps; StageError if the commit has none, or it is in no cache."""
-    try:
-        return read_output_at(reference, path)
-    except StageError as error:
-        raise StageError(f"{error}. Old commits may have no such file") from None
 
 
 class Comparison(NamedTuple):

@@ -103,7 +103,7 @@ def compare(
     names = [name for name in first[0].sets if all(name in kept.sets for kept in everything)]
     if not names:
         raise StageError("the experiments have no test set in common")
-    found, said = list[Difference](), list[str]()
+    found, said, apart = list[Difference](), list[str](), list[str]()
     if any(one.embeddings == other.embeddings for one, other in zip(first, second, strict=True)):
         said.append("the embeddings are the same, so all cosines are: only thresholds and votes can differ")
     for name in names:
@@ -118,10 +118,7 @@ def compare(
                 "another"
             )
         if not common.both_kinds:
-            said.append(
-                f"{name}: the experiments were tested on different people or images: they have no genuine and impostor "
-                "pairs in common"
-            )
+            apart.append(name)
             continue
         said.append(f"{name}: {_how_many(common, every, 'pairs in common,')}")
         of_drawn = pairs_of_one_kind(drawn)
@@ -138,11 +135,15 @@ def compare(
             _curve_figures(_take(pairs, rows), draws, seed) for pairs, rows in zip(every, common.places, strict=True)
         ]
         found += _differences(name, scored[: len(first)], scored[len(first) :], common.people)
+    if apart:
+        said.append(
+            f"{', '.join(apart)}: the experiments were tested on different people or images: they have no genuine and "
+            "impostor pairs in common; compare two with the same `sources`, `split` and `test_sets` in params.yaml"
+        )
     of_decisions, also_said = _compare_decisions(first, second, draws, seed)
-    found, said = found + of_decisions, said + also_said
-    if not found:
+    if not found and not of_decisions:
         raise StageError("\n".join(said))
-    return found, said
+    return found + of_decisions, said + also_said
 
 
 def _compare_decisions(

@@ -70,14 +70,14 @@ def read_file_at(commit: str, path: str) -> str:
 
 
 def read_output_at(commit: str, path: Path) -> bytes:
-    """Return what a stage of a commit wrote; StageError if it wrote no such file, or the file is in no cache."""
-    missing = StageError(
-        f"{commit}: {path} is not in DVC's cache; `dvc pull` fetches it, `dvc repro` at that commit makes it"
-    )
+    """Return what a stage of a commit wrote; StageError if it wrote no such file, or the file cannot be had.
+
+    DVC looks for it in its cache, then in its default remote.
+    """
     if commit == WORKSPACE:
         require_file(path)
         if not path.is_file():
-            raise missing
+            raise StageError(f"{commit}: {path} is missing; `dvc pull` fetches it, `dvc repro` makes it")
         return path.read_bytes()
     from dvc.api import read  # takes a second to import
     from dvc.exceptions import DvcException
@@ -85,5 +85,8 @@ def read_output_at(commit: str, path: Path) -> bytes:
     try:
         content: bytes = read(path.as_posix(), rev=commit, mode="rb")
     except (DvcException, OSError):
-        raise missing from None
+        raise StageError(
+            f"{commit}: {path} is neither in DVC's cache nor in a default remote. Run `dvc push` in the clone that has "
+            "it, or check that commit out and run `dvc repro`. An old commit may have no such file"
+        ) from None
     return content

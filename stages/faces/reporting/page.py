@@ -127,7 +127,7 @@ def told_apart(other: str) -> str:
     try:
         compared = compare_experiments(other, WORKSPACE, DRAWS, seed=0)
     except StageError as error:
-        return f'<p class="quiet">Intervals of the differences are left out. {html.escape(str(error))}.</p>'
+        return f'<p class="quiet">These differences have no intervals. {html.escape(str(error))}.</p>'
     words = html.escape(". ".join(compared.said))
     table = in_html(as_table(compared, other, "here"))
     return f"<p>On the same pairs, with 95 % intervals of the difference over people. {words}.</p>{table}"
