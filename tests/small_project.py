@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -218,8 +219,11 @@ def ran(output: str) -> list[str]:
     return [stage for line in lines if (stage := line.split("'")[1].split(":")[-1]) != "check"]
 
 
-def new_checkout(folder: Path) -> Path:
-    """Make a Git checkout of the project, as it is now, with small synthetic data that have not been drawn yet."""
+def new_checkout(folder: Path, shallow: bool = True) -> Path:
+    """Make a Git checkout of the project, as it is now, with small synthetic data that have not been drawn yet.
+
+    Its network is shallow (`make_network_shallow`), unless told otherwise.
+    """
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
     for name in names:
@@ -230,6 +234,9 @@ def new_checkout(folder: Path) -> Path:
     small_faces = {"subjects": 6, "images_per_subject": 6}
     sources = {"synthetic": {"path": "data/synthetic/images"}}
     write_params(folder, synthesize=small_faces, sources=sources)
+    network = folder / "stages/faces/network/mobilefacenet.py"
+    if shallow:
+        network.write_text(re.sub(r"repeats=\d", "repeats=1", network.read_text(encoding="utf-8")), encoding="utf-8")
     git(folder, "init", "--quiet")
     commit(folder, "a small project")
     return folder

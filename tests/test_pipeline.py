@@ -17,7 +17,7 @@ pytestmark = [needs_default_data, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return new_checkout(tmp_path_factory.mktemp("checkout") / "project")
+    return new_checkout(tmp_path_factory.mktemp("checkout") / "project", shallow=False)
 
 
 @pytest.fixture(scope="module")

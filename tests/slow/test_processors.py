@@ -19,7 +19,7 @@ EMULATOR = shutil.which("qemu-x86_64")
 
 
 def _portable_checkout(folder: Path) -> Path:
-    new_checkout(folder)
+    new_checkout(folder, shallow=False)
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     params["runtime"]["portable"] = True
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
