@@ -11,7 +11,8 @@ Experiments with several seeds are compared seed by seed. The interval of the me
 
     d +- t * sqrt(v + w),  w = max(0, s ** 2 - u) / S
 
-where v is the variance of d over replicates of people, and s the standard deviation of the differences of single seeds.
+where v is n / (n - 1) times the variance of d over replicates of people, and s the standard deviation of the
+differences of single seeds.
 u is the part of s ** 2 due to the sample of people, which v counts already: S / (S - 1) times the variance, over
 replicates, of a seed's distance from the mean of the seeds. t is the 97.5th percentile of Student's distribution, with
 (v + w) ** 2 / (v ** 2 / (n - 1) + w ** 2 / (S - 1)) degrees of freedom. (Satterthwaite 1946, "An approximate
