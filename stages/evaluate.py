@@ -77,8 +77,8 @@ from faces.tables.split_table import (
 MAX_LOST_BY_THRESHOLD = 0.05  # of accuracy, without a warning
 MAX_APART = 0.3  # FMR and FNMR at the threshold, without a warning
 WHY = {  # a threshold may not suit other people
-    TRAIN: "The network has probably memorised the training people. Set `split.validation_subjects` (such as 0.1) to "
-    "choose the threshold on others",
+    TRAIN: "It was chosen on people that the network was trained on. Set `split.validation_subjects` (such as 0.1) to "
+    "choose it on others",
     VALIDATION_UNSEEN: "Too few people are set aside, or people unlike these (`split.validation_sources`)",
 }
 HEADLINES = ("accuracy", "auc", "eer")  # of each part
@@ -159,7 +159,7 @@ def evaluate_part(
 ) -> tuple[PartMetrics, Roc]:
     """Return the metrics of every pair of a part and of its `drawn` pairs, and the ROC; say what is left out."""
     folds = assign_folds(every, metrics.folds, metrics.seed)
-    advice = "a fold needs two people at least: lower metrics.folds in params.yaml, or add people"
+    advice = "folds are of whole people, and each needs two: lower metrics.folds in params.yaml, or add people"
     found = verification_metrics(
         every, folds, drawn, choice.threshold, metrics, choice.calibration, help_with_folds=advice
     )

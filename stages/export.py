@@ -95,7 +95,7 @@ def main() -> None:
     for name, content in files.items():
         embeddings = comparison.embed_with_mirror(ways[name], compared.images, flip) if name in ways else by_keras
         metrics[name] = comparison.measure(name, len(content), embeddings, by_keras, compared)
-        say(f"{name}: {len(content):,} bytes, lowest cosine {metrics[name]['lowest_cosine']:.5f}")
+        say(f"{name}: {len(content):,} bytes, lowest cosine to Keras's embeddings {metrics[name]['lowest_cosine']:.5f}")
     comparison.check_cosines(metrics, params.model_dump())
     if portable():  # ONNX Runtime chooses its kernels by the processor
         metrics["onnx"] = rounded(metrics["onnx"])

@@ -91,7 +91,8 @@ def main() -> None:
         speed |= {f"{key}_{name}": value for key, value in part_speed.items()}
     write_metrics(Path("metrics/mine.json"), metrics)
     write_metrics(Path("metrics/speed/mine.json"), speed)
-    say(", ".join(f"{name}: {value:.3g}" for name, value in metrics.items()))
+    shown = {name: f"{value:,}" if isinstance(value, int) else f"{value:.3g}" for name, value in metrics.items()}
+    say(", ".join(f"{name}: {value}" for name, value in shown.items()))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Show how the embeddings lie, which pairs go most wrong, and for which attributes of images errors are frequent.
 
 Reads   data/embeddings.npy, data/split.csv, data/packed, data/attributes, models/threshold.json
-Writes  metrics/review/tsne.csv         x, y, subject: embeddings of some people in two dimensions
+Writes  metrics/review/tsne.csv         x, y, subject (a number): embeddings of some people in two dimensions
         metrics/review/worst_pairs.png  impostor pairs of the highest and genuine pairs of the lowest cosine; kept by
                                         DVC, not by Git, as it shows faces
         metrics/review/attributes.csv   FNMR and FMR of the pairs that have an image with each attribute
@@ -60,6 +60,7 @@ def choose_part(split: pd.DataFrame) -> str:
 def tsne(unit: Vectors, subjects: NDArray[np.str_], images: NDArray[np.int64], params: ReviewParams) -> pd.DataFrame:
     """Return t-SNE of the first `tsne_subjects` subjects, by name: columns x, y, subject, a row for each image.
 
+    The column has their numbers from 0, in order of names: Git keeps the table, and names may be private.
     (Van der Maaten, Hinton 2008, "Visualizing data using t-SNE".)
 
     Args:
@@ -72,13 +73,14 @@ def tsne(unit: Vectors, subjects: NDArray[np.str_], images: NDArray[np.int64], p
 
     first = sorted(set(subjects[images]))[: params.tsne_subjects]
     chosen = images[np.isin(subjects[images], first)]
+    people = np.searchsorted(first, subjects[chosen])
     if (unit[chosen] == unit[chosen[:1]]).all():  # as of a network that has learnt nothing: scikit-learn crashes
-        return pd.DataFrame({"x": 0.0, "y": 0.0, "subject": subjects[chosen]})
+        return pd.DataFrame({"x": 0.0, "y": 0.0, "subject": people})
     perplexity = min(PERPLEXITY, max(1.0, (len(chosen) - 1) / 3))  # has to be below the number of points
     embedder = TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=params.seed)
     with fixed_threads(1):  # several threads would add up in any order
         x, y = embedder.fit_transform(unit[chosen]).T
-    return pd.DataFrame({"x": x, "y": y, "subject": subjects[chosen]})
+    return pd.DataFrame({"x": x, "y": y, "subject": people})
 
 
 def worst_pairs(every: EveryPair, same: int, count: int) -> list[int]:
@@ -145,12 +147,13 @@ def main() -> None:
         say_left_out(part, by_group.left_out)
     sheet = draw_sheet(every, PackedImages(split), subjects, threshold, params.worst_pairs)
 
-    write_csv(FOLDER / "tsne.csv", without_markup(points))
+    write_csv(FOLDER / "tsne.csv", points)
     write_csv(FOLDER / "attributes.csv", without_markup(errors_by_attribute(every, attributes, threshold)))
     with replacing(FOLDER / "worst_pairs.png") as temporary:
         sheet.save(temporary)
     write_metrics(Path("metrics/review.json"), metrics)
-    say(f"{part}: {FOLDER}/worst_pairs.png, and errors by {attributes.shape[1]} attributes in attributes.csv")
+    by_attribute = f", errors by {attributes.shape[1]} attributes: {FOLDER}/attributes.csv" * bool(attributes.shape[1])
+    say(f"pairs of {part} with the worst scores: {FOLDER}/worst_pairs.png{by_attribute}")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from faces.core.errors import StageError
 from faces.core.files import write_metrics
 from faces.core.params import load_params
 from faces.core.run import run
-from faces.core.terminal import warn
+from faces.core.terminal import say, warn
 from faces.core.threads import fixed_threads, load_threads
 from faces.network.weight_files import differences
 from faces.tables.packed_images import PackedImages
@@ -123,7 +123,9 @@ def read_data(params: TrainParams, augment: AugmentParams) -> Data:
         )
     validation = Validation(images, split, params)
     check_choice(validation.set_aside and validation.has_both, params)
-    if not validation.has_both:
+    if validation.has_both:
+        say(f"validation_auc and validation_eer are of {len(validation.numbers)} images of `{validation.part}`")
+    else:
         warn(
             f"nothing is verified after an epoch: the {len(validation.numbers)} image(s) for that make no genuine and "
             "impostor pairs; raise split.test_size or split.validation_subjects, or add images"

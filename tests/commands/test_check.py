@@ -202,3 +202,15 @@ def test_damaged_weights_are_found(project: Path, fails_with: Callable[..., str]
 def test_people_set_aside_come_from_a_source_that_there_is(project: Path, fails_with: Callable[..., str]) -> None:
     write_params(project, split={"validation_subjects": 0.1, "validation_sources": ["drawn", "other"]})
     assert "params.yaml: split.validation_sources: 'other' is none of `sources`" in fails_with("faces", "check")
+
+
+def test_faces_that_git_would_add_are_warned_of(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Git ignores a folder that DVC keeps, since `dvc add` writes it into .gitignore."""
+    run_command("check")
+    assert "git add --all" not in capsys.readouterr().err  # no repository
+    git(project, "init", "--quiet")
+    run_command("check")
+    assert "sources.drawn.path: 'images' lies in the project and Git does not ignore it" in capsys.readouterr().err
+    Path(".gitignore").write_text("/images\n")
+    run_command("check")
+    assert "git add --all" not in capsys.readouterr().err

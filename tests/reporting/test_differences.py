@@ -10,6 +10,7 @@ from faces.core.errors import StageError
 from faces.reporting.differences import (
     BETTER,
     NO_INTERVAL,
+    EQUAL,
     UNDECIDED,
     WORSE,
     common_pairs,
@@ -65,7 +66,7 @@ def test_words_for_a_difference_that_is_seen_and_one_that_is_not() -> None:
     assert words == dict.fromkeys(words, BETTER) | {"accuracy": words["accuracy"]} and len(words) == 5
     assert {row.figure: row.verdict for row in compare([better], [first], 200, 0)[0]}["eer"] == WORSE
     assert {row.figure: row.verdict for row in compare([first], [alike], 200, 0)[0]}["auc"] == UNDECIDED
-    assert {row.verdict for row in compare([first], [first], 200, 0)[0]} == {UNDECIDED}
+    assert {row.verdict for row in compare([first], [first], 200, 0)[0]} == {EQUAL}
 
 
 def test_pairs_are_matched_by_the_names_of_their_images() -> None:

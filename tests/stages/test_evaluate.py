@@ -181,7 +181,7 @@ def test_details_and_plots_of_every_part(project: Path, capsys: pytest.CaptureFi
         "k-fold accuracy (needs two or more folds, and genuine and impostor pairs within each; of 2 fold(s), "
         in left_out
     )
-    assert "; a fold needs two people at least: lower metrics.folds in params.yaml, or add people)" in left_out
+    assert "; folds are of whole people, and each needs two: lower metrics.folds in params.yaml, or add people)" in left_out
     details = json.loads(Path("metrics/evaluate/verification.json").read_text())
     headline = json.loads(Path("metrics/evaluate.json").read_text())
     assert list(details) == ["train", "test_seen", "test_unseen"]
@@ -215,7 +215,7 @@ def test_a_threshold_that_suits_others_badly_is_warned_of(capsys: pytest.Capture
     warn_of_threshold(parts, "train")
     (line,) = capsys.readouterr().err.splitlines()
     assert "`test_unseen`: at the threshold chosen on `train` pairs, accuracy is 0.653 (FMR 0.100, FNMR 0.600)" in line
-    assert "where FMR and FNMR are equal, it is 0.833. The network has probably memorised the training people" in line
+    assert "where FMR and FNMR are equal, it is 0.833. It was chosen on people that the network was trained on" in line
     assert "Set `split.validation_subjects` (such as 0.1)" in line
     warn_of_threshold(parts, "validation_unseen")
     assert "Too few people are set aside" in capsys.readouterr().err

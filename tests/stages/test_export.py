@@ -137,6 +137,9 @@ def test_a_format_too_far_from_the_network_ends_the_stage(
     name = "int8" if key.endswith("int8") else "float16"
     assert f"error: {FILES[name]}: an embedding has a cosine of 0." in said
     assert f"params.yaml: export.{key} asks for 0.99999 at least" in said
+    write_params(project, export={"lowest_cosine": 0.99999, "lowest_cosine_int8": 0.99999})
+    said = fails_with("export")
+    assert all(f"error: {FILES[name]}: an embedding has" in said for name in ("float16", "int8"))
 
 
 def test_without_a_limit_any_format_is_taken(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

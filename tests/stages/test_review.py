@@ -52,7 +52,7 @@ def test_one_person_held_out_is_not_looked_at(project: Path, capsys: pytest.Capt
     split.loc[kept].to_csv("data/split.csv", index=False)
     np.save("data/embeddings.npy", np.load("data/embeddings.npy")[kept])
     run_stage("review")
-    assert "test_seen: metrics/review" in capsys.readouterr().err
+    assert "pairs of test_seen with the worst scores: metrics/review" in capsys.readouterr().err
 
 
 def test_the_stage_knows_attributes_and_groups(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_the_stage_knows_attributes_and_groups(project: Path, monkeypatch: pytes
     assert metrics["group_accuracy_mean"] == pytest.approx(
         (metrics["accuracy_of_group_x"] + metrics["accuracy_of_group_y"]) / 2
     )
-    assert len(pd.read_csv("metrics/review/tsne.csv")["subject"].unique()) == 2
+    assert sorted(pd.read_csv("metrics/review/tsne.csv")["subject"].unique()) == [0, 1]  # no names, since Git keeps it
     with Image.open("metrics/review/worst_pairs.png") as sheet:
         assert np.asarray(sheet).min() < 128 < 255 == np.asarray(sheet).max()
 

@@ -84,8 +84,20 @@ def check_sources() -> None:
             raise StageError(f"{PARAMS_FILE}: {key}: {source.path!r}: the source {other!r} has the same folder")
         if not left_to_dvc(Path(source.path)):
             check_source(name, source)
+            warn_if_git_would_add(f"sources.{name}.path", source.path)
 
     raise_all(partial(check, name) for name in sources)
+
+
+def warn_if_git_would_add(key: str, path: str) -> None:
+    """Warn if `git add --all` would add a folder of faces to the repository."""
+    with suppress(OSError):  # without Git, there is nothing to warn of
+        ignored = subprocess.run(["git", "check-ignore", "--quiet", path], capture_output=True).returncode
+        if ignored == 1:  # it is 128 outside the repository
+            warn(
+                f"{PARAMS_FILE}: {key}: {path!r} lies in the project and Git does not ignore it: `git add --all` would "
+                f"commit the faces. Move it out of the project, or let DVC keep it: `dvc add {path}`"
+            )
 
 
 def check_test_sets() -> None:

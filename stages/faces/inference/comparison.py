@@ -86,17 +86,19 @@ def measure(
 
 
 def check_cosines(metrics: dict[str, dict[str, float]], limits: dict[str, float]) -> None:
-    """Raise StageError if a format's lowest cosine to Keras is below its limit; a limit of 0 accepts all.
+    """Raise StageError, a line each, for formats whose lowest cosine to Keras is below the limit; 0 accepts all.
 
     `limits` are by the key of the section `export:`.
     """
-    for name, measured in metrics.items():
-        key = FORMATS[name].limit
-        if (limit := limits[key]) and measured["lowest_cosine"] < limit:
-            raise StageError(
-                f"{FORMATS[name].path}: an embedding has a cosine of {measured['lowest_cosine']:.5f} to that of Keras; "
-                f"params.yaml: export.{key} asks for {limit:g} at least"
-            )
+    too_low = [
+        f"{FORMATS[name].path}: an embedding has a cosine of {measured['lowest_cosine']:.5f} to that of Keras; "
+        f"params.yaml: export.{key} asks for {limit:g} at least"
+        for name, measured in metrics.items()
+        if (limit := limits[key := FORMATS[name].limit]) and measured["lowest_cosine"] < limit
+    ]
+    if too_low:
+        advice = ". A network that is hardly trained is sensitive to rounding: train for longer, or lower the limit"
+        raise StageError("\n".join(too_low) + advice)
 
 
 def time_formats(network: Any, files: dict[str, bytes], images: Images) -> dict[str, float]:

@@ -37,7 +37,7 @@ from faces.evaluation.scored_pairs import ScoredPairs, sort_descending
 from faces.evaluation.verification import accuracy
 from faces.tables.kept_scores import MAX_PAIRS, KeptPairs, KeptScores
 
-BETTER, WORSE, UNDECIDED, NO_INTERVAL = "better", "worse", "not told apart", "no interval"
+BETTER, WORSE, UNDECIDED, EQUAL, NO_INTERVAL = "better", "worse", "not told apart", "equal", "no interval"
 ERRORS = ("eer", "loss", "fmr", "fnmr", "cllr", "failure_to_enrol")  # parts of names of metrics of which less is better
 ACCEPTED = 0.5  # between the scores of decisions: 1 if a pair was accepted, else 0
 DIR = "dir_at_far_"  # begins the name of a figure; the rate follows
@@ -54,7 +54,7 @@ class Difference(NamedTuple):
         second: its value in the second.
         low, high: ends of the 95 % interval of second - first; None if there is none: the set does not name its people
             or names one alone, or no replicate has the figure.
-        verdict: of the second experiment: better, worse, not told apart by these data, or no interval.
+        verdict: of the second experiment: better, worse, not told apart by these data, equal, or no interval.
     """
 
     set: str
@@ -106,7 +106,7 @@ def compare(
         raise StageError("the experiments have no test set in common")
     found, said, apart = list[Difference](), list[str](), list[str]()
     if any(one.embeddings == other.embeddings for one, other in zip(first, second, strict=True)):
-        said.append("the embeddings are the same, so all cosines are: only thresholds and votes can differ")
+        said.append("the embeddings are the same, and so are all cosines; only thresholds and votes can differ")
     for name in names:
         every, drawn = ([_part(kept.sets[name][kind]) for kept in everything] for kind in (0, 1))
         if not all(len(pairs.same) for pairs in every):
@@ -304,6 +304,8 @@ def difference_interval(
 def _verdict(figure: str, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return NO_INTERVAL
+    if low == high == 0:
+        return EQUAL
     if low <= 0 <= high:
         return UNDECIDED
     return BETTER if (high < 0) == less_is_better(figure) else WORSE

@@ -182,7 +182,11 @@ def body(against: str | None) -> str:
     sections["Pictures"] = "".join(pictures())
     sections["Formats"] = in_html(exports_table(read_json(METRICS / "export.json")))
     other = against or last_with_other_metrics()
-    sections["Against the experiment before"] = comparison(other) if other else "<p>There is none to compare with.</p>"
+    sections["Against an earlier experiment"] = comparison(other) if other else "<p>There is none to compare with.</p>"
+    if not against:
+        sections["Against an earlier experiment"] += (
+            '<p class="quiet">By default, it is the last commit with these sources and other figures.</p>'
+        )
     return "\n".join([*parts, *(f"<h2>{heading}</h2>\n{text}" for heading, text in sections.items())])
 
 

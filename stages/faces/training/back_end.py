@@ -58,4 +58,7 @@ def learn_back_end(
         return
     model = fit_joint_bayesian(embeddings, labels)
     map_embeddings(backbone, model.mean, linear_map(model))
-    say(f"joint Bayesian of {len(np.unique(labels))} people with {len(labels)} images is in the last layer")
+    say(
+        "a joint Bayesian back end, learnt from the embeddings of "
+        f"{len(labels)} training images of {len(np.unique(labels))} people, is now part of the last layer"
+    )
