@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 from faces.core.errors import StageError
 from faces.reporting.differences import (
     BETTER,
-    NO_INTERVAL,
     EQUAL,
+    NO_INTERVAL,
     UNDECIDED,
     WORSE,
     common_pairs,

@@ -181,7 +181,10 @@ def test_details_and_plots_of_every_part(project: Path, capsys: pytest.CaptureFi
         "k-fold accuracy (needs two or more folds, and genuine and impostor pairs within each; of 2 fold(s), "
         in left_out
     )
-    assert "; folds are of whole people, and each needs two: lower metrics.folds in params.yaml, or add people)" in left_out
+    assert (
+        "; folds are of whole people, and each needs two: lower metrics.folds in params.yaml, or add people)"
+        in left_out
+    )
     details = json.loads(Path("metrics/evaluate/verification.json").read_text())
     headline = json.loads(Path("metrics/evaluate.json").read_text())
     assert list(details) == ["train", "test_seen", "test_unseen"]
