@@ -62,7 +62,7 @@ def memory_returned() -> Iterator[None]:
     """Return to the system what a file's tests have left in memory: graphs, models, and malloc's blocks."""
     yield
     if "keras" in sys.modules:
-        sys.modules["keras"].backend.clear_session()
+        sys.modules["keras"].backend.clear_session(free_memory=False)  # garbage is collected below
         forget_gradients()
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -18,7 +18,7 @@ def test_two_clones_and_a_forced_rerun_give_the_same_bytes(uninterrupted: Path, 
     dvc(other, "repro")
     assert outcome(other) == expected
     print(f"\nrun in two clones: {len(expected)} files the same, dvc.lock and all metrics among them")
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
         assert ran(dvc(other, "repro", "--force")) == PIPELINE
     finally:
@@ -26,7 +26,7 @@ def test_two_clones_and_a_forced_rerun_give_the_same_bytes(uninterrupted: Path, 
             process.kill()
             process.wait()
     assert outcome(other) == expected
-    print("forced to run again on a machine loaded by two busy loops: the same bytes")
+    print("forced to run again on a machine loaded by four busy loops: the same bytes")
 
 
 def test_without_dvc_the_stages_give_the_same_bytes(uninterrupted: Path, tmp_path: Path) -> None:
