@@ -209,8 +209,13 @@ def test_faces_that_git_would_add_are_warned_of(project: Path, capsys: pytest.Ca
     run_command("check")
     assert "git add --all" not in capsys.readouterr().err  # no repository
     git(project, "init", "--quiet")
+    Path("pairs.csv").write_text("a,b,same\nsubject 0/0.png,subject 0/1.png,1\nsubject 0/0.png,subject 1/0.png,0\n")
+    shutil.copytree("images", "test")
+    write_params(project, test_sets={"x": {"format": "csv", "images": "test", "pairs": "pairs.csv"}})
     run_command("check")
-    assert "sources.drawn.path: 'images' lies in the project and Git does not ignore it" in capsys.readouterr().err
-    Path(".gitignore").write_text("/images\n")
+    said = capsys.readouterr().err
+    assert "sources.drawn.path: 'images' lies in the project and Git does not ignore it" in said
+    assert "test_sets.x.images: 'test' lies in the project and Git does not ignore it" in said
+    Path(".gitignore").write_text("/images\n/test\n")
     run_command("check")
     assert "git add --all" not in capsys.readouterr().err

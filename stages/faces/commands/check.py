@@ -107,6 +107,7 @@ def check_test_sets() -> None:
     def check(name: str) -> None:
         if not any(left_to_dvc(Path(path)) for path in (sets[name].images, sets[name].pairs)):
             check_set(name, sets[name])
+            warn_if_git_would_add(f"test_sets.{name}.images", sets[name].images)
 
     raise_all(partial(check, name) for name in sets)
 

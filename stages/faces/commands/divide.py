@@ -4,14 +4,15 @@
     faces divide <folder> --pairs <folder>/pairs.txt [--folds 4 5]
 
 It writes data/real/train/<person>/<image> and data/real/test/<person>/<image>, links to the images or copies, and
-data/real/test.csv, pairs of the test people drawn at random: a, b, same. With a list of pairs in LFW's format, the test
-people are those of its folds, or of the named ones, counted from 1, and test.csv has their pairs: a, b, same, fold.
-Files that are no images, and hidden ones, are left out. Git ignores data/real, since the pictures show people.
+data/real/test.csv, pairs of the test people drawn at random, half of them genuine: a, b, same. With a list of pairs in
+LFW's format, the test people are those of its folds, or of the named ones, counted from 1, and test.csv has their
+pairs: a, b, same, fold. Files that are no images, and hidden ones, are left out. Git ignores data/real, since the
+pictures show people.
 """
 
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from faces.external.pair_files import NamedPair, read_lfw_pairs
 from faces.images.image_folder import is_image_name
 
 REAL = Path("data/real")
-MAX_GENUINE, MAX_IMPOSTOR = 5_000, 20_000
+MAX_PAIRS = 5_000  # of either kind
 
 
 def place(images: list[Path], folder: Path) -> None:
@@ -36,16 +37,16 @@ def place(images: list[Path], folder: Path) -> None:
 
 
 def draw_pairs(images: list[str], seed: int) -> pd.DataFrame:
-    """Return pairs of images <person>/<name>: genuine pairs, then impostor pairs, at most MAX_… of each at random."""
-
-    def of_kind(same: bool) -> Iterator[tuple[str, str]]:
-        return ((a, b) for a, b in combinations(images, 2) if (Path(a).parent == Path(b).parent) == same)
-
-    rng, drawn = np.random.default_rng(seed), []
-    for same, most in ((True, MAX_GENUINE), (False, MAX_IMPOSTOR)):
-        pairs = list(of_kind(same))
-        chosen = np.sort(rng.permutation(len(pairs))[:most])
-        drawn += [(*pairs[number], int(same)) for number in chosen]
+    """Return pairs of images <person>/<name>, as many genuine as impostor ones: at most MAX_PAIRS each, at random."""
+    kinds: dict[int, list[tuple[str, str]]] = {1: [], 0: []}
+    for a, b in combinations(images, 2):
+        kinds[int(Path(a).parent == Path(b).parent)].append((a, b))
+    most, rng = min(MAX_PAIRS, *map(len, kinds.values())), np.random.default_rng(seed)
+    drawn = [
+        (*pairs[number], same)
+        for same, pairs in kinds.items()
+        for number in np.sort(rng.permutation(len(pairs))[:most])
+    ]
     return pd.DataFrame(drawn, columns=["a", "b", "same"])
 
 

@@ -19,9 +19,9 @@ from faces.commands.recognition import (
     choose_threshold,
     describe_threshold,
     make_reader,
-    percent,
     read_face,
     recognition_parser,
+    with_interval,
 )
 from faces.core.errors import StageError
 from faces.inference.gallery import read_gallery
@@ -45,13 +45,12 @@ def identify(options: argparse.Namespace) -> Answer:
     people, images = len(set(gallery.subjects.tolist())), len(gallery.subjects)
     fpir = 1 - (1 - chosen["fmr"]) ** images
     ends = [1 - (1 - end) ** images for end in chosen["fmr_interval"] or ()]
-    between = f" ({percent(ends[0])} to {percent(ends[1])})" if ends else ""
     lines = [f"{'nobody of those enrolled' if found is None else found}"]
     lines += [f"  {score:.3f}  {subject}" for subject, score in ranked]
     lines += [
         describe_threshold(chosen),
         f"these are rates of one comparison; with {images:,} comparisons, to the images of {people} people, "
-        f"{percent(fpir)}{between} of strangers would be wrongly identified as somebody (FPIR, if comparisons were "
+        f"{with_interval(fpir, ends)} of strangers would be wrongly identified as somebody (FPIR, if comparisons were "
         "independent)",
     ]
     content = {

@@ -6,7 +6,7 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -189,8 +189,12 @@ def describe_threshold(chosen: dict[str, Any]) -> str:
 
 
 def _rate(chosen: dict[str, Any], name: str) -> str:
-    ends = chosen[f"{name}_interval"]
-    return percent(chosen[name]) + (f" ({percent(ends[0])} to {percent(ends[1])})" if ends else "")
+    return with_interval(chosen[name], chosen[f"{name}_interval"])
+
+
+def with_interval(share: float, ends: Sequence[float] | None) -> str:
+    """Return a share in per cent, with the ends of its 95 % confidence interval if there is one."""
+    return percent(share) + (f" (95% CI {percent(ends[0])} to {percent(ends[1])})" if ends else "")
 
 
 def percent(share: float) -> str:
