@@ -11,7 +11,7 @@ Run     python stages/identify.py
 `rank_<k>` is closed-set identification: the right person is among the k best-scoring ones. `dir_at_far_<rate>` is
 open-set identification: the right person is found first, at the threshold that accepts that share of strangers. Both
 are given twice: with `train` enrolled, `test_seen` as probes and `test_unseen` as strangers; and, with the suffix
-`_unseen`, among people that training never saw: half are enrolled by a few images each, the others are strangers.
+`_test_unseen`, among people that training never saw: half are enrolled by a few images each, the others are strangers.
 `<metric>_low` and `<metric>_high` are the ends of its 95 % interval over people.
 
 The metrics are computed in faces/evaluation/identification.py.
@@ -65,16 +65,14 @@ class Search(NamedTuple):
     """One search.
 
     Attributes:
-        name: its name in the curves.
+        part: the part of the split that the probes of enrolled people are in, which names the search in the curves.
         suffix: of the names of its metrics.
-        part: the part of the split that the probes of enrolled people are in.
         enrolled: numbers of the images that are enrolled, (n,).
         probes: numbers of the images that are looked for, (m,).
     """
 
-    name: str
-    suffix: str
     part: str
+    suffix: str
     enrolled: NDArray[np.int64]
     probes: NDArray[np.int64]
 
@@ -88,8 +86,8 @@ def choose_searches(split: pd.DataFrame, params: IdentifyParams) -> list[Search]
         for images in (part_images(split, TEST_SEEN), unseen, unseen[~enrolled])
     )
     return [
-        Search("seen", "", TEST_SEEN, part_images(split, TRAIN), np.concatenate([seen, strangers])),
-        Search("unseen", "_unseen", TEST_UNSEEN, unseen[enrolled], others),
+        Search(TEST_SEEN, "", part_images(split, TRAIN), np.concatenate([seen, strangers])),
+        Search(TEST_UNSEEN, f"_{TEST_UNSEEN}", unseen[enrolled], others),
     ]
 
 
@@ -148,10 +146,10 @@ def identify(
     metrics, curve, left_out = identification_metrics(
         ranked, labels[search.probes], len(gallery.identities), params, draws
     )
-    say_left_out(search.name, left_out)
+    say_left_out(search.part, left_out)
     for sentence in describe_easy_ranks(params.ranks, len(gallery.identities)):
-        say(f"{search.name}: {sentence}")
-    table = pd.DataFrame({"set": search.name, "rank": np.arange(1, len(curve) + 1), "rate": curve})
+        say(f"{search.part}: {sentence}")
+    table = pd.DataFrame({"set": search.part, "rank": np.arange(1, len(curve) + 1), "rate": curve})
     known, decisions = ranked.rank > 0, Decisions()
     if known.any():
         decisions[search.part, "rank_1"] = names.keep_probes(search.probes[known], ranked.rank[known] == 1)
@@ -182,7 +180,7 @@ def main() -> None:
         decisions: Decisions = {(TEST_SEEN, "knn_accuracy"): names.keep_probes(probes, right)}
         for search in choose_searches(split, params):
             if len(search.enrolled) == 0:
-                say(f"{search.name}: nobody to enrol")
+                say(f"{search.part}: nobody to enrol")
                 continue
             found = identify(search, unit, labels, names, params, draws)
             metrics |= found.metrics

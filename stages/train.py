@@ -42,7 +42,7 @@ from faces.core.terminal import say, warn
 from faces.core.threads import fixed_threads, load_threads
 from faces.network.weight_files import differences
 from faces.tables.packed_images import PackedImages
-from faces.tables.split_table import SPLIT_PATH, count_training_classes, image_labels, read_split
+from faces.tables.split_table import SPLIT_PATH, TEST_SEEN, count_training_classes, image_labels, read_split
 from faces.training.augmentation import AugmentParams, PhotoAugmenter
 from faces.training.back_end import BackEndParams, learn_back_end
 from faces.training.batches import Batches, BatchParams, image_groups
@@ -122,7 +122,7 @@ def read_data(params: TrainParams, augment: AugmentParams) -> Data:
             "to learn much; raise train.epochs, or set train.epoch_images"
         )
     validation = Validation(images, split, params)
-    check_choice(validation.set_aside and validation.has_both, params)
+    check_choice(validation.part != TEST_SEEN and validation.has_both, params)
     if validation.has_both:
         say(f"validation_auc and validation_eer are of {len(validation.numbers)} images of `{validation.part}`")
     else:

@@ -12,6 +12,7 @@ import yaml
 from dvc.dependency import Dependency
 from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
+from dvc.utils.serialize import modify_yaml
 from tools.without_dvc import stage_commands
 
 from faces.core.pipeline import STAGES
@@ -348,3 +349,14 @@ def test_packages_hold_a_docstring_alone_and_import_each_other_without_a_cycle()
         needs.setdefault(path.parent.name, set()).update(rooms - {path.parent.name})
     graph = networkx.DiGraph((room, other) for room, others in needs.items() for other in others)
     assert networkx.is_directed_acyclic_graph(graph), list(networkx.simple_cycles(graph))
+
+
+def test_an_experiment_changes_only_its_own_line_of_params_yaml(tmp_path: Path) -> None:
+    """`dvc exp run -S` writes the file in DVC's layout, which is therefore the layout that it has."""
+    copy = tmp_path / "params.yaml"
+    shutil.copyfile(ROOT / "params.yaml", copy)
+    with modify_yaml(copy) as params:
+        params["train"]["epochs"] = 99
+    before, after = (path.read_text(encoding="utf-8").splitlines() for path in (ROOT / "params.yaml", copy))
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert [new.strip().startswith("epochs: 99 #") for _, new in changed] == [True]

@@ -43,8 +43,8 @@ def headline() -> Table:
         (
             "rank 1",
             found,
-            "rank_1_unseen",
-            f"share of probes whose own person ranks first among {found['enrolled_unseen']} enrolled people",
+            "rank_1_test_unseen",
+            f"share of probes whose own person ranks first among {found['enrolled_test_unseen']} enrolled people",
         ),
     ]
     seeds = (
@@ -69,8 +69,8 @@ def verification() -> Table:
 def identification() -> Table:
     """Return the identification metrics of both searches."""
     found = read_json(METRICS / "identify.json")
-    names = [name for name in found if f"{name}_unseen" in found]
-    rows = [[f"`{name}`", *(_number(found, f"{name}{suffix}") for suffix in ("", "_unseen"))] for name in names]
+    names = [name for name in found if f"{name}_test_unseen" in found]
+    rows = [[f"`{name}`", *(_number(found, f"{name}{suffix}") for suffix in ("", "_test_unseen"))] for name in names]
     rows += [[f"`{name}`", _number(found, name), "–"] for name in ("knn_accuracy", "knn_accuracy_pixels")]
     return Table(["figure", "training people", "people never seen"], rows)
 

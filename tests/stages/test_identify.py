@@ -16,7 +16,7 @@ from small_project import run_stage, write_params
 def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_stage("identify")
     printed = capsys.readouterr().err
-    (line,) = (line for line in printed.splitlines() if line.startswith("unseen: left out: "))
+    (line,) = (line for line in printed.splitlines() if line.startswith("test_unseen: left out: "))
     assert "dir_at_far_0.01 (needs 100 probes of strangers, there are" in line
     assert "seen: rank_5 is always 1, since only 4 people are enrolled" in printed
     metrics = json.loads(Path("metrics/identify.json").read_text())
@@ -54,13 +54,13 @@ def test_the_stage_reports_embeddings_beside_pixels(project: Path, capsys: pytes
     np.testing.assert_allclose(searched.scores, expected, atol=1e-6)
     assert metrics["rank_5"] == 1.0  # there are four people
     curves = pd.read_csv("metrics/identify/cmc.csv")
-    seen = curves[curves["set"] == "seen"]
+    seen = curves[curves["set"] == "test_seen"]
     assert seen["rank"].tolist() == list(range(1, 51)) and seen["rate"].iloc[0] == pytest.approx(metrics["rank_1"])
     unseen = labels[part == "test_unseen"]
-    assert metrics["probes_unseen"] + metrics["strangers_unseen"] == len(unseen) - 3  # of one person of two
+    assert metrics["probes_test_unseen"] + metrics["strangers_test_unseen"] == len(unseen) - 3  # of one person of two
     assert metrics["strangers"] == len(unseen)
-    assert (metrics["enrolled"], metrics["enrolled_unseen"]) == (4, 1)
-    for name in ("rank_1", "dir_at_far_0.1", "rank_1_unseen"):  # the suffix of the search comes before the end's
+    assert (metrics["enrolled"], metrics["enrolled_test_unseen"]) == (4, 1)
+    for name in ("rank_1", "dir_at_far_0.1", "rank_1_test_unseen"):  # the suffix of the search comes before the end's
         assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
 
 
@@ -89,4 +89,4 @@ def test_probes_are_bounded(project: Path) -> None:
     metrics = json.loads(Path("metrics/identify.json").read_text())
     # Of test_seen and of the strangers, test_unseen, 4 each; and 4 of those of test_unseen who are not enrolled.
     assert metrics["probes"] == 4 and metrics["strangers"] == 4
-    assert metrics["probes_unseen"] + metrics["strangers_unseen"] == 4
+    assert metrics["probes_test_unseen"] + metrics["strangers_test_unseen"] == 4

@@ -214,7 +214,7 @@ def test_a_network_of_mixed_precision_is_saved_in_float32(project: Path, precisi
     "changes, message",
     [
         ({"epochs": -1}, "train.epochs: -1: input should be greater than or equal to 0"),
-        ({"learning_rate_min": 0.5}, "params.yaml: train: learning_rate_min 0.5 is above learning_rate 0.1"),
+        ({"learning_rate_min": 0.5}, "params.yaml: train: learning_rate_min 0.5 is above learning_rate 0.2"),
         ({"seed": 2**32}, "train.seed: 4294967296: input should be less than 4294967296"),
         ({"initial_weights": "models/../models/backbone.weights.h5"}, "training replaces this file"),
         ({"margin": 2.0}, "train.margin: 2.0: input should be less than or equal to 1.57"),

@@ -56,5 +56,5 @@ def test_validation_goes_by_the_people_set_aside(project: Path) -> None:
     run_stage("split")
     split = read_split()
     validation = Validation(PackedImages(split), split, train_params())
-    assert set(split["part"][validation.numbers]) == {"validation_unseen"} and validation.set_aside
+    assert set(split["part"][validation.numbers]) == {"validation_unseen"}
     assert not set(split["label"][validation.numbers]) & set(split["label"][split["part"] == "train"])

@@ -81,6 +81,11 @@ def require_file(path: Path) -> None:
         raise StageError(f"{path} is not a file")
 
 
+def missing_metrics(path: Path) -> StageError:
+    """Return the error of a file that Git keeps, below metrics/, and that is missing."""
+    return StageError(f"{path} is missing; `dvc repro` makes it, `git checkout metrics && dvc checkout` brings it")
+
+
 def link_or_copy(path: Path, target: Path) -> None:
     """Make `target` a hard link to the file `path`, or a copy where the file system has no hard links."""
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faces.core.errors import StageError
-from faces.core.files import require_file
+from faces.core.files import missing_metrics, require_file
 
 
 def read_json(path: Path) -> Any:
@@ -15,9 +15,7 @@ def read_json(path: Path) -> Any:
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StageError(
-            f"{path} is missing; `dvc repro` makes it, `git checkout metrics && dvc checkout` brings it"
-        ) from None
+        raise missing_metrics(path) from None
     except ValueError as error:
         raise StageError(f"{path}: {error}") from None
 

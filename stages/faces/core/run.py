@@ -17,8 +17,8 @@ from faces.core.errors import StageError
 from faces.core.terminal import say
 
 NOTHING_LOST = (
-    "nothing half-written was left; `git checkout dvc.lock metrics && dvc checkout --with-deps dvc.yaml` brings back "
-    "the outputs of the last commit"
+    "nothing half-written was left; `git checkout dvc.lock metrics data && dvc checkout --with-deps dvc.yaml` brings "
+    "back the outputs of the last commit"
 )
 USER_ERRORS = (  # of the system, which the user can repair: a full or read-only disk, rights, a folder for a file
     errno.ENOSPC,

@@ -95,6 +95,13 @@ def last_with_other_metrics() -> str | None:
     return None
 
 
+def comparison_by_default() -> str:
+    """Return the comparison with the last commit of other metrics, if there is one, and what was chosen, as HTML."""
+    other = last_with_other_metrics()
+    compared = comparison(other) if other else "<p>There is none to compare with.</p>"
+    return f'{compared}<p class="quiet">By default, it is the last commit with these sources and other figures.</p>'
+
+
 def comparison(other: str) -> str:
     """Return the parameters and metrics that differ from another experiment, as HTML."""
     commit = resolve_experiment(other)
@@ -181,12 +188,7 @@ def body(against: str | None) -> str:
         sections["Where it fails most"] = in_html(groups)
     sections["Pictures"] = "".join(pictures())
     sections["Formats"] = in_html(exports_table(read_json(METRICS / "export.json")))
-    other = against or last_with_other_metrics()
-    sections["Against an earlier experiment"] = comparison(other) if other else "<p>There is none to compare with.</p>"
-    if not against:
-        sections["Against an earlier experiment"] += (
-            '<p class="quiet">By default, it is the last commit with these sources and other figures.</p>'
-        )
+    sections["Against an earlier experiment"] = comparison(against) if against else comparison_by_default()
     return "\n".join([*parts, *(f"<h2>{heading}</h2>\n{text}" for heading, text in sections.items())])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from faces.core.errors import StageError
+from faces.core.files import missing_metrics
 from faces.reporting.tables import METRICS
 
 PLOT_INCHES = (5.2, 3.6)
@@ -106,7 +106,7 @@ def draw_people(points: pd.DataFrame, axes: Any) -> None:
 def read_curve(path: Path, **options: Any) -> pd.DataFrame:
     """Return the table behind a plot; StageError if it is missing. `options` are those of pandas.read_csv."""
     if not path.is_file():
-        raise StageError(f"{path} is missing; `dvc repro` makes it, `git checkout metrics && dvc checkout` brings it")
+        raise missing_metrics(path)
     return pd.read_csv(path, **options)
 
 

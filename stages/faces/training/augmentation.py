@@ -47,7 +47,7 @@ class NotebookAugmenter:
     def __init__(self) -> None:
         """Set up the seven changes with the notebook's strengths."""
         np.bool = np.bool_  # type: ignore[attr-defined]  # imgaug 0.4.0 uses a name that NumPy 1.24 removed
-        import imgaug.augmenters as iaa  # takes a second, and few use it
+        import imgaug.augmenters as iaa  # takes a second, which most stages save
 
         self._lock = Lock()
         self._one_of_seven = iaa.SomeOf(

@@ -43,9 +43,8 @@ class Validation:
     empty too, of `test_seen`. They are those that `sample_whole_people` draws of the part.
 
     Attributes:
-        part: The part of the split that they are of.
+        part: The part of the split that they are of. Images of `test_seen` must not choose an epoch.
         numbers: Image numbers, (n,).
-        set_aside: Whether they come from another part than `test_seen`. Only then may they choose an epoch.
         has_both: Whether there are genuine and impostor pairs.
     """
 
@@ -57,7 +56,7 @@ class Validation:
         """Draw the images."""
         labels, present = image_labels(self.split), set(self.split["part"].unique())
         self.part = next((part for part in (VALIDATION_UNSEEN, VALIDATION) if part in present), TEST_SEEN)
-        self.set_aside, candidates = self.part != TEST_SEEN, part_images(self.split, self.part)
+        candidates = part_images(self.split, self.part)
         self.numbers = sample_whole_people(candidates, labels, self.params.validation_images, self.params.seed)
         self._a, self._b = np.triu_indices(len(self.numbers), k=1)
         subject = labels[self.numbers]
