@@ -12,7 +12,7 @@ import yaml
 from dvc.dependency import Dependency
 from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
-from dvc.utils.serialize import modify_yaml
+from dvc.utils.hydra import apply_overrides
 from tools.without_dvc import stage_commands
 
 from faces.core.pipeline import STAGES
@@ -355,8 +355,7 @@ def test_an_experiment_changes_only_its_own_line_of_params_yaml(tmp_path: Path) 
     """`dvc exp run -S` writes the file in DVC's layout, which is therefore the layout that it has."""
     copy = tmp_path / "params.yaml"
     shutil.copyfile(ROOT / "params.yaml", copy)
-    with modify_yaml(copy) as params:
-        params["train"]["epochs"] = 99
+    apply_overrides(copy, ["train.epochs=99"])
     before, after = (path.read_text(encoding="utf-8").splitlines() for path in (ROOT / "params.yaml", copy))
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     assert [new.strip().startswith("epochs: 99 #") for _, new in changed] == [True]
