@@ -35,7 +35,7 @@ from faces.reporting.tables import (
     verification_table,
     worst_groups,
 )
-from faces.tables.sources import load_sources
+from faces.tables.sources import SYNTHETIC, load_sources
 from faces.tables.split_table import TEST_UNSEEN
 
 CARD_PATH = Path("models/MODEL_CARD.md")
@@ -53,7 +53,7 @@ class CardParams(Params):
 def limits(details: Metrics) -> list[str]:
     """Return warnings that follow from the metrics, and those that hold for every model."""
     split, found = read_json(METRICS / "split.json"), []
-    if set(load_sources()) == {"synthetic"}:
+    if {Path(source.path).resolve() for source in load_sources().values()} == {(SYNTHETIC / "images").resolve()}:
         found.append("It has seen no real face: all images are synthetic. Errors on real faces are not measured here.")
     if split["subjects_train"] < FEW_PEOPLE:
         found.append(f"{split['subjects_train']} people are few to learn from; public training sets have thousands.")
@@ -113,8 +113,8 @@ def sections(params: CardParams) -> dict[str, str]:
         "Use": params.use,
         "The model": describe_network(whole),
         "Trained on": "\n\n".join(map(str, training_data_tables())),
-        "How well it does": "Verification, with 95 % intervals over people. The threshold has the highest accuracy "
-        f"on `{thresholds.chosen_on}` pairs. {NOTE_MEANS}\n\n{verification_table(details)}",
+        "How well it does": "Verification, with 95 % intervals over people. The threshold has the "
+        f"{thresholds.criterion} on `{thresholds.chosen_on}` pairs. {NOTE_MEANS}\n\n{verification_table(details)}",
         "Thresholds": f"Errors on every pair of `{thresholds.measured_on}`.\n\n{thresholds_table(thresholds)}",
         "Identification": str(
             Table(

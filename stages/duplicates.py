@@ -8,7 +8,7 @@ Writes  data/duplicates.csv            source, row, group: every image that has 
 Run     python stages/duplicates.py
 
 faces/search/copies.py defines a copy. With `neighbours: 0` the stage does not search: the table is empty, and the
-metrics have `images_searched: 0` and no other count. `split.drop_copies` drops copies from the test parts.
+metrics have `images_searched: 0` and no other count. `split.drop_copies` drops copies from all parts but `train`.
 
 It also deletes the packed files of sources that params.yaml no longer lists.
 """
@@ -101,7 +101,7 @@ def group_copies(images: PackedImages, params: DuplicatesParams) -> NDArray[np.i
         small, hashes = write_thumbnails(images, file)
         same = same_pixels(hashes)
         candidates = alike_pairs(small, params.likeness, params.neighbours, params.exact_images)
-        candidates = candidates[hashes[candidates[:, 0]] != hashes[candidates[:, 1]]]  # which are in `same`
+        candidates = candidates[hashes[candidates[:, 0]] != hashes[candidates[:, 1]]]  # the others are in `same`
         return groups_of(np.concatenate([same, confirm(candidates, images.__getitem__)]), len(images))
 
 

@@ -57,23 +57,23 @@ def choose_part(split: pd.DataFrame) -> str:
     return next((part for part in (TEST_UNSEEN, TEST_SEEN) if people.get(part, 0) >= 2), TRAIN)
 
 
-def tsne(unit: Vectors, subjects: NDArray[np.str_], images: NDArray[np.int64], params: ReviewParams) -> pd.DataFrame:
-    """Return t-SNE of the first `tsne_subjects` subjects, by name: columns x, y, subject, a row for each image.
+def tsne(unit: Vectors, labels: NDArray[np.int64], images: NDArray[np.int64], params: ReviewParams) -> pd.DataFrame:
+    """Return t-SNE of the first `tsne_subjects` people, by label: columns x, y, subject, a row for each image.
 
-    The column has their numbers from 0, in order of names: Git keeps the table, and names may be private.
+    The column has their numbers from 0, in order of labels: Git keeps the table, and names may be private.
     (Van der Maaten, Hinton 2008, "Visualizing data using t-SNE".)
 
     Args:
         unit: embeddings of all images, of length 1, (N, D).
-        subjects: their names, (N,).
+        labels: of the people on them, (N,).
         images: image numbers to choose from.
-        params: how many subjects, and the seed.
+        params: how many people, and the seed.
     """
     from sklearn.manifold import TSNE  # takes a second to import
 
-    first = sorted(set(subjects[images]))[: params.tsne_subjects]
-    chosen = images[np.isin(subjects[images], first)]
-    people = np.searchsorted(first, subjects[chosen])
+    first = np.unique(labels[images])[: params.tsne_subjects]
+    chosen = images[np.isin(labels[images], first)]
+    people = np.searchsorted(first, labels[chosen])
     if (unit[chosen] == unit[chosen[:1]]).all():  # as of a network that has learnt nothing: scikit-learn crashes
         return pd.DataFrame({"x": 0.0, "y": 0.0, "subject": people})
     perplexity = min(PERPLEXITY, max(1.0, (len(chosen) - 1) / 3))  # has to be below the number of points
@@ -101,16 +101,21 @@ def worst_pairs(every: EveryPair, same: int, count: int) -> list[int]:
 
 
 def draw_sheet(
-    every: EveryPair, images: PackedImages, names: NDArray[np.str_], threshold: float, count: int
+    every: EveryPair, images: PackedImages, split: pd.DataFrame, threshold: float, count: int
 ) -> Image.Image:
-    """Return a picture of the worst impostor pairs above the worst genuine pairs, with cosines and `names` (N,)."""
+    """Return a picture of the worst impostor pairs above the worst genuine pairs, with cosines and names.
+
+    Two people of one name are named by their sources.
+    """
+    names, sources = split["subject"].to_numpy(dtype=str), split["source"].to_numpy(dtype=str)
 
     def cells(same: int) -> list[Cell]:
         found = []
         for row in worst_pairs(every, same, count):
             pair = np.array([every.a[row], every.b[row]])
             left, right = images[pair]
-            people = " / ".join(dict.fromkeys(str(name)[:16] for name in names[pair]))
+            named = sources[pair] if not same and names[pair[0]] == names[pair[1]] else names[pair]
+            people = " / ".join(dict.fromkeys(str(name)[:16] for name in named))
             found.append(Cell(left, right, f"{every.pairs.scores[row]:.3f}  {people}"))
         return found
 
@@ -132,12 +137,11 @@ def main() -> None:
     """Write the picture, tables and metrics."""
     params, threshold = load_params("review", ReviewParams), read_thresholds().threshold
     split = read_split(names=True)
-    subjects = split["subject"].to_numpy(dtype=str)
     part = choose_part(split)
     images, unit = part_images(split, part), UnitVectors(read_embeddings(len(split)))
     with fixed_threads(load_threads()):
         every = every_pair(images, unit, image_labels(split), params.most_images, params.seed)
-        points = tsne(unit, subjects, images, params)
+        points = tsne(unit, image_labels(split), images, params)
     attributes = read_image_attributes(split)
     metrics: dict[str, float] = {"pairs": len(every.a), "attributes": attributes.shape[1]}
     if params.group_by:
@@ -145,7 +149,7 @@ def main() -> None:
         by_group = group_metrics(every.pairs, groups, threshold, load_params("metrics", MetricsParams))
         metrics |= by_group.values
         say_left_out(part, by_group.left_out)
-    sheet = draw_sheet(every, PackedImages(split), subjects, threshold, params.worst_pairs)
+    sheet = draw_sheet(every, PackedImages(split), split, threshold, params.worst_pairs)
 
     write_csv(FOLDER / "tsne.csv", points)
     write_csv(FOLDER / "attributes.csv", without_markup(errors_by_attribute(every, attributes, threshold)))

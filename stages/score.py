@@ -169,12 +169,16 @@ def write_unlabelled(name: str, scores: NDArray[np.float64], threshold: float, c
     say(f"{name}: {len(scores):,} comparisons without labels, {metrics['accepted']:.1%} of them accepted")
 
 
+def thin_out(pairs: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Return about `most` pairs, at equal distances among those of each kind: lists may alternate between kinds."""
+    step = max(1, len(pairs) // most)
+    return pairs[pairs.groupby("same").cumcount() % step == 0]
+
+
 def pixel_metrics(pixels: NDArray[np.uint8], pairs: pd.DataFrame, split: pd.DataFrame) -> dict[str, float]:
     """Return the metrics of the pixel baseline on the pairs of a test set with images `pixels` (n, 112, 112, 3)."""
     drawn = read_pair_table(PAIRS_PATH, len(split))
-    training = drawn[drawn["part"] == TRAIN]
-    training = training.iloc[:: max(1, len(training) // PIXEL_PAIRS)]
-    pairs = pairs.iloc[:: max(1, len(pairs) // MOST_PIXEL_PAIRS)]
+    training, pairs = thin_out(drawn[drawn["part"] == TRAIN], PIXEL_PAIRS), thin_out(pairs, MOST_PIXEL_PAIRS)
     images = PackedImages(split)
     own = pixel_correlation(lambda numbers: images[numbers], training["a"].to_numpy(), training["b"].to_numpy())
     threshold = best_threshold(own, training["same"].to_numpy())

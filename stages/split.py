@@ -26,7 +26,7 @@ from faces.core.run import run
 from faces.core.terminal import say, warn
 from faces.tables.packed_tables import DuplicatesParams, read_duplicates, read_packed_tables
 from faces.tables.sources import load_sources
-from faces.tables.split_table import PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, VALIDATION_UNSEEN
+from faces.tables.split_table import PARTS, SPLIT_PATH, TEST_SEEN, TEST_UNSEEN, TRAIN, VALIDATION_UNSEEN
 from faces.tables.splitting import People, SplitParams, Splitting, count_namesakes, names_in_several_sources
 
 NAMES_SHOWN = 5  # in a warning
@@ -60,13 +60,16 @@ def warn_about_names(people: People, params: SplitParams) -> None:
 
 
 def warn_about_copies(splitting: Splitting, params: SplitParams) -> None:
-    """Warn of copies that stay in the test parts, or say how many were dropped."""
+    """Warn of copies that stay in the parts that are not trained on, or say how many were dropped."""
     found = {"training images": splitting.copies, "another image of the same part": splitting.repeats}
     for text, counts in found.items():
         if counts and params.drop_copies:
-            say(f"{counts.total()} test images were copies, or near copies, of {text}; they are dropped")
+            say(f"{counts.total()} images outside `{TRAIN}` were copies, or near copies, of {text}; they are dropped")
         elif counts:
-            warn(f"{counts.total()} test images are copies, or near copies, of {text}; `split.drop_copies` drops them")
+            warn(
+                f"{counts.total()} images outside `{TRAIN}` are copies, or near copies, of {text}; "
+                "`split.drop_copies` drops them"
+            )
 
 
 def main() -> None:

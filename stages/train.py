@@ -40,6 +40,7 @@ from faces.core.params import load_params
 from faces.core.run import run
 from faces.core.terminal import say, warn
 from faces.core.threads import fixed_threads, load_threads
+from faces.network.architecture import extract_architecture
 from faces.network.weight_files import differences
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import SPLIT_PATH, TEST_SEEN, count_training_classes, image_labels, read_split
@@ -55,7 +56,7 @@ from faces.training.distribution import (
     this_worker,
 )
 from faces.training.loop import LoopParams, Trained, Training, train_as_chief, train_as_worker
-from faces.training.model import FROM_SCRATCH, ModelParams, TrainingModel, build_model, extract_architecture
+from faces.training.model import FROM_SCRATCH, ModelParams, TrainingModel, build_model
 from faces.training.teacher import NO_TEACHER, Teacher, TeacherParams, ask_teacher, check_teacher
 from faces.training.validation import Diverged, Validation, check_choice
 

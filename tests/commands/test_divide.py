@@ -37,6 +37,27 @@ def test_too_few_people_are_named(in_new_folder: None) -> None:
         dispatch(["divide", "people", "--test-people", "2"])
 
 
+def test_people_of_one_image_give_no_genuine_pair(in_new_folder: None) -> None:
+    for person in range(6):
+        Path(f"people/{person}").mkdir(parents=True)
+        flat((person,) * 3).save(f"people/{person}/0.png")
+    with pytest.raises(StageError, match="no test person has two images, so there is no genuine pair"):
+        dispatch(["divide", "people", "--test-people", "2"])
+
+
+def test_a_link_is_not_replaced(in_new_folder: None) -> None:
+    for person in range(6):
+        for image in range(2):
+            Path(f"people/{person}").mkdir(parents=True, exist_ok=True)
+            flat((person,) * 3).save(f"people/{person}/{image}.png")
+    Path("kept").mkdir()
+    Path("data").mkdir()
+    Path("data/real").symlink_to("../kept")
+    with pytest.raises(StageError, match="data/real: is a link"):
+        dispatch(["divide", "people", "--test-people", "2"])
+    assert list(Path("kept").iterdir()) == []
+
+
 def test_the_folder_that_is_replaced_is_not_taken_for_the_source(in_new_folder: None) -> None:
     for person in range(6):
         Path(f"data/real/{person}").mkdir(parents=True)

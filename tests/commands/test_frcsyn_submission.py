@@ -49,9 +49,7 @@ def system(role: str, used: dict[str, Used] | None = None, **changes: Any) -> Sy
     scores = {name: kept(name, PAIRS[name], SCORES[name], 0.25, role) for name in PAIRS}
     sets = {name: ExternalSet(format="frcsyn", images="faces", pairs=f"{name}.txt") for name in PAIRS}
     used = {"real": Used(100, 10)} if used is None else used
-    made = System(
-        Trained(role, f"my-{role}", {name: {} for name in used}, used), sets, scores, thresholds, "models/from_scratch"
-    )
+    made = System(Trained(role, f"my-{role}", {name: {} for name in used}, used), sets, scores, thresholds, {})
     return made._replace(**changes)
 
 
@@ -88,6 +86,8 @@ def test_lines_are_score_and_decision_in_order_and_bytes_repeat(lists: None) -> 
         (".", ".: expected a folder of the submission's own"),
         ("models/..", "models/..: expected a folder of the submission's own"),
         ("taken", "taken.zip: is a folder, where the zip of the submission belongs"),
+        ("photos", "photos.zip: holds ann/0.png, which is of no submission; name another folder"),
+        ("text", "text.zip: is no zip of a submission"),
     ],
 )
 def test_a_target_that_is_no_folder_is_named(in_new_folder: None, folder: str, said: str) -> None:
@@ -95,6 +95,9 @@ def test_a_target_that_is_no_folder_is_named(in_new_folder: None, folder: str, s
     Path("models").mkdir()
     Path("linked").symlink_to("models")
     Path("taken.zip").mkdir()
+    Path("text.zip").write_text("x")
+    with ZipFile("photos.zip", "w") as file:
+        file.writestr("ann/0.png", b"")
     with pytest.raises(StageError) as error:
         submission.check_target(Path(folder))
     assert said in str(error.value)
@@ -187,11 +190,11 @@ def test_scores_that_are_not_those_of_the_lists_are_named(
 def test_what_no_count_shows_is_warned_of(lists: None, capsys: pytest.CaptureFixture[str]) -> None:
     one = system("baseline")
     train = one.thresholds.model_copy(update={"chosen_on": "train"})
-    other = system("proposed", thresholds=train, initial_weights="celeb.weights.h5", scores=one.scores)
+    other = system("proposed", thresholds=train, networks={"teacher": "celeb.onnx"}, scores=one.scores)
     submission.check_systems(one, other, "2.3")
     said = capsys.readouterr().err
     assert "proposed (my-proposed): the threshold is chosen on people that it is trained on" in said
-    assert "training begins with celeb.weights.h5; what that was trained on is not counted here" in said
+    assert "train.teacher: celeb.onnx: what this network was trained on is not counted here" in said
     assert "have the same embeddings: they are one system" in said
 
 

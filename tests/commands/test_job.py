@@ -33,7 +33,7 @@ def test_rows_of_a_study_are_counted_a_seed_at_a_time(study: Path) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with parameters, and an experiment `done` in which the margin is 0.4."""
+    """A repository with parameters, and an experiment `done` on its commit, in which the margin is 0.4."""
     monkeypatch.chdir(tmp_path)  # which a job changes
     (path := tmp_path / "repository").mkdir()
     git(path, "init", "--quiet")
@@ -42,7 +42,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commit(path, "margin 0.5")
     params.write_text("train: {margin: 0.4}\n", encoding="utf-8")
     commit(path, "margin 0.4")
-    git(path, "update-ref", "refs/exps/ab/cdef/done", "HEAD")
+    baseline = git(path, "rev-parse", "HEAD^").strip()
+    git(path, "update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/done", "HEAD")
     git(path, "reset", "--quiet", "--hard", "HEAD^")
     git(path, "branch", "--move", "--force", "main")
     return path
@@ -60,11 +61,20 @@ def test_a_job_that_has_run_does_nothing_and_one_of_its_name_is_refused(
         job.run_job(job.Job("another", {"train.margins": 0.3}))
 
 
+def test_an_experiment_of_another_commit_is_another_one(repository: Path, tmp_path: Path) -> None:
+    (repository / "code.py").write_text("mended")
+    commit(repository, "a mistake mended")
+    job.enter_clone(str(repository), "main", tmp_path / "clone")
+    assert not job.is_pushed("done", {"train": {"margin": 0.4}})
+    job.enter_clone(str(repository), git(repository, "rev-parse", "HEAD^").strip(), tmp_path / "clone")
+    assert job.is_pushed("done", {"train": {"margin": 0.4}})
+
+
 def test_a_clone_takes_the_address_of_the_last_job(repository: Path, tmp_path: Path) -> None:
     job.enter_clone(str(repository), "main", tmp_path / "clone")
     moved = repository.rename(tmp_path / "moved")
     job.enter_clone(str(moved), "main", tmp_path / "clone")
-    assert job.git("remote", "get-url", "origin") == str(moved)
+    assert git(tmp_path / "clone", "remote", "get-url", "origin").strip() == str(moved)
 
 
 def test_a_lock_of_a_git_that_was_killed_does_not_stop_the_next_job(repository: Path, tmp_path: Path) -> None:
@@ -72,7 +82,7 @@ def test_a_lock_of_a_git_that_was_killed_does_not_stop_the_next_job(repository: 
     Path(".git/index.lock").touch()
     Path("params.yaml").write_text("changed", encoding="utf-8")
     job.enter_clone(str(repository), "main", tmp_path / "clone")
-    assert job.git("status", "--porcelain") == ""
+    assert git(tmp_path / "clone", "status", "--porcelain") == ""
 
 
 @pytest.mark.parametrize(

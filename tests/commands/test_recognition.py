@@ -103,6 +103,7 @@ def test_verify_gives_the_cosine_the_threshold_and_its_errors(
     assert "the same person: cosine 1.000" in said
     assert "10.00% (95% CI 5.00% to 15.00%) of 20 impostor pairs" in said and "20.00% of 10 genuine pairs" in said
     assert "fewer than 30 false matches are behind this FMR" in said  # 2 of 20
+    assert "go by its interval" in said
     # A cosine of 1 has the log-likelihood ratio 10 - 5, and e ** 5 is 148.4.
     meaning = "a likelihood ratio of 150: this cosine is 150 times as frequent among images of one person as of two"
     assert meaning in said

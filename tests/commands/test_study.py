@@ -34,6 +34,13 @@ def test_a_study_takes_over_what_holds_for_all_runs_of_another(study: Path) -> N
     assert study_command.load_study(other).all == {"train.epochs": 3, "train.width": 0.5}
 
 
+def test_each_run_has_the_seed_of_the_study_whatever_its_own_section_says(study: Path) -> None:
+    study.write_text(STUDY.replace("all: {", "all: {train.seed: 8, train: {seed: 9}, "))
+    for _, seed, changes in study_command.expand_runs(study_command.load_study(study)):
+        places = [*changes]
+        assert changes["train.seed"] == seed and places.index("train.seed") > places.index("train")
+
+
 def test_studies_that_name_each_other_are_an_error(study: Path) -> None:
     study.with_name("other.yaml").write_text(STUDY + "like: study.yaml\n")
     study.write_text(STUDY + "like: other.yaml\n")
@@ -110,8 +117,8 @@ def test_a_study_may_end_in_a_submission(
     assert submitted == [("study-first-0", "study-second-one-0", "1.3", ["real"])]
     # The second run begins with the first one's weights, by `after`.
     assert capsys.readouterr().err == (
-        "warning: proposed (second one): training begins with models/starts/first-0.weights.h5; what that was trained "
-        "on is not counted here\n"
+        "warning: proposed (second one): train.initial_weights: models/starts/first-0.weights.h5: what this network "
+        "was trained on is not counted here\n"
     )
 
 

@@ -41,7 +41,9 @@ def test_a_folder_belongs_to_one_experiment(tmp_path: Path, monkeypatch: pytest.
         folders.append(checkpoint_folder("train", Values(), [table]))
     monkeypatch.setattr(checkpoints, "version", "{}.0".format)
     folders.append(checkpoint_folder("train", Values(), [table]))
-    assert len(set(folders)) == len(folders) == 7
+    monkeypatch.setattr(checkpoints, "portable", lambda: True)
+    folders.append(checkpoint_folder("train", Values(), [table]))
+    assert len(set(folders)) == len(folders) == 8
     assert all(folder.parent.parent == Path("models/checkpoints") for folder in folders)
 
 

@@ -12,6 +12,7 @@ from faces.core.csv_files import read_csv, write_csv
 from faces.core.errors import StageError
 from faces.core.files import replacing, write_metrics, write_text
 from faces.core.npy_files import open_npy
+from faces.core.run import USER_ERRORS
 
 
 def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
@@ -92,3 +93,11 @@ def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(StageError, match=r"x\.npy is not a whole"):
         open_npy(path)
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("x")
+    for path in (tmp_path / "README.md/x.html", tmp_path / "README.md/y/x.html"):
+        with pytest.raises(OSError) as error:
+            write_text(path, "report")
+        assert error.value.errno in USER_ERRORS and error.value.filename == str(path)

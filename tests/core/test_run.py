@@ -21,6 +21,7 @@ from faces.core.run import run
         (KeyboardInterrupt(), 130, "error: interrupted"),
         (OSError(errno.ENOSPC, "No space left on device", "data/x.npy"), 1, "error: data/x.npy: No space left"),
         (OSError(errno.EROFS, "Read-only file system", "data"), 1, "error: data: Read-only"),
+        (FileExistsError(errno.EEXIST, "File exists", "a.txt"), 1, "error: a.txt: File exists"),
     ],
 )
 def test_expected_failures_exit_with_a_line(
@@ -30,9 +31,13 @@ def test_expected_failures_exit_with_a_line(
         raise error
 
     with pytest.raises(SystemExit) as exit_:
-        running.run_and_exit(main)
+        running.run_and_exit(main, advice="this is the advice")
     assert exit_.value.code == code
-    assert capsys.readouterr().err.startswith(message)
+    said = capsys.readouterr().err
+    assert said.startswith(message) and ("; this is the advice" in said) != isinstance(error, StageError)
+    with pytest.raises(SystemExit):
+        running.run_and_exit(main)
+    assert ";" not in capsys.readouterr().err
 
 
 def test_ctrl_c_counts_where_python_ignores_exceptions(tmp_path: Path) -> None:

@@ -64,7 +64,9 @@ def test_limits_are_told_by_the_figures(project: Path, copies: int) -> None:
     said = " ".join(card.limits({"train": {}}))
     assert ("3 test images are copies" in said) == (copies == 3)
     assert "No people were held out" in said and "seen no real face" not in said
-    write_params(project, sources={"synthetic": {"path": "images"}})
+    write_params(project, sources={"synthetic": {"path": "images"}})  # somebody's faces by that name
+    assert "seen no real face" not in " ".join(card.limits({"train": {}}))
+    write_params(project, sources={"mine": {"path": "data/synthetic/images"}})
     said = " ".join(card.limits({"test_unseen": {"impostor_pairs": 299_999}}))
     assert "seen no real face" in said and "Figures at an FMR of 0.0001 rest on few impostor pairs." in said
 

@@ -74,7 +74,7 @@ def test_copies_are_counted_and_warned_about(leaky: pd.DataFrame, capsys: pytest
     sizes = json.loads(Path("metrics/split.json").read_text())
     assert (sizes["copies_test_seen"], sizes["copies_test_unseen"]) == (1, 1)
     pd.testing.assert_frame_equal(read_split(names=True), leaky)
-    assert "2 test images are copies, or near copies, of training images" in capsys.readouterr().err
+    assert "2 images outside `train` are copies, or near copies, of training images" in capsys.readouterr().err
 
 
 def test_one_plain_image_in_several_people_is_one_group(leaky: pd.DataFrame) -> None:

@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from faces.tables.kept_scores import read_kept
 from faces.tables.split_table import read_split
+from score import thin_out
 from small_project import draw_images, run_stage, write_params
 
 
@@ -201,6 +202,15 @@ def frcsyn(project: Path) -> None:
     bare = {"format": "frcsyn", "images": "external/lfw", "pairs": "list.txt"}
     people = bare | {"paths": "{subject}/{image}", "allow_missing": True}
     write_params(project, test_sets={"bare": bare, "people": people, "as_lfw": external["as_lfw"]})
+
+
+@pytest.mark.parametrize("order", [[1, 0], [1, 1, 1, 0, 0, 0]])
+def test_pairs_are_thinned_out_within_each_kind(order: list[int]) -> None:
+    """Every second one of a list that alternates is of one kind."""
+    pairs = pd.DataFrame({"same": order * 60})
+    assert thin_out(pairs, len(pairs)).equals(pairs)
+    thinned = thin_out(pairs, len(pairs) // 6)
+    assert thinned["same"].value_counts().to_dict() == {0: len(pairs) // 12, 1: len(pairs) // 12}
 
 
 @pytest.mark.usefixtures("frcsyn")

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 import train
 from faces.core.errors import StageError
 from faces.network import mobilefacenet
+from faces.network.runtime import keras
 from faces.network.weights import load_weights, save_weights
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import TRAIN, image_labels, part_images, read_split
@@ -76,6 +77,23 @@ def test_the_exported_network_and_its_weights_teach_the_same_as_keras_gives(proj
     for name in ("start.weights.h5", "models/export/backbone.onnx"):
         taught = ask_teacher(params_of(name), images, numbers, image_labels(split))
         np.testing.assert_allclose(taught, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("precision", ["float64", "mixed_bfloat16"])
+def test_weights_teach_in_their_own_precision(project: Path, precision: str) -> None:
+    shutil.copyfile("models/backbone.weights.h5", "teacher.weights.h5")
+    split = read_split()
+    images, numbers = PackedImages(split), part_images(split, TRAIN)[:4]
+    expected = ask_teacher(params_of("teacher.weights.h5"), images, numbers, image_labels(split))
+    shutil.rmtree("models/checkpoints")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        found = ask_teacher(params_of("teacher.weights.h5"), images, numbers, image_labels(split))
+        assert keras.config.dtype_policy().name == precision
+    finally:
+        keras.config.set_dtype_policy(before)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_teacher_is_asked_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +183,7 @@ def test_a_step_changes_the_weights_by_the_gradient_of_both_losses() -> None:
 def test_what_cannot_teach_is_named_before_anything_runs(project: Path, fails_with: Callable[..., str]) -> None:
     write_onnx("small.onnx", ["n", 3, 64, 64], [2, 3])
     write_onnx("three.onnx", ["n", 3, 112, 112], [2, 3])
+    write_onnx("four.onnx", [4, 3, 112, 112], [2, 3])
     Path("text.onnx").write_text("no network")
     Path("text.weights.h5").write_text("no weights")
     for name, message in {
@@ -172,6 +191,7 @@ def test_what_cannot_teach_is_named_before_anything_runs(project: Path, fails_wi
         "models/backbone.weights.h5": "train.teacher: 'models/backbone.weights.h5': training replaces this file",
         "text.onnx": "train.teacher: 'text.onnx': not an ONNX model",
         "text.weights.h5": "train.teacher: text.weights.h5 is not an HDF5 file",
+        "four.onnx": "train.teacher: 'four.onnx': does not embed one image",
         "small.onnx": "takes faces ['n', 3, 64, 64]; a teacher takes images (n, 112, 112, 3) or (n, 3, 112, 112)",
         "three.onnx": "train.embedding_size: 16: the embeddings of train.teacher, 'three.onnx', have 3 numbers",
     }.items():

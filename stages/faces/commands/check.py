@@ -32,7 +32,7 @@ from faces.images.decoding import DecodingParams
 from faces.images.detection import PhotosParams
 from faces.images.listing import check_source
 from faces.tables.external_sets import load_test_sets
-from faces.tables.sources import load_sources
+from faces.tables.sources import SYNTHETIC, load_sources
 from faces.tables.splitting import check_validation_sources
 from faces.training.augmentation import AugmentParams
 
@@ -44,7 +44,6 @@ SHARED_SECTIONS: dict[str, type[Params]] = {
     "runtime": RuntimeParams,
 }
 WITHOUT_SECTION = {"check", "gather", "embed_test"}  # stages that have no section of their own in params.yaml
-SYNTHETIC = Path("data/synthetic")
 QUEUES = (".dvc", "tmp", "exps")  # folders in which DVC runs queued experiments, each in a copy of the project
 DVC_LOCKS = Path(".dvc/tmp/rwlock")  # which of its processes works on what
 
@@ -91,13 +90,11 @@ def check_sources() -> None:
 
 def warn_if_git_would_add(key: str, path: str) -> None:
     """Warn if `git add --all` would add a folder of faces to the repository."""
-    with suppress(OSError):  # without Git, there is nothing to warn of
-        ignored = subprocess.run(["git", "check-ignore", "--quiet", path], capture_output=True).returncode
-        if ignored == 1:  # it is 128 outside the repository
-            warn(
-                f"{PARAMS_FILE}: {key}: {path!r} lies in the project and Git does not ignore it: `git add --all` would "
-                f"commit the faces. Move it out of the project, or let DVC keep it: `dvc add {path}`"
-            )
+    if ignored_by_git(path) is False:
+        warn(
+            f"{PARAMS_FILE}: {key}: {path!r} lies in the project and Git does not ignore it: `git add --all` would "
+            f"commit the faces. Move it out of the project, or let DVC keep it: `dvc add {path}`"
+        )
 
 
 def check_test_sets() -> None:
@@ -181,12 +178,13 @@ def in_queue() -> bool:
     return any(parts[start : start + len(QUEUES)] == QUEUES for start in range(len(parts)))
 
 
-def ignored_by_git(path: str) -> bool:
-    """Tell whether Git ignores a path; False if there is no Git, or the project is no checkout."""
+def ignored_by_git(path: str) -> bool | None:
+    """Tell whether Git ignores a path; None if it lies outside the repository, or there is no Git or repository."""
     try:
-        return subprocess.run(["git", "check-ignore", "--quiet", "--", path], stderr=subprocess.DEVNULL).returncode == 0
+        code = subprocess.run(["git", "check-ignore", "--quiet", "--", path], stderr=subprocess.DEVNULL).returncode
     except OSError:
-        return False
+        return None
+    return {0: True, 1: False}.get(code)
 
 
 def left_to_dvc(path: Path) -> bool:

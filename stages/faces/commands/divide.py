@@ -37,10 +37,15 @@ def place(images: list[Path], folder: Path) -> None:
 
 
 def draw_pairs(images: list[str], seed: int) -> pd.DataFrame:
-    """Return pairs of images <person>/<name>, as many genuine as impostor ones: at most MAX_PAIRS each, at random."""
+    """Return pairs of images <person>/<name>, as many genuine as impostor ones: at most MAX_PAIRS each, at random.
+
+    StageError if there is no genuine pair.
+    """
     kinds: dict[int, list[tuple[str, str]]] = {1: [], 0: []}
     for a, b in combinations(images, 2):
         kinds[int(Path(a).parent == Path(b).parent)].append((a, b))
+    if not kinds[1]:
+        raise StageError("no test person has two images, so there is no genuine pair")
     most, rng = min(MAX_PAIRS, *map(len, kinds.values())), np.random.default_rng(seed)
     drawn = [
         (*pairs[number], same)
@@ -103,11 +108,16 @@ def main(arguments: Sequence[str]) -> int:
     listed = read_folds(options.pairs, options.folds) if options.pairs else []
     if listed:
         tested = {name.partition("/")[0] for pair in listed for name in (pair.a, pair.b)}
+        if len({person.name for person in people} - tested) < 2:
+            raise StageError(f"--pairs {options.pairs}: {options.folder} has too few other people to train on")
     else:
         tested = choose_people([person.name for person in people], options.test_people, options.seed)
     images = [f"{person.name}/{path.name}" for person in people if person.name in tested for path in files[person]]
     pairs = listed_pairs(listed, images, options.pairs) if listed else draw_pairs(sorted(images), options.seed)
-    shutil.rmtree(REAL, ignore_errors=True)
+    if REAL.is_symlink():
+        raise StageError(f"{REAL}: is a link, and would be made anew; remove it")
+    if REAL.exists():
+        shutil.rmtree(REAL)
     for person, own in files.items():
         place(own, REAL / ("test" if person.name in tested else "train") / person.name)
     pairs.to_csv(REAL / "test.csv", index=False, lineterminator="\n")

@@ -8,6 +8,7 @@ be 500,000 synthetic images. (DeAndres-Tame et al. 2024, arXiv:2404.10378.)
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from faces.core.errors import StageError
@@ -18,7 +19,7 @@ from faces.tables.external_sets import ExternalSet
 BASELINE, PROPOSED = "baseline", "proposed"
 MOST_SYNTHETIC = 500_000  # images
 CASIA_IMAGES, CASIA_PEOPLE = 494_414, 10_575  # of CASIA-WebFace (Yi et al. 2014, arXiv:1411.7923)
-FROM_SCRATCH = "models/from_scratch"
+NOTHING = {"initial_weights": Path("models/from_scratch"), "teacher": Path("models/no_teacher")}
 
 
 class SubTask(NamedTuple):
@@ -200,15 +201,21 @@ def check_sets(systems: Sequence[Trained], sets: Sequence[Mapping[str, ExternalS
             warn(f"test set {name}: {entry.pairs} is the list of another task than that of sub-task {sub_task}")
 
 
-def warn_about_training(system: Trained, threshold_on_train: bool, initial_weights: str) -> None:
-    """Warn of a threshold that is chosen on the people trained on, and of weights that training begins with."""
+def other_networks(params: Mapping[str, Any], where: str) -> dict[str, str]:
+    """Return the files of networks that a training uses: the key of `train:` -> path."""
+    paths = {key: str(setting(params, "train", key, where)) for key in NOTHING}
+    return {key: path for key, path in paths.items() if Path(path) != NOTHING[key]}
+
+
+def warn_about_training(system: Trained, threshold_on_train: bool, networks: Mapping[str, str]) -> None:
+    """Warn of a threshold that is chosen on the people trained on, and of `other_networks` that training uses."""
     if threshold_on_train:
         warn(
             f"{system}: the threshold is chosen on people that it is trained on, and is too strict for others; "
             "`split.validation_subjects` sets people aside for it"
         )
-    if initial_weights != FROM_SCRATCH:
-        warn(f"{system}: training begins with {initial_weights}; what that was trained on is not counted here")
+    for key, path in networks.items():
+        warn(f"{system}: train.{key}: {path}: what this network was trained on is not counted here")
 
 
 def check_plan(
@@ -229,7 +236,7 @@ def check_plan(
         if setting(params, "score", "drop_leaked", where):
             raise StageError(f"{where}: score.drop_leaked: true: a submission has every comparison; expected false")
         nobody = setting(params, "split", "validation_subjects", where) == 0
-        warn_about_training(systems[-1], nobody, str(setting(params, "train", "initial_weights", where)))
+        warn_about_training(systems[-1], nobody, other_networks(params, where))
     check_sets(systems, sets, sub_task)
     check_real(systems, real)
     if broken := broken_rules(systems[0], systems[1], sub_task, real):

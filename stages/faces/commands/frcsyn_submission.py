@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 import pandas as pd
@@ -26,8 +26,8 @@ from faces.commands.frcsyn_rules import (
     check_real,
     check_sets,
     entries,
+    other_networks,
     sets_of,
-    setting,
     warn_about_training,
 )
 from faces.core.errors import StageError
@@ -64,14 +64,14 @@ class System(NamedTuple):
         sets: the test sets of the sub-task, as its params.yaml lists them.
         scores: their scores.
         thresholds: its models/threshold.json.
-        initial_weights: the file that its training began with.
+        networks: the files of other networks that its training used, by the key of `train:`.
     """
 
     trained: Trained
     sets: dict[str, ExternalSet]
     scores: dict[str, KeptScores]
     thresholds: Thresholds
-    initial_weights: str
+    networks: dict[str, str]
 
     def __str__(self) -> str:
         """Return role and name, for messages."""
@@ -103,7 +103,7 @@ def load_system(role: str, name: str, sub_task: str) -> System:
     thresholds = parse_thresholds(read_output_at(commit, THRESHOLD_PATH), f"{name}: {THRESHOLD_PATH}")
     used = images_used(read_output_at(commit, SPLIT_PATH))
     trained = Trained(role, name, entries(params, "sources", where), used)
-    return System(trained, sets, scores, thresholds, str(setting(params, "train", "initial_weights", where)))
+    return System(trained, sets, scores, thresholds, other_networks(params, where))
 
 
 def images_used(split: bytes) -> dict[str, Used]:
@@ -134,7 +134,7 @@ def check_systems(baseline: System, proposed: System, sub_task: str) -> None:
                     f"{system}: the threshold of {name} is {kept.threshold:.6f}, that of {THRESHOLD_PATH} "
                     f"{system.thresholds.threshold:.6f}: run `dvc repro` there"
                 )
-        warn_about_training(system.trained, system.thresholds.chosen_on == TRAIN, system.initial_weights)
+        warn_about_training(system.trained, system.thresholds.chosen_on == TRAIN, system.networks)
     if any(baseline.scores[name].embeddings == proposed.scores[name].embeddings for name in baseline.sets):
         warn(f"{baseline} and {proposed} have the same embeddings: they are one system")
 
@@ -181,12 +181,17 @@ def check_target(folder: Path) -> None:
             raise StageError(f"{path}: is not a folder; name another folder for the submission")
     if archive_of(folder).is_dir():
         raise StageError(f"{archive_of(folder)}: is a folder, where the zip of the submission belongs")
+    held = {folder: [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if not path.is_dir()]}
+    if (archive := archive_of(folder)).exists():
+        try:
+            with ZipFile(archive) as file:
+                held[archive] = file.namelist()
+        except (BadZipFile, OSError):
+            raise StageError(f"{archive}: is no zip of a submission; name another folder") from None
     names = {f"{role}.txt" for role in (BASELINE, PROPOSED)}
-    strange = [path for path in sorted(folder.rglob("*")) if not path.is_dir() and path.name not in names]
-    if strange:
-        raise StageError(
-            f"{folder}: holds {strange[0].relative_to(folder)}, which is of no submission; name another folder"
-        )
+    for place, files in held.items():
+        if strange := [name for name in files if not name.endswith("/") and Path(name).name not in names]:
+            raise StageError(f"{place}: holds {strange[0]}, which is of no submission; name another folder")
 
 
 def write_submission(systems: Sequence[System], folder: Path) -> Path:

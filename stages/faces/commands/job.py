@@ -39,6 +39,7 @@ from faces.commands.study import (
 )
 from faces.core.errors import StageError
 from faces.core.params import PARAMS_FILE as PARAMS
+from faces.reporting.experiments import git
 
 
 class Job(NamedTuple):
@@ -46,14 +47,6 @@ class Job(NamedTuple):
 
     name: str
     changes: dict[str, Any]
-
-
-def git(*arguments: str) -> str:
-    """Return the output of a Git command; StageError if it fails."""
-    done = subprocess.run(["git", *arguments], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise StageError(f"git {' '.join(arguments)} failed; its message stands above")
-    return done.stdout.strip()
 
 
 def enter_clone(repository: str, commit: str, folder: Path) -> None:
@@ -100,13 +93,24 @@ def job_from_study(path: Path, index: int) -> Job:
     return Job(experiment_name(path, name, seed), changes)
 
 
+def experiment_reference(name: str) -> str:
+    """Return the Git reference that DVC gives an experiment on the current commit."""
+    head = git("rev-parse", "HEAD").strip()
+    return f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+
+
+def params_of(reference: str) -> Any:
+    """Return params.yaml of an experiment."""
+    return YAML(typ="safe").load(git("show", f"{reference}:{PARAMS}"))
+
+
 def is_pushed(name: str, content: dict[str, Any]) -> bool:
     """Return whether the repository has the experiment; StageError if one of this name has other parameters."""
-    found = git("ls-remote", "origin", f"refs/exps/*/{name}").split()
+    found = git("ls-remote", "origin", experiment_reference(name)).split()
     if not found:
         return False
     git("fetch", "--quiet", "origin", found[1])
-    if YAML(typ="safe").load(git("show", f"{found[0]}:{PARAMS}")) != content:
+    if params_of(found[0]) != content:
         raise StageError(
             f"{name}: the repository has an experiment of this name with other parameters; choose another name"
         )
@@ -125,7 +129,7 @@ def run_job(job: Job) -> None:
     # By the clone's own code; it also repairs what a killed DVC leaves behind.
     check = [sys.executable, "-m", "faces.commands.main", "check"]
     subprocess.run(check, check=True, env=os.environ | {"PYTHONPATH": "stages"})
-    if job.name not in listed_experiments():
+    if job.name not in listed_experiments() or params_of(experiment_reference(job.name)) != content:
         # All that is there: with --pull, DVC looks for an output that is called data/packed, as dependencies are.
         subprocess.run(["dvc", "pull", "--allow-missing"], check=True)
         run_experiment(job.name, content, "--allow-missing")

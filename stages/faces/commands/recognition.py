@@ -154,7 +154,7 @@ def choose_threshold(thresholds: Thresholds, options: argparse.Namespace) -> dic
     StageError if `--fmr` is lower than the pairs support.
     """
     chosen: ErrorRates = thresholds
-    origin = f"chosen for the highest accuracy on pairs of {thresholds.chosen_on} images"
+    origin = f"chosen for the {thresholds.criterion} on pairs of {thresholds.chosen_on} images"
     if options.threshold is not None:
         chosen, origin = thresholds.curve.at(options.threshold), "as asked for"
     elif options.fmr is not None:
@@ -179,7 +179,8 @@ def choose_threshold(thresholds: Thresholds, options: argparse.Namespace) -> dic
 def describe_threshold(chosen: dict[str, Any]) -> str:
     """Return in words what `choose_threshold` returned."""
     few = chosen["fmr"] * chosen["impostor_pairs"] < MIN_FALSE_MATCHES
-    note = f"\nfewer than {MIN_FALSE_MATCHES} false matches are behind this FMR: go by its interval" if few else ""
+    advice = ": go by its interval" if chosen["fmr_interval"] else ""
+    note = f"\nfewer than {MIN_FALSE_MATCHES} false matches are behind this FMR{advice}" if few else ""
     return (
         f"threshold {chosen['threshold']:.3f}: {chosen['threshold_from']}\n"
         f"on {chosen['measured_on']} images, {_rate(chosen, 'fmr')} of {chosen['impostor_pairs']:,} impostor pairs "

@@ -13,6 +13,7 @@ than stopped with Ctrl-C, params.yaml is still changed: call `git checkout param
     seeds: [0, 1, 2]                    # of train.seed
     like: other.yaml                    # another study in the same folder; its `all` applies here too
     all: {train.epochs: 15}             # parameters of every run, <section>.<key>; a whole section replaces it;
+                                        # but train.seed is always that of `seeds`;
                                         # sources: [casia] takes only those of params.yaml, and so does test_sets
     runs:
       first: {augment.flip: false}      # its own parameters
@@ -170,7 +171,8 @@ def expand_runs(study: Study) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Yield name, seed and changes of every run, seed by seed, so that early rows are comparable."""
     for seed in study.seeds:
         for name, own in study.runs.items():
-            changes = study.all | {"train.seed": seed} | {key: own[key] for key in own if key != "after"}
+            changes = study.all | {key: own[key] for key in own if key != "after"}
+            changes = {key: changes[key] for key in changes if key != "train.seed"} | {"train.seed": seed}
             if "after" in own:
                 changes["train.initial_weights"] = start_path(own["after"], seed).as_posix()
             yield name, seed, changes
@@ -256,6 +258,10 @@ def failures_named() -> Iterator[None]:
         yield
     except subprocess.CalledProcessError as error:
         raise StageError(f"{' '.join(map(str, error.cmd))} failed; its message stands above") from None
+    except FileNotFoundError as error:
+        if error.filename != "dvc":
+            raise
+        raise StageError("there is no program `dvc`; activate the environment: `. .venv/bin/activate`") from None
 
 
 def check_clean() -> None:

@@ -5,6 +5,8 @@ outside the outputs, which DVC removes before a stage starts. Deleting models/ch
 the work in it.
 """
 
+from faces.core.portable import portable
+
 import hashlib
 import json
 import os
@@ -35,6 +37,7 @@ LIBRARIES = (
     "imgaug",
     "keras",
     "numpy",
+    "onnxruntime",
     "opencv-python-headless",
     "pillow",
     "scikit-image",
@@ -74,7 +77,7 @@ def work_fingerprint(
     ignored: set[str] | None = None,
     extra: object = None,
 ) -> str:
-    """Return a hash of a stage's parameters, code (by dvc.yaml), library versions and the content of its inputs.
+    """Return a hash of a stage's parameters, `runtime.portable`, code (by dvc.yaml), libraries and its inputs' content.
 
     Args:
         stage: its name in dvc.yaml.
@@ -84,7 +87,7 @@ def work_fingerprint(
         extra: anything else that changes the result, as JSON can hold it.
     """
     versions = {name: version(name) for name in LIBRARIES}
-    facts = [params.model_dump(mode="json", exclude=ignored), versions, sys.version, extra]
+    facts = [params.model_dump(mode="json", exclude=ignored), versions, sys.version, portable(), extra]
     digest = hashlib.blake2b(json.dumps(facts).encode(), digest_size=8)
     for path in [*code_files(stage), *inputs]:
         with open(path, "rb") as file:

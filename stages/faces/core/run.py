@@ -26,6 +26,7 @@ USER_ERRORS = (  # of the system, which the user can repair: a full or read-only
     errno.EACCES,
     errno.EPERM,
     errno.EDQUOT,
+    errno.EEXIST,
     errno.EFBIG,
     errno.EISDIR,
     errno.ENOTDIR,
@@ -58,7 +59,7 @@ def run(main: Callable[[], None], takes_arguments: bool = False, exclusive: Call
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
     sys.unraisablehook = _resend_interrupt
     try:
-        run_and_exit(main, exclusive)
+        run_and_exit(main, exclusive, NOTHING_LOST)
     except SystemExit as exit_:
         sys.stderr.flush()
         if exit_.code:
@@ -76,19 +77,22 @@ def _resend_interrupt(ignored: Any) -> None:
         sys.__unraisablehook__(ignored)
 
 
-def run_and_exit(main: Callable[[], None], exclusive: Callable[[], bool] = always) -> NoReturn:
-    """Call `main` and raise SystemExit with the code that `run` describes; errors of the program pass through."""
+def run_and_exit(main: Callable[[], None], exclusive: Callable[[], bool] = always, advice: str = "") -> NoReturn:
+    """Call `main` and raise SystemExit with the code that `run` describes; errors of the program pass through.
+
+    `advice` ends the message of an interruption, and of an error of the system.
+    """
     try:
         with project_lock() if exclusive() else nullcontext():
             main()
     except StageError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
-        _fail(f"interrupted; {NOTHING_LOST}", 130)
+        _fail("; ".join(filter(None, ["interrupted", advice])), 130)
     except OSError as error:
         if error.errno not in USER_ERRORS:
             raise
-        _fail(f"{error.filename or 'output'}: {error.strerror}; {NOTHING_LOST}", 1)
+        _fail("; ".join(filter(None, [f"{error.filename or 'output'}: {error.strerror}", advice])), 1)
     sys.exit(0)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_valid
 from faces.core.errors import StageError
 from faces.core.files import require_file, write_text
 from faces.evaluation.roc import Scores
+from faces.tables.split_table import TRAIN
 
 THRESHOLD_PATH = Path("models/threshold.json")
 LOWEST, HIGHEST = -2.5, 2.5  # of `threshold_between` on cosines, which lie in -1..1
@@ -107,7 +108,7 @@ class Curve(BaseModel):
 class Thresholds(ErrorRates):
     """The content of models/threshold.json.
 
-    `threshold` has the highest accuracy on pairs of the part `chosen_on`. `at_fmr` maps a false match rate, as text
+    `threshold` has the `criterion` on pairs of the part `chosen_on`. `at_fmr` maps a false match rate, as text
     ("0.01"), to the threshold for it, chosen on every pair of the part `at_fmr_chosen_on`, whose pairs support an FMR
     of `lowest_fmr`; `curve` has many more. `calibration`, of the same pairs, makes a likelihood ratio of a cosine. All
     error rates are measured on every pair of the part `measured_on`: `genuine_pairs` and `impostor_pairs` are their
@@ -123,6 +124,11 @@ class Thresholds(ErrorRates):
     lowest_fmr: Rate
     calibration: Calibration
     curve: Curve
+
+    @property
+    def criterion(self) -> str:
+        """Return in words what the threshold was chosen for."""
+        return "highest accuracy" if self.chosen_on == TRAIN else "highest balanced accuracy"
 
     def for_fmr(self, rate: float) -> ErrorRates:
         """Return the threshold for a false match rate; StageError if the pairs support no rate as low."""

@@ -18,6 +18,11 @@ class Architecture(Params):
     pixel_range: Literal["symmetric", "unit"]
 
 
+def extract_architecture(params: Architecture) -> Architecture:
+    """Return only those parameters that a reader of the weights must know."""
+    return Architecture(**params.model_dump(include=set(Architecture.model_fields)))
+
+
 def channels(at_full_width: int, width: float) -> int:
     """Return a channel count at a width: a multiple of 8, at least 8."""
     steps = int(at_full_width * width / CHANNELS_MULTIPLE + 0.5)

@@ -17,7 +17,10 @@ WORKSPACE = "workspace"
 
 def git(*arguments: str) -> str:
     """Return the output of a Git command; StageError with Git's message if it fails."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
+    except FileNotFoundError:
+        raise StageError(f"git {' '.join(arguments)}: Git is not installed") from None
     if done.returncode:
         raise StageError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout

@@ -32,7 +32,7 @@ from faces.reporting.tables import (
     verification_table,
     worst_groups,
 )
-from faces.tables.sources import load_sources
+from faces.tables.sources import SYNTHETIC, load_sources
 
 COMPARED = ("metrics/evaluate.json", "metrics/identify.json", "metrics/train.json")
 TILES = {
@@ -43,7 +43,6 @@ TILES = {
     "accuracy_test_seen": "accuracy, other images of training people",
     "threshold": "threshold on cosines",
 }
-SYNTHETIC = Path("data/synthetic")
 DRAWS = 1000  # of people, behind an interval of a difference
 STYLE = Path(__file__).with_suffix(".css")
 

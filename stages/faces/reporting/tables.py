@@ -117,7 +117,7 @@ def verification_table(details: Metrics) -> Table:
 
 def thresholds_table(thresholds: Thresholds) -> Table:
     """Return thresholds with the error rates measured at them."""
-    chosen: dict[str, ErrorRates] = {f"highest accuracy on `{thresholds.chosen_on}` pairs": thresholds}
+    chosen: dict[str, ErrorRates] = {f"{thresholds.criterion} on `{thresholds.chosen_on}` pairs": thresholds}
     chosen |= {f"FMR {rate} on `{thresholds.at_fmr_chosen_on}`": rates for rate, rates in thresholds.at_fmr.items()}
     rows = [
         [text, f"{r.threshold:.4f}", _with_ends(r.fmr, r.fmr_interval), _with_ends(r.fnmr, r.fnmr_interval)]

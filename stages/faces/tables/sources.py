@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, RootModel, StringConstraints, model_
 from faces.core.params import Params, load_params
 from faces.tables.packed_images import PACKED
 
+SYNTHETIC = Path("data/synthetic")  # what the stage `synthesize` draws; images are in its folder `images`
 REJECTED = Path("data/rejected")  # not in data/packed, so that a new reject changes nothing that later stages read
 
 MAX_DEPTH = 20  # of people's folders

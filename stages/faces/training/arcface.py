@@ -40,8 +40,8 @@ class CosineHead(keras.layers.Layer):
         )
 
     def call(self, embeddings: Any) -> Any:  # noqa: D102
-        unit_directions = _unit_length(tf.convert_to_tensor(self.directions))
-        return tf.matmul(_unit_length(embeddings), unit_directions, transpose_b=True)
+        unit_directions = unit_length(tf.convert_to_tensor(self.directions))
+        return tf.matmul(unit_length(embeddings), unit_directions, transpose_b=True)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:  # noqa: D102
         return (input_shape[0], self.classes)
@@ -51,7 +51,7 @@ class CosineHead(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-def _unit_length(vectors: Any) -> Any:
+def unit_length(vectors: Any) -> Any:
     """Return vectors (n, D) divided by their lengths; those of length 0 stay 0.
 
     By a square root and a division, which are the same on all processors. `tf.math.l2_normalize` multiplies by `rsqrt`,

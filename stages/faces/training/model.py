@@ -12,7 +12,7 @@ from pydantic import Field
 
 from faces.core.errors import StageError
 from faces.core.threads import load_threads
-from faces.network.architecture import Architecture
+from faces.network.architecture import extract_architecture
 from faces.training.batches import Seed
 from faces.training.distribution import ALONE, Devices, SharingParams, Worker, check_batch, make_strategy
 from faces.training.losses import LossParams, make_loss
@@ -80,11 +80,6 @@ class TrainingModel(NamedTuple):
         """Set all variables of every process to the chief's."""
         for variable in self.variables if self.devices.worker.count > 1 else ():
             variable.assign(self.devices.broadcast_array(np.asarray(variable)))
-
-
-def extract_architecture(params: Architecture) -> Architecture:
-    """Return only those parameters that a reader of the weights must know."""
-    return Architecture(**params.model_dump(include=set(Architecture.model_fields)))
 
 
 def head_precision(params: SharingParams) -> str:

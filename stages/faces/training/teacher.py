@@ -21,7 +21,7 @@ from faces.core.threads import load_threads
 from faces.evaluation.roc import area_under_roc
 from faces.inference.embedding import Embed, embed_in_chunks
 from faces.inference.onnx_session import onnx_session
-from faces.network.architecture import Architecture
+from faces.network.architecture import Architecture, extract_architecture
 from faces.network.weight_files import differences
 from faces.tables.embeddings import unit_length
 from faces.tables.packed_images import PackedImages
@@ -93,7 +93,10 @@ class _OnnxTeacher:
             raise _error(path, f"takes {found}; a teacher takes images (n, 112, 112, 3) or (n, 3, 112, 112)")
         self._name, self._output = inputs[0].name, output.name
         self._scale, self._offset = (np.float32(number) for number in PIXELS[params.teacher_pixels])
-        self.embedding_size = self(np.zeros((1, *IMAGE_SHAPE), np.uint8)).shape[-1]
+        try:
+            self.embedding_size = self(np.zeros((1, *IMAGE_SHAPE), np.uint8)).shape[-1]
+        except Exception as error:  # of ONNX Runtime's many kinds: it takes several images at once, or no float32
+            raise _error(path, f"does not embed one image ({' '.join(str(error).split())[:200]})") from None
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return embeddings (n, D) of images (n, 112, 112, 3), embedded one at a time."""
@@ -114,7 +117,7 @@ def _fits(shape: list[Any], wanted: tuple[int, ...]) -> bool:
 
 def _architecture(path: Path, params: TeacherParams) -> Architecture:
     """Return the architecture of a file of weights; it does not tell the range of pixels, which is that in training."""
-    own = Architecture(**params.model_dump(include=set(Architecture.model_fields)))
+    own = extract_architecture(params)
     try:
         return own.model_copy(update={key: stored for key, (_, stored) in differences(path, own).items()})
     except StageError as error:
@@ -130,8 +133,12 @@ def _embed_by(params: TeacherParams) -> Embed:
     from faces.inference.embedder import Embedder
     from faces.inference.litert import convert
     from faces.network import mobilefacenet, weights
+    from faces.network.runtime import keras
 
+    of_student = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")  # in which the teacher was trained, and which alone can be converted
     backbone = mobilefacenet.build(**_architecture(path, params).model_dump())
+    keras.config.set_dtype_policy(of_student)
     weights.load_initial_weights(backbone, path)
     return Embedder(convert(backbone), flip=True)
 
@@ -141,7 +148,8 @@ def ask_teacher(
 ) -> NDArray[np.float32]:
     """Return the teacher's embeddings of the training images (n, D), of length 1.
 
-    They are kept in models/checkpoints/teacher for other trainings, by a hash of the teacher, the images and the code.
+    They are kept in models/checkpoints/teacher for the next trainings with this teacher, by a hash of it, of the images
+    and of the code.
 
     Args:
         params: which teacher.
@@ -154,6 +162,7 @@ def ask_teacher(
         params,
         [Path(params.teacher), SPLIT_PATH, *images.paths],
         ignored={"teacher", "teacher_weight", "width"},
+        extra=load_threads(),
     )
     folder = CHECKPOINTS / "teacher" / key
 

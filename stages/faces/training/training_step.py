@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.network.runtime import tf
+from faces.training.arcface import unit_length
 from faces.training.distribution import Devices
 
 
@@ -64,7 +65,7 @@ class TrainingStep:
                 predicted = model(images, training=True)
             losses = self._loss.call(labels, predicted)
             if taught:
-                unit = tf.math.l2_normalize(tf.cast(embeddings, losses.dtype), axis=1)
+                unit = unit_length(tf.cast(embeddings, losses.dtype))
                 cosines = tf.reduce_sum(unit * tf.cast(taught[0], losses.dtype), axis=1)
                 losses += self._teacher_weight * (1 - cosines)
             batch_size = tf.cast(tf.shape(labels)[0] * devices, losses.dtype)
