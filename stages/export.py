@@ -31,6 +31,7 @@ from faces.core.run import run
 from faces.core.terminal import say
 from faces.core.threads import load_threads
 from faces.evaluation.threshold import read_thresholds
+from faces.images.decoding import DecodingParams, ResizeFilter
 from faces.inference.model import DESCRIPTION, EXPORT
 from faces.tables.embeddings import EmbedParams
 from faces.tables.packed_images import PackedImages
@@ -59,13 +60,15 @@ def rounded(figures: dict[str, float]) -> dict[str, float]:
     return {name: round(figure, DECIMALS) for name, figure in figures.items() if name != "largest_difference"}
 
 
-def describe_model(embedding_size: int, flip: bool) -> dict[str, Any]:
+def describe_model(embedding_size: int, flip: bool, resize_filter: ResizeFilter) -> dict[str, Any]:
     """Return the content of model.json: all that a program needs to use the model without this project's code."""
     return {
         "input": "float32 (n, 112, 112, 3), RGB, 0 to 255, a face aligned as those that the model was trained on",
         "output": f"float32 (n, {embedding_size}); two are compared by cosine, the same person at or above a threshold",
         "flip": flip,
         "flip_means": "if true, an embedding is the mean of the image's and of its mirror image's",
+        "resize_filter": resize_filter,
+        "resize_filter_means": "of images that are not 112 x 112, as Pillow names it",
         "thresholds": read_thresholds().model_dump(),
     }
 
@@ -99,10 +102,11 @@ def main() -> None:
     comparison.check_cosines(metrics, params.model_dump())
     if portable():  # ONNX Runtime chooses its kernels by the processor
         metrics["onnx"] = rounded(metrics["onnx"])
+    described = describe_model(by_keras.shape[1], flip, load_params("decoding", DecodingParams).resize_filter)
     for name, content in files.items():
         with replacing(FORMATS[name].path) as temporary:
             temporary.write_bytes(content)
-    write_text(EXPORT / DESCRIPTION, json.dumps(describe_model(by_keras.shape[1], flip), indent=2) + "\n")
+    write_text(EXPORT / DESCRIPTION, json.dumps(described, indent=2) + "\n")
     write_metrics(Path("metrics/export.json"), metrics)
     timed = comparison.time_formats(network, files, compared.images[: comparison.TIMED_IMAGES])
     write_metrics(Path("metrics/speed/export.json"), timed)

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -50,7 +51,7 @@ THRESHOLDS = {
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     (folder / MODEL).write_bytes(convert(mobilefacenet.build(0.125, 16)))
-    (folder / DESCRIPTION).write_text(json.dumps({"flip": False, "thresholds": THRESHOLDS}))
+    (folder / DESCRIPTION).write_text(json.dumps({"flip": False, "resize_filter": "box", "thresholds": THRESHOLDS}))
     return folder
 
 
@@ -110,6 +111,21 @@ def test_verify_gives_the_cosine_the_threshold_and_its_errors(
     assert ask(capsys, "verify", one, one, "--model", exported)[1]["likelihood_ratio"] == pytest.approx(148.4, rel=1e-3)
 
 
+def test_images_of_another_size_are_resized_as_those_of_the_model(
+    exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pillow's filter box takes the mean of every 2 x 2 pixels, which are equal here: the image is as it was."""
+    double = tmp_path / "double.png"
+    Image.fromarray(np.asarray(Image.open(people / "ann/0.png")).repeat(2, axis=0).repeat(2, axis=1)).save(double)
+    score = ask(capsys, "verify", people / "ann/0.png", double, "--model", exported)[1]["score"]
+    assert score == pytest.approx(1, abs=1e-6)
+    other = tmp_path / "lanczos"
+    shutil.copytree(exported, other)
+    description = json.loads((exported / DESCRIPTION).read_text()) | {"resize_filter": "lanczos"}
+    (other / DESCRIPTION).write_text(json.dumps(description))
+    assert ask(capsys, "verify", people / "ann/0.png", double, "--model", other)[1]["score"] < score
+
+
 @pytest.mark.parametrize(
     ("score", "ratio", "said"),
     [
@@ -153,7 +169,7 @@ def test_mirror_images_count_where_the_model_says_so(
     exported: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / MODEL).write_bytes((exported / MODEL).read_bytes())
-    (tmp_path / DESCRIPTION).write_text(json.dumps({"flip": True, "thresholds": THRESHOLDS}))
+    (tmp_path / DESCRIPTION).write_text(json.dumps({"flip": True, "resize_filter": "box", "thresholds": THRESHOLDS}))
     one, other = people / "ann/0.png", people / "bob/0.png"
     _, answer = ask(capsys, "verify", one, other, "--model", tmp_path)
     assert answer["score"] == pytest.approx(cosine(exported, one, other, flip=True), abs=1e-6)
@@ -193,7 +209,7 @@ def test_enrol_and_identify_against_every_cosine(
     strict = tmp_path / "strict"
     strict.mkdir()
     (strict / MODEL).write_bytes((exported / MODEL).read_bytes())
-    (strict / DESCRIPTION).write_text(json.dumps({"flip": False, "thresholds": thresholds}))
+    (strict / DESCRIPTION).write_text(json.dumps({"flip": False, "resize_filter": "box", "thresholds": thresholds}))
     code, answer = ask(capsys, "identify", tmp_path / "stranger.png", gallery, "--model", strict)
     assert (code, answer["found"], len(answer["candidates"])) == (1, None, 3)
 
@@ -266,7 +282,9 @@ def changed(exported: Path, folder: Path, **description: object) -> Path:
     """A copy of the exported model with another description."""
     folder.mkdir()
     (folder / MODEL).write_bytes((exported / MODEL).read_bytes())
-    (folder / DESCRIPTION).write_text(json.dumps({"flip": False, "thresholds": THRESHOLDS} | description))
+    (folder / DESCRIPTION).write_text(
+        json.dumps({"flip": False, "resize_filter": "box", "thresholds": THRESHOLDS} | description)
+    )
     return folder
 
 
@@ -408,7 +426,7 @@ def test_it_starts_without_tensorflow() -> None:
 
 
 def test_an_embedding_without_direction_is_no_answer() -> None:
-    description = Description.model_validate({"flip": False, "thresholds": THRESHOLDS})
+    description = Description.model_validate({"flip": False, "resize_filter": "box", "thresholds": THRESHOLDS})
     broken = FaceModel(lambda images: np.zeros((len(images), 4), "f4"), description, "")  # type: ignore[arg-type]
     with pytest.raises(StageError, match="no usable embedding"):
         broken.embed([np.zeros((112, 112, 3), np.uint8)])

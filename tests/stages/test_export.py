@@ -22,7 +22,7 @@ from faces.inference.comparison import draw_compared_pairs, measure
 from faces.network import backbone, mobilefacenet
 from faces.tables.packed_images import PackedImages
 from faces.tables.split_table import read_split
-from small_project import run_stage, write_params
+from small_project import run_stage, small_params, write_params
 
 RANDOM = np.random.default_rng(0)
 FILES = {name: known.path for name, known in formats.FORMATS.items()}
@@ -86,7 +86,7 @@ def test_figures_are_those_of_the_files(project: Path) -> None:
 
 def test_a_program_without_this_project_reads_all_it_needs(project: Path) -> None:
     known = json.loads(Path("models/export/model.json").read_text())
-    assert known["flip"] is True
+    assert known["flip"] is True and known["resize_filter"] == small_params()["decoding"]["resize_filter"]
     assert known["thresholds"] == json.loads(Path("models/threshold.json").read_text())
     script = (
         "import sys, numpy, keras\n"

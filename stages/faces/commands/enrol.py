@@ -33,7 +33,8 @@ def enrol(options: argparse.Namespace) -> Answer:
     listing = list_images(options.folder)
     if deeper := listing.describe_deeper():
         warn(f"{options.folder}: {deeper.partition(';')[0]}; a person is a folder directly in it")
-    read, model, rejected = make_reader(options.photos), load_model(options.model), list(listing.rejected)
+    model, rejected = load_model(options.model), list(listing.rejected)
+    read = make_reader(options.photos, model.description.resize_filter)
     images, subjects, embeddings = list[NDArray[np.uint8]](), list[str](), list[NDArray[np.float32]]()
     for file in (file for subject in listing.subjects for file in listing.images(subject)):
         try:

@@ -30,8 +30,8 @@ from faces.inference.model import MODEL, load_model
 
 def identify(options: argparse.Namespace) -> Answer:
     """Return exit code, content and words on who of a gallery is on an image."""
-    face, gallery = read_face(options.image, make_reader(options.photos)), read_gallery(options.gallery)
-    model = load_model(options.model)
+    gallery, model = read_gallery(options.gallery), load_model(options.model)
+    face = read_face(options.image, make_reader(options.photos, model.description.resize_filter))
     if gallery.model != model.digest:
         raise StageError(f"{options.gallery}: enrolled with another model than {options.model / MODEL}; enrol anew")
     chosen = choose_threshold(model.description.thresholds, options)

@@ -19,7 +19,7 @@ from faces.core.errors import StageError
 from faces.core.params import load_params
 from faces.evaluation.rule_of_30 import MIN_FALSE_MATCHES
 from faces.evaluation.threshold import Calibration, ErrorRates, Thresholds
-from faces.images.decoding import Limits, read_image, read_photo, ready_to_read
+from faces.images.decoding import Limits, ResizeFilter, read_image, read_photo, ready_to_read
 from faces.images.rejection import Rejection, unreadable
 from faces.inference.model import EXPORT
 
@@ -92,10 +92,10 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def make_reader(photos: bool) -> FaceReader:
+def make_reader(photos: bool, resize_filter: ResizeFilter) -> FaceReader:
     """Return a function that reads a face from an image file, or finds it in a photo; it raises Rejection."""
     if not photos:
-        return lambda path: read_image(check_file(path), LIMITS, "lanczos")
+        return lambda path: read_image(check_file(path), LIMITS, resize_filter)
     from faces.images.detection import Detector, PhotosParams, align_photo
 
     params = load_params("photos", PhotosParams)

@@ -27,9 +27,9 @@ from faces.inference.model import load_model
 
 def verify(options: argparse.Namespace) -> Answer:
     """Return exit code, content and words on whether two images are of one person."""
-    read = make_reader(options.photos)
-    one, other = read_face(options.one, read), read_face(options.other, read)
     model = load_model(options.model)
+    read = make_reader(options.photos, model.description.resize_filter)
+    one, other = read_face(options.one, read), read_face(options.other, read)
     chosen = choose_threshold(model.description.thresholds, options)
     first, second = model.embed([one, other])
     score = float(first @ second)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from faces.core.errors import StageError
 from faces.core.files import require_file
 from faces.evaluation.threshold import Thresholds
+from faces.images.decoding import ResizeFilter
 from faces.inference.embedder import Embedder, embedder_of
 
 EXPORT = Path("models/export")
@@ -22,6 +23,7 @@ class Description(BaseModel):
     """The keys of model.json that are needed to apply the model beside it."""
 
     flip: bool
+    resize_filter: ResizeFilter
     thresholds: Thresholds
 
 
