@@ -20,6 +20,12 @@ repro: .venv/run.txt ## set up, then run the pipeline: only what params.yaml or 
 	@faces check # which also repairs what a killed DVC left behind
 	dvc repro
 
+# `git read-tree` makes Git compare contents: after an experiment that failed, it may take changed files for unchanged.
+back: .venv/run.txt ## undo experiments: parameters, figures and outputs are those of the last commit again
+	git read-tree HEAD
+	git checkout -- params.yaml dvc.lock metrics data
+	dvc checkout --with-deps dvc.yaml
+
 report: .venv/run.txt ## write report.html, one page to send to a colleague; after `make repro`
 	@faces report
 

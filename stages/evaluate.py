@@ -77,8 +77,8 @@ from faces.tables.split_table import (
 MAX_LOST_BY_THRESHOLD = 0.05  # of accuracy, without a warning
 MAX_APART = 0.3  # FMR and FNMR at the threshold, without a warning
 WHY = {  # a threshold may not suit other people
-    TRAIN: "It was chosen on people that the network was trained on. Set `split.validation_subjects` (such as 0.1) to "
-    "choose it on others",
+    TRAIN: "It was chosen on people that the network was trained on. With fifty people or more, set "
+    "`split.validation_subjects: 0.1` to choose it on others",
     VALIDATION_UNSEEN: "Too few people are set aside, or people unlike these (`split.validation_sources`)",
 }
 HEADLINES = ("accuracy", "auc", "eer")  # of each part

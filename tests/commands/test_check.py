@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from small_project import ROOT, git, run_command, small_params, working_in, write_params
+from small_project import ROOT, commit, git, run_command, small_params, working_in, write_params
 
 
 def test_the_projects_own_parameters_pass(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,3 +219,22 @@ def test_faces_that_git_would_add_are_warned_of(project: Path, capsys: pytest.Ca
     Path(".gitignore").write_text("/images\n/test\n")
     run_command("check")
     assert "git add --all" not in capsys.readouterr().err
+
+
+def test_git_notices_a_change_that_left_size_and_time_as_they_were(project: Path) -> None:
+    Path(".gitignore").write_text("/*\n!/params.yaml\n!/metrics\n")
+    git(project, "init", "--quiet")
+    git(project, "config", "core.trustctime", "false")
+    path = Path("metrics/split.json")
+    os.utime(path, (1, 1))  # long before Git's index, else Git compares contents in any case
+    commit(project, "start")
+    path.write_text(path.read_text().replace("{", "[").replace("}", "]"))
+    os.utime(path, (1, 1))
+    assert git(project, "status", "--porcelain") == ""
+    run_command("check")
+    assert git(project, "status", "--porcelain") == " M metrics/split.json\n"
+
+
+def test_no_repository_is_no_reason_to_stop(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    run_command("check")

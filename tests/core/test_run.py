@@ -68,6 +68,33 @@ run(main)
     assert process.returncode == 130 and process.stderr.startswith("error: interrupted")
 
 
+def test_ctrl_c_that_a_library_turns_into_another_error_is_no_bug(tmp_path: Path) -> None:
+    program = """
+import os, signal
+from faces.core.run import run
+
+def main():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+    except KeyboardInterrupt:
+        raise SystemError("bad argument to internal function") from None
+
+run(main)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(running.__file__).parents[2])}
+    reset = ["import signal", "signal.signal(signal.SIGINT, signal.default_int_handler)"]  # where tests ignore it
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join([*reset, program])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 130 and done.stderr.startswith("error: interrupted; nothing half-written was left")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_bug_keeps_its_traceback() -> None:
     def main() -> None:
         raise ZeroDivisionError

@@ -49,9 +49,9 @@ def test_there_may_be_none() -> None:
     "text, said",
     [
         ("pack: {}", "`test_sets:` is missing"),
-        ("test_sets:", "params.yaml: test_sets: input should be a valid dictionary"),
-        ("test_sets: [a]", "params.yaml: test_sets: input should be a valid dictionary"),
-        ("test_sets: {a: b.bin}", "params.yaml: test_sets.a: 'b.bin': input should be a valid dictionary"),
+        ("test_sets:", "params.yaml: test_sets: should have keys: {<key>: <value>, …}"),
+        ("test_sets: [a]", "params.yaml: test_sets: should have keys: {<key>: <value>, …}"),
+        ("test_sets: {a: b.bin}", "params.yaml: test_sets.a: 'b.bin': should have keys: {<key>: <value>, …}"),
         ("test_sets: {a: {}}", "params.yaml: test_sets.a.format: missing"),
         ("test_sets: {a: {format: lfw, images: x}}", "params.yaml: test_sets.a.pairs: missing"),
         ("test_sets: {a: {format: lfw, pairs: x}}", "params.yaml: test_sets.a.images: missing"),

@@ -38,10 +38,10 @@ def test_rejects_are_listed_outside_the_folder_that_later_stages_depend_on() -> 
     ("text", "named"),
     [
         ("pack: {}", "`sources:` is missing"),
-        ("sources:", "params.yaml: sources: input should be a valid dictionary"),
+        ("sources:", "params.yaml: sources: should have keys: {<key>: <value>, …}"),
         ("sources: {}", "params.yaml: sources: dictionary should have at least 1 item"),
-        ("sources: [a]", "params.yaml: sources: input should be a valid dictionary"),
-        ("sources: {a: data/a}", "params.yaml: sources.a: 'data/a': input should be a valid dictionary"),
+        ("sources: [a]", "params.yaml: sources: should have keys: {<key>: <value>, …}"),
+        ("sources: {a: data/a}", "params.yaml: sources.a: 'data/a': should have keys: {<key>: <value>, …}"),
         ("sources: {a: {}}", "params.yaml: sources.a.path: missing"),
         ("sources: {a: {path: }}", "params.yaml: sources.a.path: None: input should be a valid string"),
         ("sources: {a: {path: ''}}", "params.yaml: sources.a.path: '': string should have at least 1 character"),

@@ -1,7 +1,8 @@
 """Look for errors in params.yaml, the sources and the test sets, as the stage `check` does.
 
-It finds all errors that can be known before a stage runs, at once, while every output is in place. It also removes a
-damaged lock file, which a killed DVC can leave behind and which would stop every stage.
+It finds all errors that can be known before a stage runs, at once, while every output is in place. It also mends what a
+DVC that failed or was killed can leave behind: a damaged lock file, which would stop every stage, and changes that Git
+does not notice.
 
 Exit code: 0 if there are no errors, and a line says so; otherwise 1, with an `error:` line for each problem.
 """
@@ -249,6 +250,19 @@ def mend_dvc_locks() -> None:
         say(f"removed {DVC_LOCKS}, which a killed DVC had left half-written")
 
 
+def show_git_what_dvc_wrote() -> None:
+    """Give the files that Git keeps and DVC writes a new time, so that Git compares their content.
+
+    DVC can leave a file as it was in another experiment together with an index of Git by which it is unchanged: then
+    neither `git add` nor `git checkout` would take notice of it.
+    """
+    with suppress(OSError):  # without Git, there is nothing to show
+        kept = ["git", "ls-files", "-z", "--", str(PARAMS_FILE), "dvc.lock", "metrics", "data"]
+        for name in subprocess.run(kept, capture_output=True, text=True).stdout.split("\0"):
+            with suppress(FileNotFoundError):
+                os.utime(name)
+
+
 def check_project() -> None:
     """Raise StageError with every problem, a line each."""
     raise_all(checks())
@@ -258,6 +272,7 @@ def main(arguments: Sequence[str]) -> int:
     """Check the project in the current folder."""
     parser("check", __doc__).parse_args(arguments)
     mend_dvc_locks()
+    show_git_what_dvc_wrote()
     check_project()
     say("params.yaml, sources and test sets: no errors found")
     return 0

@@ -90,5 +90,7 @@ def _problem(where: str, detail: Any) -> str:
         return f"{key}: unknown key"
     if detail["type"] == "missing":
         return f"{key}: missing"
+    if detail["type"] in ("model_type", "dict_type"):
+        allowed = "Should have keys: {<key>: <value>, …}"
     value = f"{_short.repr(detail['input'])}: " if detail["loc"] else ""  # no key: it is the whole section
     return f"{key}: {value}{allowed[0].lower()}{allowed[1:]}"

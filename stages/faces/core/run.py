@@ -33,6 +33,7 @@ USER_ERRORS = (  # of the system, which the user can repair: a full or read-only
     errno.ELOOP,
 )
 RESEND_SECONDS = 0.05  # until Ctrl-C is sent again if Python ignored it
+_interrupted = threading.Event()  # by Ctrl-C, which TensorFlow can turn into a SystemError
 
 
 def always() -> bool:
@@ -56,6 +57,8 @@ def run(main: Callable[[], None], takes_arguments: bool = False, exclusive: Call
         )
         parser.parse_args()
     warn_of_processor()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in the background
+        signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed on the way out
     sys.unraisablehook = _resend_interrupt
     try:
@@ -65,6 +68,11 @@ def run(main: Callable[[], None], takes_arguments: bool = False, exclusive: Call
         if exit_.code:
             os._exit(int(exit_.code))  # HDF5 crashes at the usual exit if it could not write a file
         raise
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    _interrupted.set()
+    raise KeyboardInterrupt
 
 
 def _resend_interrupt(ignored: Any) -> None:
@@ -88,11 +96,15 @@ def run_and_exit(main: Callable[[], None], exclusive: Callable[[], bool] = alway
     except StageError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
-        _fail("; ".join(filter(None, ["interrupted", advice])), 130)
+        _fail_interrupted(advice)
     except OSError as error:
         if error.errno not in USER_ERRORS:
             raise
         _fail("; ".join(filter(None, [f"{error.filename or 'output'}: {error.strerror}", advice])), 1)
+    except Exception:
+        if not _interrupted.is_set():
+            raise
+        _fail_interrupted(advice)
     sys.exit(0)
 
 
@@ -115,6 +127,10 @@ def project_lock() -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+
+
+def _fail_interrupted(advice: str) -> NoReturn:
+    _fail("; ".join(filter(None, ["interrupted", advice])), 130)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -193,12 +193,11 @@ def describe_easy_ranks(ranks: list[int], enrolled: int) -> list[str]:
         ranks: k of each `rank_<k>`.
         enrolled: people in the gallery, 1 or more.
     """
+    few = f"only {enrolled} people are enrolled" if enrolled > 1 else "only 1 person is enrolled"
     said = [
-        f"rank_{k} would be {k / enrolled:.2f} by chance, since only {enrolled} people are enrolled"
-        for k in ranks
-        if k < enrolled < FEW_ENROLLED
+        f"rank_{k} would be {k / enrolled:.2f} by chance, since {few}" for k in ranks if k < enrolled < FEW_ENROLLED
     ]
-    return said + [f"rank_{k} is always 1, since only {enrolled} people are enrolled" for k in ranks if k >= enrolled]
+    return said + [f"rank_{k} is always 1, since {few}" for k in ranks if k >= enrolled]
 
 
 def _ends(name: str, interval: Interval | None) -> dict[str, float]:
