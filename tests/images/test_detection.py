@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import joblib
@@ -187,7 +188,11 @@ def test_a_test_set_of_photos(project: Path, detector: Detector) -> None:
         np.testing.assert_array_equal(found, crop_face(photo, detector(photo)[0].landmarks))
 
 
-def test_the_command_finds_faces_in_photos(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_finds_faces_in_photos(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = SimpleNamespace(description=SimpleNamespace(resize_filter="lanczos"))  # no more is asked before the photos
+    monkeypatch.setattr("faces.commands.verify.load_model", lambda _: model)
     assert dispatch(["verify", "--photos", "photos/ann/both.png", "photos/ann/0.png"]) == recognition.NO_ANSWER
     assert "photos/ann/both.png: several_faces: 2, of which" in capsys.readouterr().err
     read = recognition.make_reader(photos=True, resize_filter="lanczos")

@@ -219,7 +219,7 @@ def test_a_threshold_that_suits_others_badly_is_warned_of(capsys: pytest.Capture
     (line,) = capsys.readouterr().err.splitlines()
     assert "`test_unseen`: at the threshold chosen on `train` pairs, accuracy is 0.653 (FMR 0.100, FNMR 0.600)" in line
     assert "where FMR and FNMR are equal, it is 0.833. It was chosen on people that the network was trained on" in line
-    assert "Set `split.validation_subjects` (such as 0.1)" in line
+    assert "With fifty people or more, set `split.validation_subjects: 0.1`" in line
     warn_of_threshold(parts, "validation_unseen")
     assert "Too few people are set aside" in capsys.readouterr().err
 
