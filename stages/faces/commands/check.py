@@ -32,6 +32,7 @@ from faces.external.gathering import check_set
 from faces.images.decoding import DecodingParams
 from faces.images.detection import PhotosParams
 from faces.images.listing import check_source
+from faces.reporting.experiments import git
 from faces.tables.external_sets import load_test_sets
 from faces.tables.sources import SYNTHETIC, load_sources
 from faces.tables.splitting import check_validation_sources
@@ -256,10 +257,9 @@ def show_git_what_dvc_wrote() -> None:
     DVC can leave a file as it was in another experiment together with an index of Git by which it is unchanged: then
     neither `git add` nor `git checkout` would take notice of it.
     """
-    with suppress(OSError):  # without Git, there is nothing to show
-        kept = ["git", "ls-files", "-z", "--", str(PARAMS_FILE), "dvc.lock", "metrics", "data"]
-        for name in subprocess.run(kept, capture_output=True, text=True).stdout.split("\0"):
-            with suppress(FileNotFoundError):
+    with suppress(StageError):  # without Git, there is nothing to show
+        for name in git("ls-files", "-z", "--", str(PARAMS_FILE), "dvc.lock", "metrics", "data").split("\0"):
+            with suppress(OSError):  # it is not there
                 os.utime(name)
 
 

@@ -15,11 +15,13 @@ from faces.core.errors import StageError
 from faces.core.params import PARAMS_FILE, check_params
 from faces.core.terminal import warn
 from faces.tables.external_sets import ExternalSet
+from faces.training.model import FROM_SCRATCH
+from faces.training.teacher import NO_TEACHER
 
 BASELINE, PROPOSED = "baseline", "proposed"
 MOST_SYNTHETIC = 500_000  # images
 CASIA_IMAGES, CASIA_PEOPLE = 494_414, 10_575  # of CASIA-WebFace (Yi et al. 2014, arXiv:1411.7923)
-NOTHING = {"initial_weights": Path("models/from_scratch"), "teacher": Path("models/no_teacher")}
+NOTHING = {"initial_weights": FROM_SCRATCH, "teacher": NO_TEACHER}
 
 
 class SubTask(NamedTuple):
